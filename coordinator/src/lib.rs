@@ -1,0 +1,1 @@
+//! Forms the fleet, arms it, keeps the books.

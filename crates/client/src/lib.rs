@@ -1,0 +1,1 @@
+//! One streamed request: server-sent events, the OpenAI APIs, sockets, TLS and timestamps.

@@ -1,0 +1,1 @@
+//! An inference service to measure: OpenAI-style streaming, a latency model, faults, ground truth.

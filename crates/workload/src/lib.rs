@@ -1,0 +1,1 @@
+//! What is offered: configuration, plan, shards, schedules, prompts, tokenizers. Pure but for reading files.

@@ -1,0 +1,1 @@
+//! What coordinator and workers say to each other, and what the journal holds.

@@ -1,0 +1,3 @@
+//! The `tokenstorm` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sends its share of the load and measures it.
