@@ -1,1 +1,25 @@
-//! What is offered: configuration, plan, shards, schedules, prompts, tokenizers. Pure but for reading files.
+//! What is offered: configuration, plan, shards, schedules, prompts, tokenizers.
+//!
+//! Everything here is a function of (plan, seed, number), so that any number of workers offers the
+//! same load as one: no clock, no runtime and no logging, and nothing but files is read. What the
+//! configuration says is proved once, on the way from [`Config`] to [`Plan`]; downstream the types
+//! are the proof.
+#![deny(missing_docs, unused_results)]
+
+pub mod config;
+pub mod plan;
+pub mod prompts;
+pub mod random;
+pub mod schedule;
+pub mod shard;
+pub mod tokenizer;
+
+pub use config::{Config, ConfigError, Sources};
+pub use plan::{
+    Api, ArrivalProcess, ClientPlan, Drive, FileFormat, LengthPlan, Offered, OnWorkerLoss, OutputLengths, Plan, PlanError,
+    PlanInputs, PromptKind, PromptPlan, RampUp, SaltPlacement, Stage, StageKind, Target, TokenizerChoice,
+};
+pub use prompts::{Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
+pub use schedule::{Arrival, Arrivals, DueCounts};
+pub use shard::Shard;
+pub use tokenizer::{Tokenizer, TokenizerError};

@@ -1,0 +1,373 @@
+//! What a run will do, proved to be possible.
+//!
+//! A [`Plan`] is made from a [`Config`](crate::Config) in one step that reports every problem at
+//! once; after it nothing validates again. It is also what travels to the workers: it holds no
+//! credential, no schedule (that is computed from it) and nothing whose encoding needs names, so that
+//! a compact binary codec carries it.
+
+mod build;
+mod endpoint;
+mod error;
+mod stages;
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use build::PlanInputs;
+pub use error::PlanError;
+
+/// A validated run. Instants are offsets from the run's start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The run's name, as in `benchmark.name`.
+    pub name: String,
+    /// Fixes due times, lengths and classes.
+    pub seed: u64,
+    /// Fixes the text of synthetic prompts.
+    pub prompt_salt: u64,
+    /// Where requests go and how they are asked.
+    pub target: Target,
+    /// In order of time, without gaps; at least one; only the last may be without an end.
+    pub stages: Vec<Stage>,
+    /// Who decides when a request starts.
+    pub drive: Drive,
+    /// Only numbers below this are sent.
+    pub requests: Option<u64>,
+    /// What is asked.
+    pub prompts: PromptPlan,
+    /// How a worker sends.
+    pub client: ClientPlan,
+    /// How long open requests are followed after the last stage's end.
+    pub drain: Duration,
+    /// Rows that the table shows, by the names of the metrics; empty: the usual ones.
+    pub collect: Vec<String>,
+    /// What becomes of a lost worker's share.
+    pub on_worker_loss: OnWorkerLoss,
+}
+
+/// Where requests go and how they are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The complete URL that is posted to.
+    pub url: String,
+    /// The shape of body and answer.
+    pub api: Api,
+    /// Whether the answer is asked for as a stream of events.
+    pub stream: bool,
+    /// The model's name in the body, where one is known.
+    pub model: Option<String>,
+    /// Headers to add; none of them is a credential.
+    pub headers: Vec<(String, String)>,
+    /// A JSON object merged over each body.
+    pub extra_body: Option<String>,
+    /// Asks for exactly as many tokens as were ordered (`ignore_eos: true`).
+    pub ignore_eos: bool,
+    /// Asks for at least as many tokens as were ordered (`min_tokens` = `max_tokens`).
+    pub min_tokens: bool,
+}
+
+/// The API that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Api {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+}
+
+/// A part of the run with one description of its load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// The stage's name in results.
+    pub name: String,
+    /// Whether it counts for the headline.
+    pub kind: StageKind,
+    /// Start, from the run's start.
+    pub start: Duration,
+    /// End, from the run's start; `None`: until `requests` are sent.
+    pub end: Option<Duration>,
+    /// The load, as a function of the time since `start`.
+    pub offered: Offered,
+}
+
+/// What a stage is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StageKind {
+    /// Before the measurement; out of the headline.
+    Warmup,
+    /// The load is on its way to its level; out of the headline.
+    Ramp,
+    /// The load is as asked for.
+    Hold,
+}
+
+/// The load of a stage. A level is requests per second in an open loop, and slots in a closed one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Offered {
+    /// One level throughout.
+    Constant {
+        /// The level.
+        level: f64,
+    },
+    /// Linear in time over the whole stage, which has an end.
+    Linear {
+        /// Level at the stage's start.
+        from: f64,
+        /// Level at the stage's end.
+        to: f64,
+    },
+    /// Open loop only: `size` arrivals at once, again every `size / level` seconds.
+    Burst {
+        /// Mean requests per second.
+        level: f64,
+        /// Arrivals in a burst.
+        size: NonZeroU32,
+        /// Over which a burst's arrivals are spread evenly; at most the time between bursts.
+        width: Duration,
+    },
+}
+
+/// Who decides when a request starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Drive {
+    /// The schedule does, whatever the server's state (open loop).
+    Open {
+        /// How the schedule places arrivals.
+        arrivals: ArrivalProcess,
+        /// Most requests in flight at once; what it holds back is counted.
+        cap: Option<NonZeroU32>,
+    },
+    /// The end of the slot's last request does (closed loop).
+    Closed {
+        /// Requests in flight when the load is at its level.
+        slots: NonZeroU32,
+        /// The slots' first requests are spread evenly over this time.
+        ramp_up: Duration,
+        /// Where `ramp_up` comes from.
+        ramp_up_source: RampUp,
+    },
+}
+
+/// How an open loop's schedule places arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ArrivalProcess {
+    /// At equal distances (of the integral of the rate).
+    Even,
+    /// As independent users do: exponential gaps.
+    Poisson,
+}
+
+/// Where the stagger of a closed loop's start comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RampUp {
+    /// The configuration.
+    Configured,
+    /// Not fixed yet: the probe of the target tells how long a request takes.
+    Open,
+    /// The probe ([`Plan::with_ramp_up`]).
+    Probed,
+    /// The load is itself a ramp of slots, whose start is staggered by that.
+    NotNeeded,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromptPlan {
+    /// Where the text comes from.
+    pub kind: PromptKind,
+    /// Lengths of synthetic prompts, in tokens.
+    pub input_length: LengthPlan,
+    /// How many tokens are ordered.
+    pub output_length: OutputLengths,
+    /// Share of each prompt that is one common prefix, 0 to 1.
+    pub prefix_ratio: f64,
+    /// Records of a data set with more tokens than this are skipped.
+    pub max_input_tokens: Option<NonZeroU32>,
+    /// Counts tokens.
+    pub tokenizer: TokenizerChoice,
+    /// Whether the text of a data set is made different from run to run.
+    pub salt: SaltPlacement,
+    /// Whether the records of a data set are permuted by the seed.
+    pub shuffle: bool,
+}
+
+/// Where a prompt's text comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PromptKind {
+    /// Made of words, exact in tokens.
+    Synthetic,
+    /// Records of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// How its records are laid out.
+        format: FileFormat,
+    },
+    /// Conversations of a ShareGPT file.
+    ShareGpt {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// How the records of a prompt file are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileFormat {
+    /// `.txt`: a prompt a line.
+    Text,
+    /// `.jsonl`: a JSON object a line.
+    JsonLines,
+    /// `.json`: a list.
+    JsonList,
+    /// `.csv` with a column `prompt`.
+    Csv,
+}
+
+/// A normal distribution of lengths in tokens; draws outside of `min` … `max` are drawn again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LengthPlan {
+    /// Mean, before the bounds act.
+    pub mean: f64,
+    /// Standard deviation, before the bounds act.
+    pub stddev: f64,
+    /// Shortest; at least 1.
+    pub min: NonZeroU32,
+    /// Longest, if there is a bound.
+    pub max: Option<NonZeroU32>,
+}
+
+/// How many tokens a request orders.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OutputLengths {
+    /// Drawn.
+    Drawn(LengthPlan),
+    /// As the data set has them, and none ordered where it has none.
+    Recorded {
+        /// Longer ones are cut to this.
+        max: Option<NonZeroU32>,
+    },
+}
+
+/// What counts tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenizerChoice {
+    /// The one inside the program.
+    Bundled,
+    /// A `tokenizer.json`.
+    File(PathBuf),
+}
+
+/// Whether the text of a data set is made different from run to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SaltPlacement {
+    /// Sent unaltered.
+    None,
+    /// Something that depends on salt and number stands before it.
+    Prepend,
+}
+
+/// How a worker sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPlan {
+    /// Threads that send and measure; `None`: the worker chooses.
+    pub lanes: Option<NonZeroU16>,
+    /// Bound on DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// Bound on a whole request.
+    pub request_timeout: Duration,
+    /// Certificates to trust beside the system's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// Accepts any certificate.
+    pub insecure_skip_verify: bool,
+}
+
+/// What becomes of a lost worker's share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnWorkerLoss {
+    /// Others take it over.
+    Takeover,
+    /// The run goes on without it.
+    Continue,
+    /// The run ends.
+    Abort,
+}
+
+impl Plan {
+    /// End of the last stage; `None` where only `requests` end the run.
+    pub fn end(&self) -> Option<Duration> {
+        self.stages.last().and_then(|stage| stage.end)
+    }
+
+    /// The stage in which something due at `at` belongs; `None` after the last one's end.
+    pub fn stage_at(&self, at: Duration) -> Option<u16> {
+        let index = self.stages.iter().position(|stage| stage.holds(at))?;
+        u16::try_from(index).ok()
+    }
+
+    /// Does this stage count for the headline? Warm-up and ramp do not.
+    pub fn headline(&self, stage: u16) -> bool {
+        self.stages.get(usize::from(stage)).is_some_and(|stage| stage.kind == StageKind::Hold)
+    }
+
+    /// The time that is measured: from the end of the warm-up to the end.
+    pub fn duration(&self) -> Option<Duration> {
+        let measured = self.stages.iter().find(|stage| stage.kind != StageKind::Warmup)?;
+        Some(self.end()?.saturating_sub(measured.start))
+    }
+
+    /// Must the coordinator still fix the stagger of the start ([`Plan::with_ramp_up`])?
+    pub fn needs_ramp_up(&self) -> bool {
+        matches!(self.drive, Drive::Closed { ramp_up_source: RampUp::Open, .. })
+    }
+
+    /// The stagger for a target whose probe took `ttfb`: about as long as a request takes, so that the
+    /// slots are out of step, and at most a tenth of the duration.
+    pub fn ramp_up_for(&self, ttfb: Duration) -> Duration {
+        let request = ttfb.as_secs_f64() * self.mean_output_tokens();
+        let bound = self.duration().map_or(f64::MAX, |duration| duration.as_secs_f64() / 10.0);
+        Duration::try_from_secs_f64(request.min(bound)).unwrap_or(Duration::ZERO)
+    }
+
+    /// The same plan with the stagger of a closed loop's start fixed; an open loop has none, and a
+    /// configured one stays.
+    #[must_use]
+    pub fn with_ramp_up(mut self, stagger: Duration) -> Self {
+        if let Drive::Closed { ramp_up, ramp_up_source, .. } = &mut self.drive
+            && *ramp_up_source == RampUp::Open
+        {
+            *ramp_up = stagger;
+            *ramp_up_source = RampUp::Probed;
+        }
+        self
+    }
+
+    /// Tokens that a request orders on average; the default where the data set says.
+    pub fn mean_output_tokens(&self) -> f64 {
+        match self.prompts.output_length {
+            OutputLengths::Drawn(length) => length.mean,
+            OutputLengths::Recorded { .. } => LengthPlan::OUTPUT.mean,
+        }
+    }
+}
+
+impl Stage {
+    /// Is `at` inside [start, end)?
+    pub fn holds(&self, at: Duration) -> bool {
+        self.start <= at && self.end.is_none_or(|end| at < end)
+    }
+
+    /// How long it lasts, where it has an end.
+    pub fn length(&self) -> Option<Duration> {
+        Some(self.end?.saturating_sub(self.start))
+    }
+}
+
+impl LengthPlan {
+    /// Input lengths where none are configured: 550 ± 150.
+    pub const INPUT: Self = Self { mean: 550.0, stddev: 150.0, min: NonZeroU32::MIN, max: None };
+    /// Output lengths where none are configured: 150 ± 10.
+    pub const OUTPUT: Self = Self { mean: 150.0, stddev: 10.0, min: NonZeroU32::MIN, max: None };
+}

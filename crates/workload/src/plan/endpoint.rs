@@ -1,0 +1,1 @@
+//! The complete URL of a target.

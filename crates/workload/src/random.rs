@@ -1,0 +1,136 @@
+//! Randomness that is the same on every machine and in every version.
+//!
+//! ChaCha8 is a fixed, seekable stream; the key comes from (seed, purpose) and the stream number is
+//! the number of the request, so each request's draws are found without drawing those before it. A
+//! library's "standard" generator and its distributions may change with an update, and a platform's
+//! logarithm may differ in the last bit: the sampling formulas are therefore our own, on `libm`.
+
+use std::f64::consts::TAU;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// What a stream of random numbers is for; two purposes never share a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Purpose {
+    /// Gaps between arrivals; one stream for the whole run.
+    Arrivals = 1,
+    /// Input and output lengths; a stream a request.
+    Lengths = 2,
+    /// Words of a prompt; a stream a request, keyed by the prompt salt.
+    Text = 3,
+    /// Words of the common prefix; keyed by the prompt salt.
+    CommonPrefix = 4,
+    /// The order of the records of a data set.
+    Shuffle = 5,
+}
+
+/// A stream of random words.
+#[derive(Clone, Debug)]
+pub struct Random(ChaCha8Rng);
+
+impl Random {
+    /// Stream `stream` for `purpose` under `seed`.
+    ///
+    /// The 32-byte key is the seed and the purpose, little-endian, and 16 fixed bytes.
+    pub fn new(seed: u64, purpose: Purpose, stream: u64) -> Self {
+        let mut key = *b"................tokenstorm key 1";
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
+        let mut generator = ChaCha8Rng::from_seed(key);
+        generator.set_stream(stream);
+        Self(generator)
+    }
+
+    /// Moves to draw number `draw` of this stream; each draw is two 32-bit words.
+    pub fn seek(&mut self, draw: u64) {
+        self.0.set_word_pos(u128::from(draw) * 2);
+    }
+
+    /// The next 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// Uniform in (0, 1]: 53 random bits, plus one, over 2^53; never 0, so it has a logarithm.
+    pub fn unit(&mut self) -> f64 {
+        ((self.bits() >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform in 0 … `bound` − 1, by the high half of a product (its bias is below `bound` / 2^64).
+    pub fn below(&mut self, bound: u32) -> u32 {
+        let high = (u128::from(self.bits()) * u128::from(bound)) >> 64;
+        u32::try_from(high).expect("the high half of a product with a 32-bit bound is below that bound")
+    }
+
+    /// Exponential with mean 1, by inversion: −ln u.
+    pub fn exponential(&mut self) -> f64 {
+        -libm::log(self.unit())
+    }
+
+    /// Standard normal, by the cosine half of Box and Muller's transform (1958): two draws a value,
+    /// so that the n-th value has a fixed place in the stream.
+    pub fn normal(&mut self) -> f64 {
+        let radius = libm::sqrt(2.0 * self.exponential());
+        radius * libm::cos(TAU * self.unit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeking_finds_the_same_draws_as_drawing() {
+        let mut drawn = Random::new(42, Purpose::Arrivals, 0);
+        let draws: Vec<u64> = (0..100).map(|_| drawn.bits()).collect();
+        let mut sought = Random::new(42, Purpose::Arrivals, 0);
+        for draw in [99, 0, 31, 32, 33, 7] {
+            sought.seek(draw);
+            assert_eq!(sought.bits(), draws[usize::try_from(draw).unwrap()], "draw {draw}");
+        }
+    }
+
+    #[test]
+    fn purposes_streams_and_seeds_do_not_share_bits() {
+        let first = |seed, purpose, stream| Random::new(seed, purpose, stream).bits();
+        let firsts = [
+            first(42, Purpose::Lengths, 0),
+            first(42, Purpose::Text, 0),
+            first(42, Purpose::Lengths, 1),
+            first(43, Purpose::Lengths, 0),
+        ];
+        let distinct: std::collections::BTreeSet<u64> = firsts.into_iter().collect();
+        assert_eq!(distinct.len(), firsts.len());
+    }
+
+    #[test]
+    fn a_draw_below_a_bound_stays_below_it() {
+        let mut random = Random::new(1, Purpose::Text, 9);
+        let mut seen = [0u32; 7];
+        for _ in 0..7_000 {
+            seen[usize::try_from(random.below(7)).unwrap()] += 1;
+        }
+        assert!(seen.iter().all(|count| (850..1150).contains(count)), "{seen:?}");
+        assert_eq!(random.below(1), 0);
+    }
+
+    #[test]
+    fn exponential_and_normal_have_their_moments() {
+        let mut random = Random::new(7, Purpose::Lengths, 3);
+        let draws = 100_000;
+        let (mut sum, mut sum_normal, mut squares_normal) = (0.0, 0.0, 0.0);
+        for _ in 0..draws {
+            sum += random.exponential();
+            let normal = random.normal();
+            sum_normal += normal;
+            squares_normal += normal * normal;
+        }
+        let mean = |total: f64| total / f64::from(draws);
+        // Five standard errors: 5 / √100,000 = 0.016.
+        assert!((mean(sum) - 1.0).abs() < 0.016);
+        assert!(mean(sum_normal).abs() < 0.016);
+        assert!((mean(squares_normal) - 1.0).abs() < 0.03);
+    }
+}

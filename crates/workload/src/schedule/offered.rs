@@ -1,0 +1,119 @@
+//! The integral Λ of a stage's rate, and when it reaches a value.
+//!
+//! Only `+ − × ÷ √` on doubles are used, which IEEE 754 rounds the same way everywhere. Due times are
+//! rounded to the nanosecond, and kept inside [start, end) where rounding would leave it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::plan::{Offered, Stage};
+
+/// Nanoseconds in a second, and nano-arrivals in an arrival.
+pub(crate) const NANO: f64 = 1e9;
+
+/// A stage as its schedule sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    offered: Offered,
+    start: Duration,
+    /// Nanoseconds; `None` without an end.
+    length_ns: Option<u64>,
+    total: u128,
+    count: u64,
+}
+
+impl Span {
+    pub(crate) fn new(stage: &Stage) -> Self {
+        let length_ns = stage.length().map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
+        let total = length_ns.map_or(u128::MAX, |length| nano_total(&stage.offered, length));
+        let count = match (stage.offered, length_ns) {
+            (Offered::Burst { level, size, width }, Some(length)) => Burst { level, size, width }.count(length),
+            _ => u64::try_from(total.div_ceil(NANO as u128)).unwrap_or(u64::MAX),
+        };
+        Self { offered: stage.offered, start: stage.start, length_ns, total, count }
+    }
+
+    /// Λ at the stage's end, in nano-arrivals.
+    pub(crate) fn total(&self) -> u128 {
+        self.total
+    }
+
+    /// How many even arrivals the stage has.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// When the stage's even arrival `index` is due, from the run's start.
+    pub(crate) fn due_of_even(&self, index: u64) -> Duration {
+        match self.offered {
+            Offered::Burst { level, size, width } => self.inside(Burst { level, size, width }.due(index)),
+            Offered::Constant { .. } | Offered::Linear { .. } => self.due(index as f64 * NANO),
+        }
+    }
+
+    /// When Λ reaches `position` nano-arrivals, from the run's start.
+    pub(crate) fn due_of_position(&self, position: u128) -> Duration {
+        self.due(position as f64)
+    }
+
+    fn due(&self, nano_arrivals: f64) -> Duration {
+        match self.offered {
+            Offered::Constant { level } | Offered::Burst { level, .. } => self.inside(nano_arrivals / level),
+            Offered::Linear { from, to } => {
+                let seconds = self.length_ns.map_or(f64::INFINITY, |length| length as f64 / NANO);
+                self.inside(NANO * linear_inverse(from, (to - from) / seconds, nano_arrivals / NANO))
+            }
+        }
+    }
+
+    fn inside(&self, nanoseconds: f64) -> Duration {
+        let last = self.length_ns.map_or(u64::MAX, |length| length.saturating_sub(1));
+        self.start + Duration::from_nanos((nanoseconds.round() as u64).min(last))
+    }
+}
+
+/// Λ after `length_ns` nanoseconds, rounded to nano-arrivals: level × length, or the trapezium.
+fn nano_total(offered: &Offered, length_ns: u64) -> u128 {
+    let mean_level = match *offered {
+        Offered::Constant { level } | Offered::Burst { level, .. } => level,
+        Offered::Linear { from, to } => (from + to) / 2.0,
+    };
+    (mean_level * length_ns as f64).round() as u128
+}
+
+/// The time at which a·t + s·t²/2 reaches x: 2x / (a + √(a² + 2·s·x)), the form that neither divides
+/// by a slope of 0 nor subtracts nearly equal numbers.
+fn linear_inverse(a: f64, slope: f64, x: f64) -> f64 {
+    if x <= 0.0 {
+        return 0.0;
+    }
+    2.0 * x / (a + (a * a + 2.0 * slope * x).max(0.0).sqrt())
+}
+
+/// Burst b is due at b·size/level seconds, its arrivals evenly over `width`.
+struct Burst {
+    level: f64,
+    size: NonZeroU32,
+    width: Duration,
+}
+
+impl Burst {
+    /// Nanoseconds from the stage's start.
+    fn due(&self, index: u64) -> f64 {
+        let size = u64::from(self.size.get());
+        let (burst, place) = (index / size, index % size);
+        let opens = (burst * size) as f64 * NANO / self.level;
+        opens + self.width.as_nanos() as f64 * place as f64 / size as f64
+    }
+
+    /// How many arrivals are due before `length_ns`, by bisection: due times never decrease.
+    fn count(&self, length_ns: u64) -> u64 {
+        let size = u64::from(self.size.get());
+        let (mut low, mut high) = (0, (self.level * length_ns as f64 / NANO) as u64 + 2 * size);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.due(middle).round() < length_ns as f64 { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+}
