@@ -1,0 +1,277 @@
+//! A distribution as bytes: HDR's own V2 + DEFLATE form, which any HdrHistogram tool reads, beside the exact figures.
+//!
+//! What arrives from a peer or a damaged file is checked before it is believed. The library's decoder allocates what the
+//! bytes ask for and negates numbers that may not be negatable, so the bytes are inflated here, under a limit, and
+//! walked once: header, number of buckets, counts. The decoder then sees only what it can decode, and the figures must
+//! agree with the buckets.
+
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{
+    Deserialize, Deserializer as SerdeDeserializer, Serialize, Serializer as SerdeSerializer,
+};
+
+use super::{Bounds, Distribution, Exact};
+use crate::metric::Kind;
+
+/// First word of the compressed form, and of the plain form inside it (HdrHistogram's `EncodableHistogram`: base cookie
+/// | 0x10).
+const COMPRESSED_COOKIE: u32 = 0x1c84_9304 | 0x10;
+const PLAIN_COOKIE: u32 = 0x1c84_9303 | 0x10;
+/// Cookie, payload length, normalizing offset, digits, lowest, highest, ratio.
+const PLAIN_HEADER_BYTES: usize = 40;
+/// A count takes at most nine bytes (LEB128 in its 64b9B form).
+const MAX_COUNT_BYTES: usize = 9;
+
+/// A distribution in the form that travels and is journalled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodedDistribution {
+    /// What is counted, and so which bounds the histogram must have.
+    pub kind: Kind,
+    /// Number of samples; the sum of the buckets.
+    pub count: u64,
+    /// Sum of the samples; `None` when it did not fit.
+    pub sum: Option<u64>,
+    /// Sum of the squares; `None` when it did not fit.
+    pub sum_of_squares: Option<u128>,
+    /// Smallest sample.
+    pub min: Option<u64>,
+    /// Largest sample.
+    pub max: Option<u64>,
+    /// Samples under the range.
+    pub below: u64,
+    /// Samples over the range.
+    pub above: u64,
+    /// HDR V2 + DEFLATE.
+    #[serde(with = "byte_string")]
+    pub histogram: Vec<u8>,
+}
+
+/// Bytes that are no distribution of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not HDR V2 + DEFLATE, or cut short.
+    #[error("not an HDR V2 + DEFLATE histogram: {0}")]
+    Format(&'static str),
+    /// A histogram, but with other bounds or digits than its kind's.
+    #[error("the histogram's bounds or digits are not those of {0:?}")]
+    Bounds(Kind),
+    /// The exact figures contradict the buckets.
+    #[error("the exact figures contradict the buckets: {0}")]
+    Figures(&'static str),
+}
+
+impl Distribution {
+    /// The form that travels.
+    pub fn encode(&self) -> EncodedDistribution {
+        let mut histogram = Vec::new();
+        let _bytes = V2DeflateSerializer::new()
+            .serialize(&self.histogram, &mut histogram)
+            .expect("counts stay far below 2^63 and a Vec takes every write");
+        EncodedDistribution {
+            kind: self.kind,
+            count: self.count(),
+            sum: self.exact.sum,
+            sum_of_squares: self.exact.sum_of_squares,
+            min: self.exact.min,
+            max: self.exact.max,
+            below: self.exact.below,
+            above: self.exact.above,
+            histogram,
+        }
+    }
+}
+
+impl EncodedDistribution {
+    /// The distribution, equal bucket by bucket to the one that was encoded. Allocates at most what a distribution of
+    /// its kind holds, plus the inflated counts (9 bytes a bucket), whatever the bytes say.
+    pub fn decode(&self) -> Result<Distribution, DecodeError> {
+        let empty = Distribution::new(self.kind);
+        let plain = inflate(&self.histogram, empty.histogram.distinct_values())?;
+        check_header(&plain, &empty)?;
+        let total = check_counts(&plain[PLAIN_HEADER_BYTES..], empty.histogram.distinct_values())?;
+        if total != self.count {
+            return Err(DecodeError::Figures("the count is not the sum of the buckets"));
+        }
+        let histogram: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut plain.as_slice())
+            .map_err(|_| DecodeError::Format("the library refuses it"))?;
+        let decoded = Distribution { kind: self.kind, histogram, exact: self.exact() };
+        check_figures(&decoded)?;
+        Ok(decoded)
+    }
+
+    fn exact(&self) -> Exact {
+        Exact {
+            sum: self.sum,
+            sum_of_squares: self.sum_of_squares,
+            min: self.min,
+            max: self.max,
+            below: self.below,
+            above: self.above,
+        }
+    }
+}
+
+/// The plain form inside the compressed one, refused as soon as it is longer than any histogram of that many buckets.
+fn inflate(compressed: &[u8], buckets: usize) -> Result<Vec<u8>, DecodeError> {
+    let (cookie, rest) = word(compressed).ok_or(DecodeError::Format("no cookie"))?;
+    let (length, deflated) = word(rest).ok_or(DecodeError::Format("no length"))?;
+    if cookie != COMPRESSED_COOKIE {
+        return Err(DecodeError::Format("wrong cookie"));
+    }
+    if usize::try_from(length) != Ok(deflated.len()) {
+        return Err(DecodeError::Format("wrong length"));
+    }
+    let limit = PLAIN_HEADER_BYTES + buckets * MAX_COUNT_BYTES;
+    let mut plain = Vec::new();
+    let read = ZlibDecoder::new(deflated).take(limit as u64 + 1).read_to_end(&mut plain);
+    match read {
+        Err(_) => Err(DecodeError::Format("not deflated")),
+        Ok(bytes) if bytes > limit => Err(DecodeError::Format("longer than its buckets")),
+        Ok(bytes) if bytes < PLAIN_HEADER_BYTES => Err(DecodeError::Format("no header")),
+        Ok(_) => Ok(plain),
+    }
+}
+
+fn check_header(plain: &[u8], like: &Distribution) -> Result<(), DecodeError> {
+    let mut header = Vec::new();
+    let _bytes = hdrhistogram::serialization::V2Serializer::new()
+        .serialize(&like.histogram, &mut header)
+        .expect("an empty histogram encodes");
+    let (cookie, _) = word(plain).ok_or(DecodeError::Format("no inner cookie"))?;
+    if cookie != PLAIN_COOKIE {
+        return Err(DecodeError::Format("wrong inner cookie"));
+    }
+    let (payload, _) = word(&plain[4..]).ok_or(DecodeError::Format("no inner length"))?;
+    if usize::try_from(payload) != Ok(plain.len() - PLAIN_HEADER_BYTES) {
+        return Err(DecodeError::Format("wrong inner length"));
+    }
+    // Offset, digits, bounds and ratio are those of an empty histogram of that kind, byte by byte.
+    if plain[8..PLAIN_HEADER_BYTES] != header[8..PLAIN_HEADER_BYTES] {
+        return Err(DecodeError::Bounds(like.kind));
+    }
+    Ok(())
+}
+
+/// Walks the counts: each at least 0 and in a bucket that exists. Returns their sum.
+fn check_counts(mut bytes: &[u8], buckets: usize) -> Result<u64, DecodeError> {
+    let (mut index, mut total) = (0_u64, 0_u64);
+    while !bytes.is_empty() {
+        let (number, rest) = varint(bytes).ok_or(DecodeError::Format("a count is cut short"))?;
+        bytes = rest;
+        let zig_zag = ((number >> 1) as i64) ^ -((number & 1) as i64);
+        match u64::try_from(zig_zag) {
+            Ok(count) => {
+                total = total.checked_add(count).ok_or(DecodeError::Format("too many samples"))?;
+                index += 1;
+            }
+            Err(_) => index = index.saturating_add(zig_zag.unsigned_abs()),
+        }
+        if index > buckets as u64 {
+            return Err(DecodeError::Format("more buckets than its bounds have"));
+        }
+    }
+    Ok(total)
+}
+
+/// Minimum and maximum lie in the first and last occupied bucket, and the out-of-range counts are possible.
+fn check_figures(decoded: &Distribution) -> Result<(), DecodeError> {
+    let exact = &decoded.exact;
+    let bounds = Bounds::of(decoded.kind);
+    let (first, last) = (decoded.buckets().next(), decoded.buckets().last());
+    let (Some((lowest, _)), Some((highest, _))) = (first, last) else {
+        let nothing = *exact == Exact::EMPTY;
+        return nothing.then_some(()).ok_or(DecodeError::Figures("figures without samples"));
+    };
+    let (Some(min), Some(max)) = (exact.min, exact.max) else {
+        return Err(DecodeError::Figures("samples without minimum and maximum"));
+    };
+    if decoded.bucket_of(min) != lowest || decoded.bucket_of(max) != highest {
+        return Err(DecodeError::Figures("minimum or maximum outside its bucket"));
+    }
+    if exact.below.checked_add(exact.above).is_none_or(|outside| outside > decoded.count()) {
+        return Err(DecodeError::Figures("more samples out of range than samples"));
+    }
+    if (exact.above > 0) != (max > bounds.highest) || (exact.below > 0) != (min < bounds.lowest) {
+        return Err(DecodeError::Figures("out-of-range samples and the range disagree"));
+    }
+    Ok(())
+}
+
+fn word(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (word, rest) = bytes.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*word), rest))
+}
+
+/// One LEB128-64b9B number: seven bits a byte, the ninth byte whole.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    for (place, &byte) in bytes.iter().enumerate().take(MAX_COUNT_BYTES) {
+        let last = place == MAX_COUNT_BYTES - 1;
+        let bits = if last { byte } else { byte & 0x7f };
+        value |= u64::from(bits) << (7 * place);
+        if last || byte & 0x80 == 0 {
+            return Some((value, &bytes[place + 1..]));
+        }
+    }
+    None
+}
+
+impl Serialize for Distribution {
+    fn serialize<S: SerdeSerializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.encode().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Distribution {
+    fn deserialize<D: SerdeDeserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        EncodedDistribution::deserialize(deserializer)?.decode().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Bytes as one byte string instead of a sequence of numbers: a tenth of the work in a binary codec.
+mod byte_string {
+    use std::fmt;
+
+    use serde::de::{SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_byte_buf(ByteString)
+    }
+
+    struct ByteString;
+
+    impl<'de> Visitor<'de> for ByteString {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("bytes")
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+
+        /// Text formats have no byte strings.
+        fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = numbers.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes)
+        }
+    }
+}
