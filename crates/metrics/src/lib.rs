@@ -6,11 +6,32 @@
 #![deny(missing_docs, unused_results)]
 
 mod books;
+mod confidence;
 mod distribution;
+mod interval;
 mod metric;
+mod recorder;
+mod result;
+mod series;
+mod sparse;
+mod summary;
+mod timeline;
+mod verdict;
 mod warning;
 
 pub use books::{Books, BooksError, FailureClass, Lost, NotSent};
+pub use confidence::{Interval95, Stretch, intervals95};
 pub use distribution::{DecodeError, Distribution, EncodedDistribution, MergeError};
+pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use metric::{Kind, Metric};
+pub use recorder::{Completion, EventSample, Recorder, StageWindow, TokenSource, TokenUsage};
+pub use result::{
+    Rates, RunFacts, RunRecord, RunResult, StageDescription, StageResult, WindowResult, WorkerLost,
+    WorkerResult, WorkerTally,
+};
+pub use series::{MAX_POINTS, PointPercentiles, Series, SeriesPoint};
+pub use sparse::SparseHistogram;
+pub use summary::{NullReason, Percentile, Summary};
+pub use timeline::{ScheduleLag, Timeline};
+pub use verdict::{Evidence, Reason, Status, Thresholds, Verdict, chunks_are_not_tokens, judge};
 pub use warning::Warning;

@@ -1,0 +1,278 @@
+//! Everything that was measured in a stretch of time, by one lane or by the whole fleet: the value that is merged.
+//!
+//! A lane's flush, a worker's delta and the ledger's total have this one form, and merging is associative and
+//! commutative, so that the answer cannot depend on how many workers took part or in which order they reported.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::books::Books;
+use crate::distribution::{Distribution, MergeError};
+use crate::metric::Metric;
+
+/// Where a sample belongs: the stage in which its request was due, and the traffic class.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Scope {
+    /// Index of the stage in the plan.
+    pub stage: u16,
+    /// Index of the traffic class in the plan.
+    pub class: u16,
+}
+
+/// Counts of what happened inside the stage's [start, end), each by its own instant, whenever its request was due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the count of what it names")]
+pub struct WindowCounts {
+    pub due: u64,
+    pub sent: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// By the instant of each token's arrival.
+    pub output_tokens: u64,
+    /// Of completed requests, by the instant they were sent: that is when the server had them.
+    pub input_tokens: u64,
+}
+
+/// Counted peculiarities, each of which qualifies some figure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    /// Gaps between content events: the samples of `icl`.
+    pub gaps: u64,
+    /// Gaps whose two events came from one read, and so share a stamp.
+    pub shared_gaps: u64,
+    /// Completed without `[DONE]`.
+    pub no_done: u64,
+    /// Moved once, unsent, to a new connection.
+    pub reconnected: u64,
+    /// The queue of prepared bodies was empty when a request was due.
+    pub queue_empty: u64,
+    /// Requests whose usage and events disagree on the streamed tokens.
+    pub token_disagreements: u64,
+    /// Requests that have both.
+    pub token_comparisons: u64,
+    /// Requests whose output tokens come from the server's usage.
+    pub usage_requests: u64,
+    /// Requests whose output tokens were counted by our tokenizer.
+    pub tokenizer_requests: u64,
+    /// Requests whose output tokens are the count of their events.
+    pub event_counted_requests: u64,
+    /// Samples of `icl` that came from requests that did not complete.
+    pub chunk_samples_of_unfinished: u64,
+    /// Requests cancelled or timed out.
+    pub censored: u64,
+    /// Jumps of the realtime against the monotonic clock by more than 1 ms.
+    pub clock_steps: u64,
+    /// Events stamped in user space, for want of a kernel stamp.
+    pub user_space_stamps: u64,
+    /// Prompts taken from a data set that had been used up before.
+    pub prompts_wrapped: u64,
+}
+
+/// All that was recorded in one scope.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ScopeRecord {
+    /// What became of the requests due in this scope.
+    pub books: Books,
+    /// Samples by metric. A metric without samples may be absent or empty: both mean the same.
+    pub distributions: BTreeMap<Metric, Distribution>,
+    /// Counts inside the stage's window.
+    pub window: WindowCounts,
+    /// Peculiarities.
+    pub notes: Notes,
+    /// The last completion of a request due in this scope.
+    pub last_completed: Option<Duration>,
+    /// The last failure of a request due in this scope.
+    pub last_failed: Option<Duration>,
+}
+
+/// What happened in one second of the run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the count of what it names")]
+pub struct SecondCounts {
+    pub due: u64,
+    pub sent: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub output_tokens: u64,
+    pub input_tokens: u64,
+    /// Most requests in flight at once; over lanes and workers the maxima add up, so this is an upper bound.
+    pub in_flight_max: u64,
+    /// The 99th percentile of the worst lane's loop lag.
+    pub loop_lag_p99_us: u64,
+    /// The busiest lane's share of a core, in thousandths.
+    pub lane_cpu_permille_max: u64,
+}
+
+/// A stretch of time: by scope, and by second of the run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// By stage and class.
+    pub scopes: BTreeMap<Scope, ScopeRecord>,
+    /// By second since the run's start.
+    pub seconds: BTreeMap<u32, SecondCounts>,
+}
+
+impl WindowCounts {
+    /// Adds the counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.due += other.due;
+        self.sent += other.sent;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.output_tokens += other.output_tokens;
+        self.input_tokens += other.input_tokens;
+    }
+}
+
+impl Notes {
+    /// Adds the counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.gaps += other.gaps;
+        self.shared_gaps += other.shared_gaps;
+        self.no_done += other.no_done;
+        self.reconnected += other.reconnected;
+        self.queue_empty += other.queue_empty;
+        self.token_disagreements += other.token_disagreements;
+        self.token_comparisons += other.token_comparisons;
+        self.usage_requests += other.usage_requests;
+        self.tokenizer_requests += other.tokenizer_requests;
+        self.event_counted_requests += other.event_counted_requests;
+        self.chunk_samples_of_unfinished += other.chunk_samples_of_unfinished;
+        self.censored += other.censored;
+        self.clock_steps += other.clock_steps;
+        self.user_space_stamps += other.user_space_stamps;
+        self.prompts_wrapped += other.prompts_wrapped;
+    }
+}
+
+impl SecondCounts {
+    /// The same second as seen by another lane or worker: counts and in-flight add up, the generator's limits take the
+    /// worst.
+    pub fn merge(&mut self, other: &Self) {
+        self.due += other.due;
+        self.sent += other.sent;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.output_tokens += other.output_tokens;
+        self.input_tokens += other.input_tokens;
+        self.in_flight_max += other.in_flight_max;
+        self.loop_lag_p99_us = self.loop_lag_p99_us.max(other.loop_lag_p99_us);
+        self.lane_cpu_permille_max = self.lane_cpu_permille_max.max(other.lane_cpu_permille_max);
+    }
+
+    /// The next second, for a point that is wider than one: counts add up, in-flight and limits take the maximum.
+    pub fn followed_by(&mut self, next: &Self) {
+        let in_flight_max = self.in_flight_max.max(next.in_flight_max);
+        self.merge(next);
+        self.in_flight_max = in_flight_max;
+    }
+}
+
+impl ScopeRecord {
+    /// Adds another record of the same scope, or of another scope to a total.
+    pub fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
+        for (&metric, theirs) in other.distributions.iter().filter(|(_, theirs)| !theirs.is_empty())
+        {
+            match self.distributions.get_mut(&metric) {
+                Some(ours) => ours.merge(theirs)?,
+                None => drop(self.distributions.insert(metric, theirs.clone())),
+            }
+        }
+        self.books.merge(&other.books);
+        self.window.merge(&other.window);
+        self.notes.merge(&other.notes);
+        self.last_completed = self.last_completed.max(other.last_completed);
+        self.last_failed = self.last_failed.max(other.last_failed);
+        Ok(())
+    }
+
+    /// The samples of a metric, if there are any.
+    pub fn distribution(&self, metric: Metric) -> Option<&Distribution> {
+        self.distributions.get(&metric).filter(|distribution| !distribution.is_empty())
+    }
+
+    /// The metrics that have samples.
+    pub fn recorded(&self) -> impl Iterator<Item = (Metric, &Distribution)> {
+        let all = self.distributions.iter().map(|(&metric, distribution)| (metric, distribution));
+        all.filter(|(_, distribution)| !distribution.is_empty())
+    }
+
+    /// Whether nothing at all was recorded.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Forgets everything and keeps the histograms' memory.
+    fn clear(&mut self) {
+        let mut distributions = std::mem::take(&mut self.distributions);
+        distributions.values_mut().for_each(Distribution::clear);
+        *self = Self { distributions, ..Self::default() };
+    }
+}
+
+impl PartialEq for ScopeRecord {
+    /// Equal in all that was recorded; an empty distribution equals an absent one.
+    fn eq(&self, other: &Self) -> bool {
+        self.books == other.books
+            && self.window == other.window
+            && self.notes == other.notes
+            && self.last_completed == other.last_completed
+            && self.last_failed == other.last_failed
+            && self.recorded().eq(other.recorded())
+    }
+}
+
+impl Interval {
+    /// Adds what another lane, worker or stretch of time recorded. Associative and commutative. On an error the target
+    /// may hold a part of `other` and must not be used: it means that versions were mixed.
+    pub fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
+        for (&scope, theirs) in &other.scopes {
+            self.scopes.entry(scope).or_default().merge(theirs)?;
+        }
+        for (&second, theirs) in &other.seconds {
+            self.seconds.entry(second).or_default().merge(theirs);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.seconds.is_empty() && self.scopes.values().all(ScopeRecord::is_empty)
+    }
+
+    /// Forgets everything but the scopes and keeps their histograms' memory, for the next flush.
+    pub fn clear(&mut self) {
+        self.seconds.clear();
+        self.scopes.values_mut().for_each(ScopeRecord::clear);
+    }
+
+    /// One record of all scopes that `wanted` picks.
+    pub fn fold(&self, wanted: impl Fn(Scope) -> bool) -> Result<ScopeRecord, MergeError> {
+        let mut total = ScopeRecord::default();
+        for (_, record) in self.scopes.iter().filter(|&(&scope, _)| wanted(scope)) {
+            total.merge(record)?;
+        }
+        Ok(total)
+    }
+
+    /// One record of a stage, over all its classes.
+    pub fn stage(&self, stage: u16) -> Result<ScopeRecord, MergeError> {
+        self.fold(|scope| scope.stage == stage)
+    }
+
+    /// One record of everything.
+    pub fn total(&self) -> Result<ScopeRecord, MergeError> {
+        self.fold(|_| true)
+    }
+
+    /// The books of everything, without touching a histogram.
+    pub fn books(&self) -> Books {
+        let mut books = Books::default();
+        self.scopes.values().for_each(|record| books.merge(&record.books));
+        books
+    }
+}

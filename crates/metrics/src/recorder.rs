@@ -1,0 +1,340 @@
+//! One lane's recorder: where outcomes and tokens become histograms and books.
+//!
+//! Plain values without a lock: a lane is one thread, and what it recorded is swapped out at each flush. Counts that
+//! belong to a window are placed by their own instant, never by the flush they travel in, so that a late flush or a
+//! slow answer cannot move them.
+
+use std::time::Duration;
+
+use crate::books::{FailureClass, NotSent};
+use crate::distribution::{Distribution, whole_micros};
+use crate::interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
+use crate::metric::{Kind, Metric};
+use crate::timeline::{Timeline, divide};
+
+/// A stage's [start, end); open-ended where only a number of requests ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageWindow {
+    /// First instant inside.
+    pub start: Duration,
+    /// First instant outside, if it is known.
+    pub end: Option<Duration>,
+}
+
+impl StageWindow {
+    /// Whether the instant lies in [start, end).
+    pub fn contains(&self, at: Duration) -> bool {
+        at >= self.start && self.end.is_none_or(|end| at < end)
+    }
+}
+
+/// The arrival of one event with generated content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSample {
+    /// Its arrival.
+    pub at: Duration,
+    /// Time since the request's previous content event; `None` for the first.
+    pub gap: Option<Duration>,
+    /// Tokens in it, where known, else 1.
+    pub tokens: u32,
+    /// Whether it came from the same read as the previous one.
+    pub shared: bool,
+}
+
+/// The server's own count of a request's tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TokenUsage {
+    /// Prompt tokens.
+    pub input: u64,
+    /// Completion tokens, all of them.
+    pub output: u64,
+    /// Reasoning tokens among them that were not streamed.
+    pub hidden_reasoning: u64,
+}
+
+impl TokenUsage {
+    /// N: output tokens that were streamed.
+    pub fn streamed(self) -> u64 {
+        self.output.saturating_sub(self.hidden_reasoning)
+    }
+}
+
+/// Where a request's output tokens were counted, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenSource {
+    /// By the server.
+    Usage,
+    /// By our tokenizer.
+    Tokenizer,
+    /// As the number of content events.
+    Events,
+}
+
+impl TokenSource {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Tokenizer => "tokenizer",
+            Self::Events => "events",
+        }
+    }
+}
+
+/// What a completed request adds to its timeline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// The stream ended cleanly, but without `[DONE]`.
+    pub no_done: bool,
+    /// It moved once, unsent, to a new connection.
+    pub reconnected: bool,
+    /// The server's count, if it sent one.
+    pub usage: Option<TokenUsage>,
+    /// Our tokenizer's count of the text, if it was kept.
+    pub tokenizer_tokens: Option<u64>,
+    /// The sum of the tokens handed to [`Recorder::event`].
+    pub event_tokens: u64,
+}
+
+impl Completion {
+    /// The source of the output tokens: usage, else tokenizer, else events.
+    pub fn token_source(&self) -> TokenSource {
+        match (self.usage, self.tokenizer_tokens) {
+            (Some(_), _) => TokenSource::Usage,
+            (None, Some(_)) => TokenSource::Tokenizer,
+            (None, None) => TokenSource::Events,
+        }
+    }
+
+    /// All output tokens: what belongs in [`Timeline::output_tokens`].
+    pub fn output_tokens(&self) -> u64 {
+        let counted = self.usage.map(|usage| usage.output).or(self.tokenizer_tokens);
+        counted.unwrap_or(self.event_tokens)
+    }
+
+    /// The streamed ones: what belongs in [`Timeline::streamed_tokens`].
+    pub fn streamed_tokens(&self) -> u64 {
+        let counted = self.usage.map(TokenUsage::streamed).or(self.tokenizer_tokens);
+        counted.unwrap_or(self.event_tokens)
+    }
+
+    /// Whether usage and events disagree; `None` without usage.
+    ///
+    /// One token more in the usage than in the events is agreement: servers count the end-of-sequence token, which has
+    /// no text and so no event. What this must find is events that hold several tokens.
+    pub fn tokens_disagree(&self) -> Option<bool> {
+        let streamed = self.usage?.streamed();
+        Some(streamed != self.event_tokens && streamed != self.event_tokens + 1)
+    }
+}
+
+/// Records what one lane did.
+#[derive(Debug)]
+pub struct Recorder {
+    windows: Vec<StageWindow>,
+    interval: Interval,
+    loop_lag: SecondOfLoopLag,
+}
+
+/// The loop lag of the second that is being recorded: its percentile is known only once it is over.
+#[derive(Debug)]
+struct SecondOfLoopLag {
+    second: u32,
+    lags: Distribution,
+}
+
+impl Recorder {
+    /// A recorder for the plan's stages, in the plan's order.
+    pub fn new(windows: Vec<StageWindow>) -> Self {
+        let loop_lag = SecondOfLoopLag { second: 0, lags: Distribution::new(Kind::Latency) };
+        Self { windows, interval: Interval::default(), loop_lag }
+    }
+
+    /// A request became due.
+    pub fn due(&mut self, scope: Scope, at: Duration) {
+        self.scope(scope).books.due += 1;
+        self.second(at).due += 1;
+        self.in_window(scope, at, |window| window.due += 1);
+    }
+
+    /// A request's last byte was handed over.
+    pub fn sent(&mut self, scope: Scope, at: Duration) {
+        self.second(at).sent += 1;
+        self.in_window(scope, at, |window| window.sent += 1);
+    }
+
+    /// An event with generated content arrived. Does not allocate after the scope's first gap in a flush, but for the
+    /// entry of a new second.
+    pub fn event(&mut self, scope: Scope, event: &EventSample) {
+        let tokens = u64::from(event.tokens);
+        self.credit_output(scope, event.at, tokens);
+        let Some(gap) = event.gap else { return };
+        let record = self.scope(scope);
+        record.notes.gaps += 1;
+        record.notes.shared_gaps += u64::from(event.shared);
+        sample(record, Metric::Icl, whole_micros(gap), 1);
+        if tokens > 0 {
+            sample(record, Metric::Itl, whole_micros(divide(gap, tokens)), tokens);
+        }
+    }
+
+    /// A request completed: its per-request metrics enter the histograms, and the tokens that its events did not show
+    /// are credited to its end.
+    pub fn completed(&mut self, scope: Scope, timeline: &Timeline, completion: &Completion) {
+        self.second(timeline.finished).completed += 1;
+        self.in_window(scope, timeline.finished, |window| window.completed += 1);
+        let unseen = timeline.output_tokens.saturating_sub(completion.event_tokens);
+        self.credit_output(scope, timeline.finished, unseen);
+        self.credit_input(scope, timeline.sent, timeline.input_tokens.unwrap_or(0));
+
+        let record = self.scope(scope);
+        record.books.completed += 1;
+        record.last_completed = record.last_completed.max(Some(timeline.finished));
+        for (metric, value) in timeline.samples() {
+            if let Some(value) = value {
+                sample(record, metric, value, 1);
+            }
+        }
+        note_completion(&mut record.notes, completion);
+    }
+
+    /// A request failed at `at`, `e2e` after it was sent (`None` if it never was), having handed `events_recorded`
+    /// events to [`Recorder::event`]. A timeout is censored as well.
+    pub fn failed(
+        &mut self,
+        scope: Scope,
+        class: FailureClass,
+        at: Duration,
+        e2e: Option<Duration>,
+        events_recorded: u64,
+    ) {
+        self.second(at).failed += 1;
+        self.in_window(scope, at, |window| window.failed += 1);
+        let record = self.scope(scope);
+        *record.books.failed.entry(class).or_default() += 1;
+        record.last_failed = record.last_failed.max(Some(at));
+        record.notes.censored += u64::from(class == FailureClass::Timeout);
+        record.notes.chunk_samples_of_unfinished += events_recorded.saturating_sub(1);
+        if let Some(e2e) = e2e {
+            sample(record, Metric::E2eFailed, whole_micros(e2e), 1);
+        }
+    }
+
+    /// We gave a request up: the drain was over, or the run interrupted. Censored.
+    pub fn cancelled(&mut self, scope: Scope, events_recorded: u64) {
+        let record = self.scope(scope);
+        record.books.cancelled += 1;
+        record.notes.censored += 1;
+        record.notes.chunk_samples_of_unfinished += events_recorded.saturating_sub(1);
+    }
+
+    /// A request that was due was never started.
+    pub fn not_sent(&mut self, scope: Scope, reason: NotSent) {
+        *self.scope(scope).books.not_sent.entry(reason).or_default() += 1;
+    }
+
+    /// The lane's loop was that late. A second's percentile is fixed by the next second's first call, or by the flush.
+    /// The samples are filed under class 0 of the stage whose window holds the second.
+    pub fn loop_lag(&mut self, second: u32, lag: Duration) {
+        if second != self.loop_lag.second {
+            self.close_loop_lag();
+            self.loop_lag.second = second;
+        }
+        self.loop_lag.lags.record_duration(lag);
+        if let Some(stage) = self.stage_at(Duration::from_secs(second.into())) {
+            sample(self.scope(Scope { stage, class: 0 }), Metric::LoopLag, whole_micros(lag), 1);
+        }
+    }
+
+    /// User-space instant − kernel stamp of one read.
+    pub fn read_lag(&mut self, scope: Scope, lag: Duration) {
+        sample(self.scope(scope), Metric::ReadLag, whole_micros(lag), 1);
+    }
+
+    /// `n` requests of this lane are in flight.
+    pub fn in_flight(&mut self, second: u32, n: u64) {
+        let counts = self.interval.seconds.entry(second).or_default();
+        counts.in_flight_max = counts.in_flight_max.max(n);
+    }
+
+    /// The lane used that share of a core, in thousandths.
+    pub fn lane_cpu(&mut self, second: u32, permille: u64) {
+        let counts = self.interval.seconds.entry(second).or_default();
+        counts.lane_cpu_permille_max = counts.lane_cpu_permille_max.max(permille);
+    }
+
+    /// Adds peculiarities, such as `Notes { queue_empty: 1, ..Notes::default() }`.
+    pub fn note(&mut self, scope: Scope, notes: &Notes) {
+        self.scope(scope).notes.merge(notes);
+    }
+
+    /// What was recorded since the last flush.
+    pub fn take(&mut self) -> Interval {
+        self.swap(Interval::default())
+    }
+
+    /// The same, and goes on in `spent`: an earlier interval after [`Interval::clear`], whose memory is used again.
+    /// Clear it on another thread: it is megabytes.
+    pub fn swap(&mut self, spent: Interval) -> Interval {
+        self.close_loop_lag();
+        std::mem::replace(&mut self.interval, spent)
+    }
+
+    fn close_loop_lag(&mut self) {
+        let Some(p99_us) = self.loop_lag.lags.quantile(0.99) else { return };
+        self.loop_lag.lags.clear();
+        let counts = self.interval.seconds.entry(self.loop_lag.second).or_default();
+        counts.loop_lag_p99_us = counts.loop_lag_p99_us.max(p99_us);
+    }
+
+    fn scope(&mut self, scope: Scope) -> &mut ScopeRecord {
+        self.interval.scopes.entry(scope).or_default()
+    }
+
+    fn second(&mut self, at: Duration) -> &mut SecondCounts {
+        let second = u32::try_from(at.as_secs()).unwrap_or(u32::MAX);
+        self.interval.seconds.entry(second).or_default()
+    }
+
+    fn stage_at(&self, at: Duration) -> Option<u16> {
+        let index = self.windows.iter().position(|window| window.contains(at))?;
+        u16::try_from(index).ok()
+    }
+
+    /// Counts in the window that holds the instant, which may be a later stage's than the request's own.
+    fn in_window(&mut self, scope: Scope, at: Duration, count: impl FnOnce(&mut WindowCounts)) {
+        if let Some(stage) = self.stage_at(at) {
+            count(&mut self.scope(Scope { stage, ..scope }).window);
+        }
+    }
+
+    fn credit_output(&mut self, scope: Scope, at: Duration, tokens: u64) {
+        self.second(at).output_tokens += tokens;
+        self.in_window(scope, at, |window| window.output_tokens += tokens);
+    }
+
+    fn credit_input(&mut self, scope: Scope, at: Duration, tokens: u64) {
+        self.second(at).input_tokens += tokens;
+        self.in_window(scope, at, |window| window.input_tokens += tokens);
+    }
+}
+
+fn sample(record: &mut ScopeRecord, metric: Metric, value: u64, n: u64) {
+    let distributions = &mut record.distributions;
+    let fresh = || Distribution::new(metric.kind());
+    distributions.entry(metric).or_insert_with(fresh).record_n(value, n);
+}
+
+fn note_completion(notes: &mut Notes, completion: &Completion) {
+    notes.no_done += u64::from(completion.no_done);
+    notes.reconnected += u64::from(completion.reconnected);
+    if let Some(disagree) = completion.tokens_disagree() {
+        notes.token_comparisons += 1;
+        notes.token_disagreements += u64::from(disagree);
+    }
+    match completion.token_source() {
+        TokenSource::Usage => notes.usage_requests += 1,
+        TokenSource::Tokenizer => notes.tokenizer_requests += 1,
+        TokenSource::Events => notes.event_counted_requests += 1,
+    }
+}

@@ -1,0 +1,224 @@
+//! The answer of a run: what the coordinator hands to the report.
+//!
+//! It is a pure function of what the ledger merged. Nothing here is sampled, cut or rounded: presentation decides that,
+//! and every figure can be computed again from the journal.
+
+mod build;
+
+pub use build::RunRecord;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::books::Books;
+use crate::distribution::{Distribution, MergeError};
+use crate::interval::{Interval, Notes};
+use crate::metric::{Kind, Metric};
+use crate::recorder::StageWindow;
+use crate::series::SeriesPoint;
+use crate::summary::Summary;
+use crate::verdict::Verdict;
+use crate::warning::Warning;
+
+/// What ran.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunFacts {
+    /// Unique name of the run.
+    pub id: String,
+    /// `benchmark.name`.
+    pub name: String,
+    /// Wall clock at the run's start, nanoseconds since 1970.
+    pub started_at_unix_ns: i64,
+    /// Wall clock at its end.
+    pub ended_at_unix_ns: i64,
+    /// The model asked for.
+    pub model: String,
+    /// The URL, without credentials.
+    pub endpoint: String,
+    /// `chat` or `completions`.
+    pub api: String,
+    /// Whether answers were streamed.
+    pub streamed: bool,
+    /// Seed of due times, lengths and classes.
+    pub seed: u64,
+    /// Seed of the synthetic text.
+    pub prompt_salt: String,
+    /// Workers that took part.
+    pub workers: u32,
+    /// Lanes of all workers.
+    pub lanes: u32,
+    /// Where output tokens were counted: `usage`, `tokenizer`, `events`.
+    pub token_source: String,
+    /// The tokenizer that made synthetic prompts.
+    pub tokenizer: Option<String>,
+    /// Where arrivals were stamped: `kernel`, `user_space` or `mixed`.
+    pub stamps: String,
+    /// Requests sent before the load to see whether the target is ready; they are in no book.
+    pub probe_requests: u64,
+    /// Our version.
+    pub tokenstorm_version: String,
+    /// Ended by an interrupt.
+    pub interrupted: bool,
+    /// The journal could not be written to its end.
+    pub degraded: bool,
+}
+
+/// One stage as it was planned, or as it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageDescription {
+    /// `warmup`, `ramp`, `hold` or the user's name.
+    pub name: String,
+    /// Whether it belongs to the headline: neither warm-up nor ramp.
+    pub headline: bool,
+    /// Its window. Where the stage did not last until its planned end, the caller says so: an interrupt's instant, or
+    /// `None` where the number of requests ended it, and the window then ends at the last completion.
+    pub window: StageWindow,
+}
+
+/// Rates per second; each `None` where the window has no length.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rates {
+    /// Requests due.
+    pub offered: Option<f64>,
+    /// Requests sent.
+    pub achieved: Option<f64>,
+    /// Requests completed.
+    pub throughput: Option<f64>,
+    /// Output tokens arrived.
+    pub tokens_per_second: Option<f64>,
+    /// Input tokens sent, of completed requests.
+    pub input_tokens_per_second: Option<f64>,
+    /// Both.
+    pub total_tokens_per_second: Option<f64>,
+    /// failed / (completed + failed), 0 to 1, of the requests due in the window.
+    pub error_rate: Option<f64>,
+    /// Requests that met every SLO; `None` without SLOs.
+    pub goodput: Option<f64>,
+}
+
+/// The figures of a window: a stage, or the headline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowResult {
+    /// First instant.
+    pub start: Duration,
+    /// First instant outside.
+    pub end: Duration,
+    /// What the rates are divided by: the length, or the sum of the stages' lengths.
+    pub measured: Duration,
+    /// By own instants inside the window.
+    pub rates: Rates,
+    /// Of the requests due in the window. Every metric is there; absent ones say why.
+    pub metrics: BTreeMap<Metric, Summary>,
+    /// Peculiarities of the requests due in the window.
+    pub notes: Notes,
+    /// Share of TTFTs above three seconds, 0 to 1.
+    pub ttft_over_3s: Option<f64>,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageResult {
+    /// Its name.
+    pub name: String,
+    /// Its place in the plan.
+    pub index: u16,
+    /// Whether it is in the headline.
+    pub headline: bool,
+    /// Of the requests due in it.
+    pub books: Books,
+    /// Its figures.
+    pub window: WindowResult,
+    /// All its samples.
+    pub distributions: BTreeMap<Metric, Distribution>,
+}
+
+/// A worker that did not reach the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerLost {
+    /// When it was declared lost.
+    pub at: Duration,
+    /// From when on others sent its share; `None` if nobody did.
+    pub taken_over_at: Option<Duration>,
+    /// See [`crate::Lost`].
+    pub in_flight_at_last_snapshot: u64,
+    /// See [`crate::Lost`].
+    pub due_after_last_snapshot: u64,
+}
+
+/// One worker, or one incarnation of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerResult {
+    /// Its number in the fleet.
+    pub ordinal: u32,
+    /// Where it ran.
+    pub host: String,
+    /// Which life of that ordinal.
+    pub incarnation: u64,
+    /// Its own account.
+    pub books: Books,
+    /// 99th percentile of its own lateness.
+    pub generator_lag_p99_us: Option<u64>,
+    /// Its measured start against the named instant.
+    pub start_skew_us: i64,
+    /// Its clock against the coordinator's.
+    pub clock_offset_us: i64,
+    /// How exactly that is known.
+    pub clock_error_us: u64,
+    /// CPU time it used.
+    pub cpu_seconds: Option<f64>,
+    /// If it did not reach the end.
+    pub lost: Option<WorkerLost>,
+}
+
+/// What a ledger keeps of one worker beside the total: its books and its own lateness, 190 KiB.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerTally {
+    /// Its account.
+    pub books: Books,
+    generator_lag: Distribution,
+}
+
+impl Default for WorkerTally {
+    fn default() -> Self {
+        Self { books: Books::default(), generator_lag: Distribution::new(Kind::Latency) }
+    }
+}
+
+impl WorkerTally {
+    /// Adds one of its deltas.
+    pub fn absorb(&mut self, delta: &Interval) -> Result<(), MergeError> {
+        for record in delta.scopes.values() {
+            self.books.merge(&record.books);
+            if let Some(lag) = record.distribution(Metric::GeneratorLag) {
+                self.generator_lag.merge(lag)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// 99th percentile of its `generator_lag`.
+    pub fn generator_lag_p99_us(&self) -> Option<u64> {
+        self.generator_lag.quantile(0.99)
+    }
+}
+
+/// The whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunResult {
+    /// What ran.
+    pub facts: RunFacts,
+    /// Whether to trust it.
+    pub verdict: Verdict,
+    /// Doubts and hints.
+    pub warnings: Vec<Warning>,
+    /// The whole run's account, warm-up and ramp included.
+    pub books: Books,
+    /// The headline: the stages that are neither warm-up nor ramp, merged.
+    pub overall: WindowResult,
+    /// Every stage.
+    pub stages: Vec<StageResult>,
+    /// Every worker.
+    pub workers: Vec<WorkerResult>,
+    /// The run over time.
+    pub seconds: Vec<SeriesPoint>,
+}

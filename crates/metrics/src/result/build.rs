@@ -1,0 +1,218 @@
+//! From what the ledger merged to the result: windows, rates, summaries, intervals, verdict.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{
+    Rates, RunFacts, RunResult, StageDescription, StageResult, WindowResult, WorkerResult,
+};
+use crate::books::{NotSent, share};
+use crate::confidence::intervals95;
+use crate::distribution::{Distribution, MergeError};
+use crate::interval::{Interval, ScopeRecord};
+use crate::metric::Metric;
+use crate::series::Series;
+use crate::summary::{NullReason, Summary};
+use crate::verdict::{Evidence, Thresholds, Verdict, chunks_are_not_tokens, judge};
+use crate::warning::Warning;
+
+/// TTFTs above this are counted apart: who waits longer leaves.
+const SLOW_TTFT_US: u64 = 3_000_000;
+
+/// All that the coordinator hands over at the end of a run.
+#[derive(Debug, Clone)]
+pub struct RunRecord {
+    /// What ran.
+    pub facts: RunFacts,
+    /// The stages in the plan's order; a scope's `stage` is an index into them.
+    pub stages: Vec<StageDescription>,
+    /// The workers.
+    pub workers: Vec<WorkerResult>,
+    /// Everything the ledger merged, with what it booked itself (`lost`, `no_owner`) in the scopes' books.
+    pub merged: Interval,
+    /// The run over time.
+    pub series: Series,
+    /// Warnings collected on the way.
+    pub warnings: Vec<Warning>,
+}
+
+impl RunResult {
+    /// The result of a run, with the default thresholds. It fails only if versions were mixed.
+    pub fn build(record: RunRecord) -> Result<Self, MergeError> {
+        let thresholds = Thresholds::default();
+        let context = Context { record: &record, thresholds: &thresholds };
+        let stages = context.stages()?;
+        let (headline, overall) = context.headline(&stages)?;
+        let books = record.merged.books();
+        let verdict = context.verdict(&stages, &headline, &books);
+        let seconds = record.series.points(&record.merged.seconds);
+        let RunRecord { facts, workers, warnings, .. } = record;
+        Ok(Self { facts, verdict, warnings, books, overall, stages, workers, seconds })
+    }
+}
+
+struct Context<'a> {
+    record: &'a RunRecord,
+    thresholds: &'a Thresholds,
+}
+
+/// A window's ends, and what its rates are divided by.
+struct Span {
+    start: Duration,
+    end: Duration,
+    measured: Duration,
+}
+
+impl Context<'_> {
+    fn stages(&self) -> Result<Vec<StageResult>, MergeError> {
+        let indexed = (0_u16..).zip(&self.record.stages);
+        indexed.map(|(index, stage)| self.stage(index, stage)).collect()
+    }
+
+    fn stage(&self, index: u16, stage: &StageDescription) -> Result<StageResult, MergeError> {
+        let record = self.record.merged.stage(index)?;
+        let span = stage_span(stage, &record);
+        let window = self.window(&record, &span, |candidate| candidate == index);
+        Ok(StageResult {
+            name: stage.name.clone(),
+            index,
+            headline: stage.headline,
+            books: record.books,
+            window,
+            distributions: record.distributions,
+        })
+    }
+
+    /// The stages that are neither warm-up nor ramp, merged; rates over the union of their windows.
+    fn headline(&self, stages: &[StageResult]) -> Result<(ScopeRecord, WindowResult), MergeError> {
+        let wanted = |index: u16| {
+            self.record.stages.get(usize::from(index)).is_some_and(|stage| stage.headline)
+        };
+        let record = self.record.merged.fold(|scope| wanted(scope.stage))?;
+        let windows = || stages.iter().filter(|stage| stage.headline).map(|stage| &stage.window);
+        let span = Span {
+            start: windows().map(|window| window.start).min().unwrap_or_default(),
+            end: windows().map(|window| window.end).max().unwrap_or_default(),
+            measured: windows().map(|window| window.measured).sum(),
+        };
+        let window = self.window(&record, &span, wanted);
+        Ok((record, window))
+    }
+
+    fn window(
+        &self,
+        record: &ScopeRecord,
+        span: &Span,
+        stages: impl Fn(u16) -> bool,
+    ) -> WindowResult {
+        let ttft = record.distribution(Metric::Ttft);
+        WindowResult {
+            start: span.start,
+            end: span.end,
+            measured: span.measured,
+            rates: rates(record, span.measured),
+            metrics: self.summaries(record, stages),
+            notes: record.notes,
+            ttft_over_3s: ttft.and_then(|d| share(d.count_above(SLOW_TTFT_US), d.count())),
+        }
+    }
+
+    fn summaries(
+        &self,
+        record: &ScopeRecord,
+        stages: impl Fn(u16) -> bool,
+    ) -> BTreeMap<Metric, Summary> {
+        let censored_share = record.books.censored_share().unwrap_or(0.0);
+        let e2e = record.distribution(Metric::E2eLatency);
+        let e2e_p50 = e2e.and_then(|e2e| e2e.quantile(0.5)).map(Duration::from_micros);
+        let summary = |metric: Metric| match self.samples(record, metric) {
+            Err(reason) => Summary::absent(metric.kind(), reason),
+            Ok(samples) => {
+                let intervals = match self.record.series.stretches(metric, &stages) {
+                    Some(stretches) => intervals95(&stretches, e2e_p50),
+                    None => Err(NullReason::NotKept),
+                };
+                Summary::of(metric, samples, censored_share).with_ci95(intervals)
+            }
+        };
+        Metric::ALL.into_iter().map(|metric| (metric, summary(metric))).collect()
+    }
+
+    /// A metric's samples, or why there is nothing to show.
+    fn samples<'r>(
+        &self,
+        record: &'r ScopeRecord,
+        metric: Metric,
+    ) -> Result<&'r Distribution, NullReason> {
+        if metric.needs_stream() && !self.record.facts.streamed {
+            return Err(NullReason::NotStreamed);
+        }
+        if metric == Metric::Itl && chunks_are_not_tokens(&record.notes, self.thresholds) {
+            return Err(NullReason::ChunksAreNotTokens);
+        }
+        record.distribution(metric).ok_or(NullReason::NoSamples)
+    }
+
+    fn verdict(
+        &self,
+        stages: &[StageResult],
+        headline: &ScopeRecord,
+        books: &crate::Books,
+    ) -> Verdict {
+        let quantile = |metric, q| headline.distribution(metric).and_then(|d| d.quantile(q));
+        let named = |stage: &StageResult| format!("stage {}", stage.name);
+        let workers = self.record.workers.iter();
+        let evidence = Evidence {
+            books,
+            parts: stages
+                .iter()
+                .map(|stage| (named(stage), &stage.books))
+                .chain(workers.map(|w| (format!("worker {}", w.ordinal), &w.books)))
+                .collect(),
+            headline_stages: stages
+                .iter()
+                .filter(|stage| stage.headline)
+                .map(|stage| (stage.name.clone(), &stage.books))
+                .collect(),
+            seconds: &self.record.merged.seconds,
+            notes: &headline.notes,
+            generator_lag_p99_us: quantile(Metric::GeneratorLag, 0.99),
+            ttft_p50_us: quantile(Metric::Ttft, 0.5),
+            read_lag_p99_us: quantile(Metric::ReadLag, 0.99),
+            held_back: held_back(headline, self.thresholds),
+            headline_due: headline.books.due,
+            degraded: self.record.facts.degraded,
+        };
+        judge(&evidence, self.thresholds)
+    }
+}
+
+/// The planned end, else the last completion, else the last failure.
+fn stage_span(stage: &StageDescription, record: &ScopeRecord) -> Span {
+    let start = stage.window.start;
+    let answered = record.last_completed.or(record.last_failed).unwrap_or(start);
+    let end = stage.window.end.unwrap_or(answered).max(start);
+    Span { start, end, measured: end - start }
+}
+
+/// Requests that waited for the cap, and those that it held until their stage was over.
+fn held_back(record: &ScopeRecord, thresholds: &Thresholds) -> u64 {
+    let cap_wait = record.distribution(Metric::CapWait);
+    let waited = cap_wait.map_or(0, |d| d.count_above(thresholds.held_back_from_us));
+    waited + record.books.not_sent.get(&NotSent::StageEnded).copied().unwrap_or(0)
+}
+
+fn rates(record: &ScopeRecord, measured: Duration) -> Rates {
+    let window = &record.window;
+    let rate = |count: u64| (!measured.is_zero()).then(|| count as f64 / measured.as_secs_f64());
+    Rates {
+        offered: rate(window.due),
+        achieved: rate(window.sent),
+        throughput: rate(window.completed),
+        tokens_per_second: rate(window.output_tokens),
+        input_tokens_per_second: rate(window.input_tokens),
+        total_tokens_per_second: rate(window.output_tokens + window.input_tokens),
+        error_rate: record.books.error_rate(),
+        goodput: None,
+    }
+}

@@ -1,0 +1,213 @@
+//! The run over time: what each stretch of seconds held, kept small for as long as the run lasts.
+//!
+//! The ledger merges what all live workers reported for a second and hands it over once; only the occupied buckets are
+//! kept. Above 1,200 points neighbours are joined, so a day's run needs no more memory than 20 minutes: at most
+//! 1,200 points × metrics kept × occupied buckets × 12 bytes (some 30 MB at heavy load). Percentiles of a joined point
+//! are computed from its joined histogram; percentiles are never averaged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::confidence::Stretch;
+use crate::interval::{Interval, Scope, SecondCounts};
+use crate::metric::Metric;
+use crate::sparse::SparseHistogram;
+
+/// More points are joined with their neighbours.
+pub const MAX_POINTS: usize = 1_200;
+
+/// Consecutive stretches of run time.
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    /// Ascending and disjoint.
+    stretches: Vec<Kept>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    seconds: Range<u32>,
+    samples: BTreeMap<(u16, Metric), SparseHistogram>,
+}
+
+/// Three percentiles of one metric in one point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct PointPercentiles {
+    pub count: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+}
+
+/// One point of the time series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesPoint {
+    /// First second.
+    pub second: u32,
+    /// How many seconds it covers.
+    pub seconds: u32,
+    /// What was counted in them, by the instant of each.
+    pub counts: SecondCounts,
+    /// What was recorded in them; metrics without samples are absent.
+    pub percentiles: BTreeMap<Metric, PointPercentiles>,
+}
+
+/// Whether a metric is kept over time: what a person looks at along a run, and what has a 95 % interval.
+fn kept(metric: Metric) -> bool {
+    matches!(
+        metric,
+        Metric::Ttft
+            | Metric::TtftScheduled
+            | Metric::Ttfb
+            | Metric::Ttfo
+            | Metric::Icl
+            | Metric::Itl
+            | Metric::Tpot
+            | Metric::Ntpot
+            | Metric::E2eLatency
+            | Metric::E2eScheduled
+            | Metric::E2eFailed
+            | Metric::ScheduleLag
+            | Metric::GeneratorLag
+            | Metric::OutputRate
+            | Metric::TokenRatePerUser
+    )
+}
+
+impl Kept {
+    fn join(&mut self, next: Self) {
+        self.seconds.end = next.seconds.end;
+        for (key, samples) in next.samples {
+            self.samples.entry(key).or_default().merge(&samples);
+        }
+    }
+
+    /// The samples of a metric in the stages that `wanted` picks.
+    fn of(&self, metric: Metric, wanted: impl Fn(u16) -> bool) -> SparseHistogram {
+        let mut merged = SparseHistogram::default();
+        for (&(stage, kept), samples) in &self.samples {
+            if kept == metric && wanted(stage) {
+                merged.merge(samples);
+            }
+        }
+        merged
+    }
+}
+
+impl Series {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what all live workers recorded in `seconds`, merged. Call once per stretch, in ascending order; a stretch
+    /// that begins before the last one's end is joined to it, an empty range is refused by being ignored.
+    pub fn push(&mut self, seconds: Range<u32>, merged: &Interval) {
+        if seconds.is_empty() {
+            return;
+        }
+        let next = Kept { seconds, samples: sparse_samples(merged) };
+        match self.stretches.last_mut() {
+            Some(last) if next.seconds.start < last.seconds.end => {
+                let end = last.seconds.end.max(next.seconds.end);
+                last.join(next);
+                last.seconds.end = end;
+            }
+            _ => self.stretches.push(next),
+        }
+        if self.stretches.len() > MAX_POINTS {
+            self.join_neighbours();
+        }
+    }
+
+    fn join_neighbours(&mut self) {
+        let mut joined: Vec<Kept> = Vec::with_capacity(self.stretches.len().div_ceil(2));
+        for (place, stretch) in self.stretches.drain(..).enumerate() {
+            match joined.last_mut() {
+                Some(last) if place % 2 == 1 => last.join(stretch),
+                _ => joined.push(stretch),
+            }
+        }
+        self.stretches = joined;
+    }
+
+    /// The points, with the counts of their seconds. Seconds that no stretch covers (nobody reported histograms for
+    /// them) join the point before them, else get a point of their own.
+    pub fn points(&self, counts: &BTreeMap<u32, SecondCounts>) -> Vec<SeriesPoint> {
+        let mut starts: BTreeSet<u32> =
+            self.stretches.iter().map(|stretch| stretch.seconds.start).collect();
+        let first = starts.first().copied().unwrap_or(u32::MAX);
+        starts.extend(counts.keys().copied().filter(|&second| second < first));
+        let mut points: BTreeMap<u32, SeriesPoint> =
+            starts.into_iter().map(|start| (start, SeriesPoint::at(start))).collect();
+        for stretch in &self.stretches {
+            if let Some(point) = points.get_mut(&stretch.seconds.start) {
+                point.seconds = stretch.seconds.end - stretch.seconds.start;
+                point.percentiles = percentiles(stretch);
+            }
+        }
+        for (&second, seconds_counts) in counts {
+            if let Some((_, point)) = points.range_mut(..=second).next_back() {
+                point.counts.followed_by(seconds_counts);
+                point.seconds = point.seconds.max(second - point.second + 1);
+            }
+        }
+        points.into_values().collect()
+    }
+
+    /// A metric's samples of some stages over time, from the first stretch that has any to the last; `None` where the
+    /// metric is not kept over time.
+    pub fn stretches(&self, metric: Metric, wanted: impl Fn(u16) -> bool) -> Option<Vec<Stretch>> {
+        if !kept(metric) {
+            return None;
+        }
+        let all: Vec<Stretch> = self
+            .stretches
+            .iter()
+            .map(|stretch| Stretch {
+                seconds: stretch.seconds.end - stretch.seconds.start,
+                samples: stretch.of(metric, &wanted),
+            })
+            .collect();
+        let first = all.iter().position(|stretch| !stretch.samples.is_empty());
+        let last = all.iter().rposition(|stretch| !stretch.samples.is_empty());
+        Some(first.zip(last).map_or(Vec::new(), |(from, to)| all[from..=to].to_vec()))
+    }
+}
+
+impl SeriesPoint {
+    fn at(second: u32) -> Self {
+        let (counts, percentiles) = (SecondCounts::default(), BTreeMap::new());
+        Self { second, seconds: 1, counts, percentiles }
+    }
+}
+
+fn sparse_samples(merged: &Interval) -> BTreeMap<(u16, Metric), SparseHistogram> {
+    let mut samples: BTreeMap<(u16, Metric), SparseHistogram> = BTreeMap::new();
+    for (&Scope { stage, .. }, record) in &merged.scopes {
+        for (metric, distribution) in record.recorded().filter(|&(metric, _)| kept(metric)) {
+            samples.entry((stage, metric)).or_default().merge(&distribution.into());
+        }
+    }
+    samples
+}
+
+fn percentiles(stretch: &Kept) -> BTreeMap<Metric, PointPercentiles> {
+    let metrics: BTreeSet<Metric> = stretch.samples.keys().map(|&(_, metric)| metric).collect();
+    metrics
+        .into_iter()
+        .filter_map(|metric| Some((metric, PointPercentiles::of(&stretch.of(metric, |_| true))?)))
+        .collect()
+}
+
+impl PointPercentiles {
+    fn of(samples: &SparseHistogram) -> Option<Self> {
+        let quantile = |q| samples.quantile(q);
+        Some(Self {
+            count: samples.count(),
+            p50: quantile(0.5)?,
+            p90: quantile(0.9)?,
+            p99: quantile(0.99)?,
+        })
+    }
+}

@@ -1,0 +1,226 @@
+//! The figures of one metric over one window, and for each that is absent the reason.
+//!
+//! A percentile that the samples cannot support is worse than none: it is null where fewer than one sample lies above
+//! it, and where more requests were cut off (censored) than lie above it, because each of those was slower than what
+//! is in the histogram.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::confidence::Interval95;
+use crate::distribution::Distribution;
+use crate::metric::{Kind, Metric};
+
+/// The percentiles that are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Percentile {
+    P50,
+    P90,
+    P95,
+    P99,
+    P99_9,
+}
+
+impl Percentile {
+    /// All, in ascending order.
+    pub const ALL: [Self; 5] = [Self::P50, Self::P90, Self::P95, Self::P99, Self::P99_9];
+
+    /// In thousandths, so that the rules on sample counts are exact.
+    pub fn permille(self) -> u32 {
+        match self {
+            Self::P50 => 500,
+            Self::P90 => 900,
+            Self::P95 => 950,
+            Self::P99 => 990,
+            Self::P99_9 => 999,
+        }
+    }
+
+    /// As a quantile, 0 to 1.
+    pub fn quantile(self) -> f64 {
+        f64::from(self.permille()) / 1_000.0
+    }
+
+    /// The name in files: `p50` … `p99_9`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P90 => "p90",
+            Self::P95 => "p95",
+            Self::P99 => "p99",
+            Self::P99_9 => "p99_9",
+        }
+    }
+}
+
+/// Why a figure is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NullReason {
+    /// Nothing was recorded.
+    NoSamples,
+    /// count × (1 − q) is under 1; of an interval: no sample bounds it from above.
+    FewSamples,
+    /// More requests were cancelled or timed out than lie above the percentile.
+    Censored,
+    /// The answers were not streamed.
+    NotStreamed,
+    /// Usage and events disagree: an event is not a token. Use `icl` and `tpot`.
+    ChunksAreNotTokens,
+    /// The window holds under ten blocks, too few to know how much it varies.
+    FewBlocks,
+    /// The metric's intervals are not kept.
+    NotKept,
+}
+
+impl NullReason {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSamples => "no_samples",
+            Self::FewSamples => "few_samples",
+            Self::Censored => "censored",
+            Self::NotStreamed => "not_streamed",
+            Self::ChunksAreNotTokens => "chunks_are_not_tokens",
+            Self::FewBlocks => "few_blocks",
+            Self::NotKept => "not_kept",
+        }
+    }
+}
+
+/// What is reported of one metric. Integers are in the kind's recorded unit: µs, tokens, thousandths per second.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The unit of the integers.
+    pub kind: Kind,
+    /// Samples.
+    pub count: u64,
+    /// Exact mean.
+    pub mean: Option<f64>,
+    /// Exact standard deviation (n − 1).
+    pub stddev: Option<f64>,
+    /// Exact minimum.
+    pub min: Option<u64>,
+    /// Exact maximum.
+    pub max: Option<u64>,
+    /// Median.
+    pub p50: Option<u64>,
+    /// 90th percentile.
+    pub p90: Option<u64>,
+    /// 95th percentile.
+    pub p95: Option<u64>,
+    /// 99th percentile.
+    pub p99: Option<u64>,
+    /// 99.9th percentile.
+    pub p99_9: Option<u64>,
+    /// Why single percentiles are absent.
+    pub nulls: BTreeMap<Percentile, NullReason>,
+    /// 95 % intervals of the percentiles that have one.
+    pub ci95: BTreeMap<Percentile, Interval95>,
+    /// Why intervals are absent, where that has one reason for all.
+    pub ci95_null: Option<NullReason>,
+    /// Why the whole metric is absent.
+    pub null_reason: Option<NullReason>,
+    /// Samples under and over the kind's range.
+    pub out_of_range: u64,
+}
+
+impl Summary {
+    /// A metric that has no figures, and why.
+    pub fn absent(kind: Kind, reason: NullReason) -> Self {
+        Self {
+            kind,
+            count: 0,
+            mean: None,
+            stddev: None,
+            min: None,
+            max: None,
+            p50: None,
+            p90: None,
+            p95: None,
+            p99: None,
+            p99_9: None,
+            nulls: BTreeMap::new(),
+            ci95: BTreeMap::new(),
+            ci95_null: None,
+            null_reason: Some(reason),
+            out_of_range: 0,
+        }
+    }
+
+    /// The figures of `distribution`. `censored_share` is that of the window's requests (0 to 1); it touches
+    /// per-request metrics only.
+    pub fn of(metric: Metric, distribution: &Distribution, censored_share: f64) -> Self {
+        let mut summary = Self::absent(metric.kind(), NullReason::NoSamples);
+        if distribution.is_empty() {
+            return summary;
+        }
+        summary.null_reason = None;
+        summary.count = distribution.count();
+        summary.mean = distribution.mean();
+        summary.stddev = distribution.stddev();
+        summary.min = distribution.min();
+        summary.max = distribution.max();
+        summary.out_of_range = distribution.below() + distribution.above();
+        let censored = if metric.per_request() { censored_share } else { 0.0 };
+        for percentile in Percentile::ALL {
+            match null_reason(percentile, summary.count, censored) {
+                Some(reason) => drop(summary.nulls.insert(percentile, reason)),
+                None => *summary.slot(percentile) = distribution.quantile(percentile.quantile()),
+            }
+        }
+        summary
+    }
+
+    /// With the intervals of the percentiles that are there.
+    pub fn with_ci95(
+        mut self,
+        intervals: Result<BTreeMap<Percentile, Interval95>, NullReason>,
+    ) -> Self {
+        match intervals {
+            Err(reason) => self.ci95_null = Some(reason),
+            Ok(all) => {
+                self.ci95 = all;
+                let nulls = &self.nulls;
+                self.ci95.retain(|percentile, _| !nulls.contains_key(percentile));
+            }
+        }
+        self
+    }
+
+    /// One percentile.
+    pub fn percentile(&self, percentile: Percentile) -> Option<u64> {
+        match percentile {
+            Percentile::P50 => self.p50,
+            Percentile::P90 => self.p90,
+            Percentile::P95 => self.p95,
+            Percentile::P99 => self.p99,
+            Percentile::P99_9 => self.p99_9,
+        }
+    }
+
+    /// The unit that figures are shown in: `us`, `tokens` or `per_s`.
+    pub fn unit(&self) -> &'static str {
+        self.kind.unit()
+    }
+
+    fn slot(&mut self, percentile: Percentile) -> &mut Option<u64> {
+        match percentile {
+            Percentile::P50 => &mut self.p50,
+            Percentile::P90 => &mut self.p90,
+            Percentile::P95 => &mut self.p95,
+            Percentile::P99 => &mut self.p99,
+            Percentile::P99_9 => &mut self.p99_9,
+        }
+    }
+}
+
+/// `few_samples`: count × (1 − q) < 1, in integers. `censored`: q > 1 − the censored share.
+fn null_reason(percentile: Percentile, count: u64, censored_share: f64) -> Option<NullReason> {
+    let above_permille = u128::from(1_000 - percentile.permille());
+    if u128::from(count) * above_permille < 1_000 {
+        return Some(NullReason::FewSamples);
+    }
+    (percentile.quantile() > 1.0 - censored_share).then_some(NullReason::Censored)
+}

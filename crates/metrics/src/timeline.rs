@@ -1,0 +1,229 @@
+//! One request's instants, and every figure that is computed from them and from nothing else.
+//!
+//! All instants are offsets from the run's start on the worker's monotonic clock. They come from different sources
+//! (kernel stamps of arrival, user-space stamps of what we did ourselves), which may cross by microseconds; a difference
+//! that would be negative is 0.
+
+use std::time::Duration;
+
+use crate::distribution::whole_micros;
+use crate::metric::Metric;
+
+/// What happened to one completed request, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Timeline {
+    /// When it was due (open loop), or when its slot or session became free for it.
+    pub scheduled: Duration,
+    /// When the cap on requests in flight let it go. Equals `scheduled` where there is no cap or a permit was free when
+    /// it was due, however late the generator asked: that lateness is `generator_lag`.
+    pub permitted: Duration,
+    /// When its task ran, with its body at hand.
+    pub ready: Duration,
+    /// When it had a usable connection.
+    pub connected: Duration,
+    /// Immediately before the write call that hands over the last byte.
+    pub sent: Duration,
+    /// How long that write call took (a length).
+    pub write_call: Duration,
+    /// DNS + TCP + TLS, if it opened a connection (a length).
+    pub connect: Option<Duration>,
+    /// When status line and headers had arrived.
+    pub headers: Duration,
+    /// Arrival of the first event with generated content.
+    pub first_token: Option<Duration>,
+    /// Arrival of the last event with generated content.
+    pub last_token: Option<Duration>,
+    /// Arrival of the first event with text that a user sees.
+    pub first_output: Option<Duration>,
+    /// The end of the stream, or of the body.
+    pub finished: Duration,
+    /// Number of events with generated content.
+    pub events: u64,
+    /// Tokens in the first of them (c₁).
+    pub first_event_tokens: u64,
+    /// All output tokens, reasoning that was not streamed included.
+    pub output_tokens: u64,
+    /// Output tokens that were streamed (N): usage less reasoning tokens that were not streamed.
+    pub streamed_tokens: u64,
+    /// Input tokens as the server counted them.
+    pub input_tokens: Option<u64>,
+    /// Input tokens that the workload asked for.
+    pub input_tokens_asked: Option<u64>,
+    /// Whether the answer was streamed; without it, whatever needs single events is absent.
+    pub streamed: bool,
+}
+
+/// `schedule_lag` taken apart. The parts sum to it exactly, by construction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduleLag {
+    /// Due → permit.
+    pub cap_wait: Duration,
+    /// Permit (or due) → the task runs with its body at hand. The only part that is the generator's fault.
+    pub generator_lag: Duration,
+    /// → a usable connection.
+    pub connect_wait: Duration,
+    /// → `sent`.
+    pub write: Duration,
+}
+
+impl ScheduleLag {
+    /// sent − scheduled.
+    pub fn total(self) -> Duration {
+        self.cap_wait + self.generator_lag + self.connect_wait + self.write
+    }
+}
+
+impl Timeline {
+    /// `schedule_lag` = sent − scheduled.
+    pub fn schedule_lag(&self) -> Duration {
+        self.sent.saturating_sub(self.scheduled)
+    }
+
+    /// The four parts of [`Timeline::schedule_lag`]. An instant that crosses its neighbour is moved onto it, so that no
+    /// part is negative and the sum stays exact.
+    pub fn schedule_lag_parts(&self) -> ScheduleLag {
+        let sent = self.sent.max(self.scheduled);
+        let permitted = self.permitted.clamp(self.scheduled, sent);
+        let ready = self.ready.clamp(permitted, sent);
+        let connected = self.connected.clamp(ready, sent);
+        ScheduleLag {
+            cap_wait: permitted - self.scheduled,
+            generator_lag: ready - permitted,
+            connect_wait: connected - ready,
+            write: sent - connected,
+        }
+    }
+
+    /// `cap_wait`: due → permit.
+    pub fn cap_wait(&self) -> Duration {
+        self.schedule_lag_parts().cap_wait
+    }
+
+    /// `generator_lag`: permit (or due) → the task runs with its body at hand.
+    pub fn generator_lag(&self) -> Duration {
+        self.schedule_lag_parts().generator_lag
+    }
+
+    /// `connect_wait`: the task runs → a usable connection.
+    pub fn connect_wait(&self) -> Duration {
+        self.schedule_lag_parts().connect_wait
+    }
+
+    /// `write`: a usable connection → `sent`.
+    pub fn write(&self) -> Duration {
+        self.schedule_lag_parts().write
+    }
+
+    /// `ttfb` = headers − sent.
+    pub fn ttfb(&self) -> Duration {
+        self.headers.saturating_sub(self.sent)
+    }
+
+    /// `ttft` = first_token − sent; `None` where nothing was streamed.
+    pub fn ttft(&self) -> Option<Duration> {
+        Some(self.streamed_event(self.first_token)?.saturating_sub(self.sent))
+    }
+
+    /// `ttft_scheduled` = first_token − scheduled: free of coordinated omission (Tene, "How NOT to measure latency").
+    pub fn ttft_scheduled(&self) -> Option<Duration> {
+        Some(self.streamed_event(self.first_token)?.saturating_sub(self.scheduled))
+    }
+
+    /// `ttfo` = first_output − sent; `None` where no event had text that a user sees.
+    pub fn ttfo(&self) -> Option<Duration> {
+        Some(self.streamed_event(self.first_output)?.saturating_sub(self.sent))
+    }
+
+    /// `e2e_latency` = finished − sent.
+    pub fn e2e_latency(&self) -> Duration {
+        self.finished.saturating_sub(self.sent)
+    }
+
+    /// `e2e_scheduled` = finished − scheduled.
+    pub fn e2e_scheduled(&self) -> Duration {
+        self.finished.saturating_sub(self.scheduled)
+    }
+
+    /// `tpot` = (last_token − first_token) / (N − c₁); `None` where N ≤ c₁: no token follows the first event.
+    pub fn tpot(&self) -> Option<Duration> {
+        let (span, tokens) = self.decode_span()?;
+        Some(divide(span, tokens))
+    }
+
+    /// `ntpot` = (finished − sent) / N; `None` where N is 0.
+    pub fn ntpot(&self) -> Option<Duration> {
+        let tokens = self.n();
+        (tokens > 0).then(|| divide(self.e2e_latency(), tokens))
+    }
+
+    /// `output_rate` = N / (finished − sent) in thousandths of a token per second; `None` where either is 0.
+    pub fn output_rate_milli_per_s(&self) -> Option<u64> {
+        milli_per_s(self.n(), self.e2e_latency())
+    }
+
+    /// `token_rate_per_user` = 1 / tpot in thousandths of a token per second; `None` where tpot is absent or 0.
+    pub fn token_rate_per_user_milli_per_s(&self) -> Option<u64> {
+        let (span, tokens) = self.decode_span()?;
+        milli_per_s(tokens, span)
+    }
+
+    /// Every per-request metric of a completed request with its value in the metric's unit.
+    pub(crate) fn samples(&self) -> [(Metric, Option<u64>); 20] {
+        let lag = self.schedule_lag_parts();
+        let us = |duration: Duration| Some(whole_micros(duration));
+        [
+            (Metric::Ttft, self.ttft().and_then(us)),
+            (Metric::TtftScheduled, self.ttft_scheduled().and_then(us)),
+            (Metric::Ttfb, us(self.ttfb())),
+            (Metric::Ttfo, self.ttfo().and_then(us)),
+            (Metric::Tpot, self.tpot().and_then(us)),
+            (Metric::Ntpot, self.ntpot().and_then(us)),
+            (Metric::E2eLatency, us(self.e2e_latency())),
+            (Metric::E2eScheduled, us(self.e2e_scheduled())),
+            (Metric::ScheduleLag, us(lag.total())),
+            (Metric::CapWait, us(lag.cap_wait)),
+            (Metric::GeneratorLag, us(lag.generator_lag)),
+            (Metric::ConnectWait, us(lag.connect_wait)),
+            (Metric::Write, us(lag.write)),
+            (Metric::WriteCall, us(self.write_call)),
+            (Metric::Connect, self.connect.and_then(us)),
+            (Metric::OutputRate, self.output_rate_milli_per_s()),
+            (Metric::TokenRatePerUser, self.token_rate_per_user_milli_per_s()),
+            (Metric::OutputTokens, Some(self.output_tokens)),
+            (Metric::InputTokens, self.input_tokens),
+            (Metric::InputTokensAsked, self.input_tokens_asked),
+        ]
+    }
+
+    fn streamed_event(&self, instant: Option<Duration>) -> Option<Duration> {
+        instant.filter(|_| self.streamed)
+    }
+
+    /// N: what was streamed, or all of an answer that came in one piece.
+    fn n(&self) -> u64 {
+        if self.streamed { self.streamed_tokens } else { self.output_tokens }
+    }
+
+    /// last_token − first_token, and the tokens that arrived in it (N − c₁, at least 1).
+    fn decode_span(&self) -> Option<(Duration, u64)> {
+        let first = self.streamed_event(self.first_token)?;
+        let last = self.streamed_event(self.last_token)?;
+        let tokens = self.streamed_tokens.checked_sub(self.first_event_tokens)?;
+        (tokens > 0).then(|| (last.saturating_sub(first), tokens))
+    }
+}
+
+/// `span / parts`, in whole nanoseconds.
+pub(crate) fn divide(span: Duration, parts: u64) -> Duration {
+    let nanos = span.as_nanos() / u128::from(parts.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// `count` per `span` in thousandths per second: count · 10¹² / nanoseconds.
+fn milli_per_s(count: u64, span: Duration) -> Option<u64> {
+    if count == 0 || span.is_zero() {
+        return None;
+    }
+    let rate = u128::from(count) * 1_000_000_000_000 / span.as_nanos();
+    Some(u64::try_from(rate).unwrap_or(u64::MAX))
+}
