@@ -1,32 +1,45 @@
 //! The configuration: from file, environment and flags, refused with every problem at once.
 //!
 //! One table of keys drives reading, the advice for misspelt keys, the environment's names and the
-//! reference in `docs/configuration.md`, so that they cannot disagree.
+//! reference in `docs/configuration.md`, so that they cannot disagree. What is read here has the right
+//! types and ranges; whether the parts fit each other is the plan's affair.
 
+mod duration;
 mod error;
+mod hint;
+mod key;
+mod keys;
+mod reference;
+mod sources;
+mod value;
+mod yaml;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use error::ConfigError;
+pub use key::{Key, Kind};
+pub use keys::KEYS;
+pub use reference::reference;
+pub use sources::Sources;
+pub use value::REDACTED;
+pub use yaml::looks_like_credential;
 
-/// Where settings come from, weakest last: flags, `--set`, environment, file.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// The YAML file.
-    pub file: Option<PathBuf>,
-    /// The environment, or as much of it as may be read.
-    pub env: Vec<(String, String)>,
-    /// Texts such as `load.rate=80`.
-    pub sets: Vec<String>,
-    /// Keys (by path) with the values that flags of the command line give them.
-    pub flags: Vec<(String, Value)>,
-}
+use sources::{Gathered, Origin, Setting, key_index};
+
+/// `benchmark.seed` where it is not set.
+pub const DEFAULT_SEED: u64 = 42;
 
 /// The merged configuration: known keys with values of their kind and range.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Config {}
+pub struct Config {
+    /// By index into [`KEYS`].
+    settings: BTreeMap<usize, Setting>,
+    has_simulator: bool,
+}
 
 impl Config {
     /// Reads and merges all sources.
@@ -34,8 +47,18 @@ impl Config {
     /// # Errors
     /// Every problem of every source.
     pub fn load(sources: Sources) -> Result<Self, Vec<ConfigError>> {
-        let _ = sources;
-        Ok(Self {})
+        let gathered = Gathered::from_sources(&sources);
+        let has_simulator = gathered.has_simulator();
+        let config = Self { settings: gathered.settings, has_simulator };
+        let mut problems = gathered.problems;
+        if has_simulator && config.has("target.endpoint") {
+            problems.push(ConfigError::Conflict {
+                first: "simulator".to_owned(),
+                second: "target.endpoint".to_owned(),
+                advice: "remove the section to measure the endpoint, or the endpoint to measure the simulator".to_owned(),
+            });
+        }
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
     /// Sets a key to what the run has decided (a fresh salt, the simulator's address).
@@ -43,27 +66,95 @@ impl Config {
     /// # Errors
     /// The key is unknown, or the value is not of its kind.
     pub fn set(&mut self, path: &str, value: Value) -> Result<(), ConfigError> {
-        let _ = (path, value);
-        Ok(())
+        let mut gathered = Gathered { settings: std::mem::take(&mut self.settings), ..Gathered::default() };
+        gathered.typed(path, &value, &Origin::Run);
+        self.settings = gathered.settings;
+        gathered.problems.pop().map_or(Ok(()), Err)
     }
 
-    /// The configuration as run, in YAML, without secrets.
-    pub fn to_yaml(&self) -> String {
-        String::new()
+    /// Is the key set, by whomever?
+    pub fn has(&self, path: &str) -> bool {
+        self.get(path).is_some()
     }
 
-    /// The section `simulator`, if the configuration has one.
+    /// Is the key set by the user, and not by the run?
+    pub fn is_users(&self, path: &str) -> bool {
+        self.setting(path).is_some_and(|setting| setting.origin != Origin::Run)
+    }
+
+    /// A key's value, if it is set: durations are numbers of seconds, paths are absolute.
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        self.setting(path).map(|setting| &setting.value)
+    }
+
+    /// A text (or choice, or URL).
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.get(path).and_then(Value::as_str)
+    }
+
+    /// A whole number.
+    pub fn integer(&self, path: &str) -> Option<u64> {
+        self.get(path).and_then(Value::as_u64)
+    }
+
+    /// A number.
+    pub fn number(&self, path: &str) -> Option<f64> {
+        self.get(path).and_then(Value::as_f64)
+    }
+
+    /// A duration, to the nanosecond.
+    pub fn duration(&self, path: &str) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.number(path)?).ok()
+    }
+
+    /// A switch; one that is not set is off.
+    pub fn switch(&self, path: &str) -> bool {
+        self.get(path).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// A path.
+    pub fn path(&self, path: &str) -> Option<PathBuf> {
+        self.text(path).map(PathBuf::from)
+    }
+
+    /// The settings of the section `simulator`, as a JSON object; `None` if the configuration has no
+    /// such section.
     pub fn simulator(&self) -> Option<Value> {
-        None
+        let mut root = Map::new();
+        for (index, setting) in &self.settings {
+            if let Some(inner) = KEYS[*index].path.strip_prefix("simulator.") {
+                yaml::place(&mut root, inner, setting.value.clone());
+            }
+        }
+        self.has_simulator.then_some(Value::Object(root))
     }
 
     /// Where the API key is read from, if a file is named.
     pub fn api_key_file(&self) -> Option<PathBuf> {
-        None
+        self.path("target.apiKeyFile")
     }
 
     /// Headers whose names look like a credential's; they are in no plan.
     pub fn credential_headers(&self) -> Vec<(String, String)> {
-        Vec::new()
+        self.headers().filter(|(name, _)| looks_like_credential(name)).collect()
+    }
+
+    /// Headers that anybody may see.
+    pub(crate) fn harmless_headers(&self) -> Vec<(String, String)> {
+        self.headers().filter(|(name, _)| !looks_like_credential(name)).collect()
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let map = self.get("target.headers").and_then(Value::as_object);
+        map.into_iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+    }
+
+    fn setting(&self, path: &str) -> Option<&Setting> {
+        let index = key_index(path);
+        debug_assert!(index.is_some(), "no such key: {path}");
+        self.settings.get(&index?)
     }
 }
+
+#[cfg(test)]
+mod tests;

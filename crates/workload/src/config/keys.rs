@@ -1,0 +1,143 @@
+//! The one table of keys.
+
+use super::key::{Key, Kind};
+
+const DAY_S: f64 = 86_400.0;
+
+/// Words of `metrics.collect`; `errors` is `error_rate`.
+pub(crate) const COLLECTABLE: &[&str] = &[
+    "ttft",
+    "ttft_scheduled",
+    "ttfb",
+    "ttfo",
+    "itl",
+    "icl",
+    "tpot",
+    "ntpot",
+    "e2e_latency",
+    "e2e_scheduled",
+    "schedule_lag",
+    "connect",
+    "output_rate",
+    "token_rate_per_user",
+    "output_tokens",
+    "input_tokens",
+    "throughput",
+    "tokens_per_second",
+    "goodput",
+    "error_rate",
+    "errors",
+    "offered_rate",
+    "achieved_rate",
+    "cache_hit_ratio",
+    "queue_depth",
+];
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
+    Key { path, kind, default, meaning }
+}
+
+const fn duration(min_s: f64, max_s: f64) -> Kind {
+    Kind::Duration { min_s, max_s }
+}
+
+const fn integer(unit: &'static str, min: u64, max: u64) -> Kind {
+    Kind::Integer { unit, min, max }
+}
+
+const fn number(unit: &'static str, min: f64, max: f64) -> Kind {
+    Kind::Number { unit, min, max }
+}
+
+const SHARE: Kind = number("1 (a share)", 0.0, 1.0);
+const RATE: Kind = number("requests per second", 1e-6, 1e6);
+const TOKENS: Kind = integer("tokens", 1, 10_000_000);
+const TOKEN_MEAN: Kind = number("tokens", 1.0, 1e7);
+const TOKEN_SPREAD: Kind = number("tokens", 0.0, 1e7);
+const MILLISECONDS: Kind = number("milliseconds", 0.0, 3.6e6);
+const MICROSECONDS: Kind = number("microseconds", 0.0, 3.6e9);
+const FAULT_SECONDS: Kind = number("seconds", 0.0, 3600.0);
+
+/// Every key, in the order of the reference and of `config.yaml`.
+pub const KEYS: &[Key] = &[
+    key("benchmark.name", Kind::Text, "`benchmark`", "Names the run and its results directory."),
+    key("benchmark.duration", duration(0.001, 30.0 * DAY_S), "60 s; with `benchmark.requests` none", "How long load is offered after the warm-up."),
+    key("benchmark.warmup", duration(0.0, DAY_S), "0", "Load before the measurement, at the first stage's starting level; it precedes `duration` and is out of the headline."),
+    key("benchmark.seed", integer("1", 0, u64::MAX), "42", "Fixes due times, lengths and the order of shuffled records."),
+    key("benchmark.promptSalt", integer("1", 0, u64::MAX), "fresh for each run", "Fixes the text of synthetic prompts. Setting it repeats an earlier run's text exactly, which may then be in the server's cache."),
+    key("benchmark.drain", duration(0.0, DAY_S), "30 s", "How long open requests are followed after the last stage, before they are cancelled."),
+    key("benchmark.requests", integer("requests", 1, u64::MAX), "no limit", "Ends the run after so many requests, the warm-up's included; with `duration`, whichever comes first."),
+    key("target.endpoint", Kind::Url, "`OPENAI_API_BASE`", "What to measure. A URL that ends in `/chat/completions` or `/completions` is used as it is and picks the API; to a bare host `/v1/chat/completions` is added, to any other path `/chat/completions`."),
+    key("target.model", Kind::Text, "the server's, if it lists one", "The model's name in the request."),
+    key("target.api", Kind::Choice(&["chat", "completions", "auto"]), "`auto`", "The API to speak; `auto` follows the URL, else chat."),
+    key("target.stream", Kind::Switch, "`true`", "Asks for a stream. Without one there is no TTFT and no ITL."),
+    key("target.apiKeyFile", Kind::Path, "`OPENAI_API_KEY` in the environment", "A file that holds the API key; the key itself is refused in a configuration."),
+    key("target.headers", Kind::Headers, "none", "Headers to add. Those named like a credential (`authorization`, `cookie`, `*key*`, `*token*`) are sent, and redacted everywhere else."),
+    key("target.extraBody", Kind::Object, "none", "Merged over each request's body, such as `{temperature: 0}`."),
+    key("target.ignoreEos", Kind::Switch, "`false`", "Asks the server to generate as many tokens as were ordered, whatever the model wants (`ignore_eos`; vLLM, SGLang)."),
+    key("target.minTokens", Kind::Switch, "`false`", "Sends `min_tokens` equal to the ordered number of tokens (vLLM)."),
+    key("target.caFile", Kind::Path, "the system's certificates", "Certificates in PEM to trust as well."),
+    key("target.insecureSkipVerify", Kind::Switch, "`false`", "Accepts any certificate."),
+    key("load.type", Kind::Choice(&["constant", "ramp", "burst", "shareGPT"]), "`constant`", "The shape of the load; `shareGPT` is a closed loop over the data set."),
+    key("load.rate", RATE, "none", "Requests per second, offered whatever the server's state (open loop)."),
+    key("load.concurrency", integer("requests in flight", 1, 1_000_000), "none; 32 with `type: shareGPT`", "Alone: so many users who each ask again when answered (closed loop). With `rate`: most requests in flight; what that holds back is counted."),
+    key("load.arrivals", Kind::Choice(&["even", "poisson"]), "`even`", "How an open loop places arrivals: at equal distances, or as independent users do."),
+    key("load.rampUp", duration(0.0, DAY_S), "about one request's time, found by the probe", "Closed loop: the users' first requests are spread over this time, so that they are not in step."),
+    key("load.ramp.from", number("requests per second, or in flight", 0.0, 1e6), "0", "With `type: ramp`: the level at the start."),
+    key("load.ramp.to", number("requests per second, or in flight", 1e-6, 1e6), "`load.rate`, else `load.concurrency`", "With `type: ramp`: the level at the end of the ramp, which is then held."),
+    key("load.ramp.over", duration(0.001, 30.0 * DAY_S), "half of the duration", "With `type: ramp`: how long the ramp takes, as a part of `duration`."),
+    key("load.burst.size", integer("requests", 1, 1_000_000), "`load.rate`, rounded up", "With `type: burst`: requests in a burst. Bursts follow each other every size / rate seconds, so that the mean is `load.rate`."),
+    key("load.burst.width", duration(0.0, DAY_S), "0", "With `type: burst`: the time over which a burst's requests are spread evenly."),
+    key("load.dataset", Kind::Path, "none", "The ShareGPT file; the same as `prompts.dataset`."),
+    key("load.prefixRatio", SHARE, "0", "The same as `prompts.prefixRatio`."),
+    key("prompts.type", Kind::Choice(&["synthetic", "file", "shareGPT"]), "what the other keys imply, else `synthetic`", "Where prompts come from."),
+    key("prompts.file", Kind::Path, "none", "A file of prompts: `.txt` (one a line), `.jsonl` (`{\"prompt\"}`, `{\"messages\"}` or an OpenAI request body), `.json` (a list of those or of texts) or `.csv` (column `prompt`)."),
+    key("prompts.dataset", Kind::Path, "none", "A ShareGPT file: the prompt is the first human turn, the number of tokens ordered is the length of the reply."),
+    key("prompts.inputLength.mean", TOKEN_MEAN, "550", "Mean length of synthetic prompts, of their content alone (no chat template)."),
+    key("prompts.inputLength.stddev", TOKEN_SPREAD, "150; 0 if only a mean is given", "Standard deviation of that length (normal; draws outside the bounds are drawn again)."),
+    key("prompts.inputLength.min", TOKENS, "1", "Shortest prompt."),
+    key("prompts.inputLength.max", TOKENS, "none", "Longest prompt. Records of a data set that are longer are skipped, and counted."),
+    key("prompts.outputLength.mean", TOKEN_MEAN, "150; a data set's own lengths", "Mean number of tokens ordered (`max_tokens`)."),
+    key("prompts.outputLength.stddev", TOKEN_SPREAD, "10; 0 if only a mean is given", "Standard deviation of that number."),
+    key("prompts.outputLength.min", TOKENS, "1", "Fewest tokens ordered, where they are drawn."),
+    key("prompts.outputLength.max", TOKENS, "none", "Most tokens ordered; without a mean it cuts a data set's own lengths."),
+    key("prompts.prefixRatio", SHARE, "0", "Share of each prompt that is one prefix common to all. Before the text of a data set so much is prepended that this is its share of the whole."),
+    key("prompts.tokenizer", Kind::PathOr("bundled"), "`bundled`", "A `tokenizer.json` that counts and makes tokens; the bundled one is Qwen3's."),
+    key("prompts.salt", Kind::Choice(&["none", "prepend"]), "`none`", "Text of a file or data set is sent unaltered; `prepend` puts a few characters before it, different for each request and run, so that no prefix cache knows it."),
+    key("prompts.shuffle", Kind::Switch, "`false`", "Takes the records of a file or data set in an order drawn from the seed."),
+    key("metrics.collect", Kind::Choices(COLLECTABLE), "the usual ones", "Rows of the table; everything is recorded in any case."),
+    key("metrics.prometheus.endpoint", Kind::Url, "none", "A Prometheus server to ask about the service."),
+    key("metrics.prometheus.queries", Kind::Queries, "none", "What to ask it, such as `[{name: gpu_utilization, query: DCGM_FI_DEV_GPU_UTIL}]`."),
+    key("client.lanes", integer("threads", 1, 1024), "by the number of cores", "Threads of a worker that send and measure."),
+    key("client.timeouts.connect", duration(0.001, 3600.0), "10 s", "Bound on name resolution, TCP and TLS together."),
+    key("client.timeouts.request", duration(0.001, DAY_S), "600 s", "Bound on a whole request."),
+    key("fleet.onWorkerLoss", Kind::Choice(&["takeover", "continue", "abort"]), "`takeover`", "What becomes of a lost worker's share: others take it over, it is left out and counted, or the run ends."),
+    key("simulator.listen", Kind::Text, "`127.0.0.1:0`", "Address and port to listen on; port 0 takes a free one."),
+    key("simulator.model", Kind::Text, "`simulated`", "The name of the one model it serves."),
+    key("simulator.seed", integer("1", 0, u64::MAX), "42", "Fixes jitter, faults and answers."),
+    key("simulator.fixed", Kind::Switch, "`false`", "Constant TTFT and ITL, nothing else."),
+    key("simulator.ttftMs", MILLISECONDS, "50", "Time to first token, before the prompt's length adds to it."),
+    key("simulator.ttftPerInputTokenUs", MICROSECONDS, "20", "Added to the TTFT for each input token that is not cached."),
+    key("simulator.itlMs", MILLISECONDS, "10", "Time between tokens of a sequence that runs alone."),
+    key("simulator.itlPerSequenceUs", MICROSECONDS, "20", "Added to it for each sequence that runs at the same time."),
+    key("simulator.jitter", number("1 (sigma)", 0.0, 10.0), "0.1", "Spread of both, as the sigma of a logarithmic normal distribution; 0: none."),
+    key("simulator.maxConcurrency", integer("sequences", 0, 10_000_000), "256", "Sequences that run at once; others queue. 0: no limit."),
+    key("simulator.prefixCacheBlocks", integer("blocks of 64 bytes", 0, 1_000_000_000), "65536", "Size of the prefix cache; 0: none."),
+    key("simulator.eosProbability", SHARE, "0", "Probability that an answer ends after a token, unless `ignore_eos` is asked for."),
+    key("simulator.contextLength", integer("tokens", 1, 1_000_000_000), "131072", "Longer requests are refused with status 400."),
+    key("simulator.tokenizer", Kind::Path, "none: ⌈bytes / 4⌉", "A `tokenizer.json` that counts prompt tokens."),
+    key("simulator.apiKey", Kind::Text, "none", "Requests without this key are refused with status 401."),
+    key("simulator.faults.status.code", integer("1 (an HTTP status)", 400, 599), "503", "Status of the refused requests."),
+    key("simulator.faults.status.rate", SHARE, "0", "Share of requests refused with that status."),
+    key("simulator.faults.stall.rate", SHARE, "0", "Share of streams that stop for a while."),
+    key("simulator.faults.stall.afterTokens", integer("tokens", 0, 10_000_000), "the simulator's", "After how many tokens they stop."),
+    key("simulator.faults.stall.seconds", FAULT_SECONDS, "the simulator's", "For how long."),
+    key("simulator.faults.cut.rate", SHARE, "0", "Share of streams that are cut off."),
+    key("simulator.faults.cut.afterTokens", integer("tokens", 0, 10_000_000), "the simulator's", "After how many tokens."),
+    key("simulator.faults.malformed.rate", SHARE, "0", "Share of streams with an event that is not JSON."),
+    key("simulator.faults.inBandError.rate", SHARE, "0", "Share of streams with an error as an event."),
+    key("simulator.faults.slowHeaders.rate", SHARE, "0", "Share of requests whose status line comes late."),
+    key("simulator.faults.slowHeaders.seconds", FAULT_SECONDS, "the simulator's", "How late."),
+    key("simulator.faults.noDone.rate", SHARE, "0", "Share of streams that end without `[DONE]`."),
+    key("simulator.faults.empty.rate", SHARE, "0", "Share of streams without a token."),
+];

@@ -1,0 +1,266 @@
+//! Gathers settings from all sources, the strongest last, and every problem with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::error::ConfigError;
+use super::hint::{nearest_key, nearest_word};
+use super::key::{Key, Kind};
+use super::keys::KEYS;
+
+/// Where settings come from, weakest last: flags, `--set`, environment, file.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The YAML file.
+    pub file: Option<PathBuf>,
+    /// The environment, or as much of it as may be read.
+    pub env: Vec<(String, String)>,
+    /// Texts such as `load.rate=80`.
+    pub sets: Vec<String>,
+    /// Keys (by path) with the values that flags of the command line give them.
+    pub flags: Vec<(String, Value)>,
+}
+
+/// Who gave a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    File(PathBuf),
+    Env(String),
+    Set,
+    Flag,
+    /// Decided by the run itself.
+    Run,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Set => f.write_str("--set"),
+            Self::Flag => f.write_str("command line"),
+            Self::Run => f.write_str("this run"),
+        }
+    }
+}
+
+/// A value in its kind's normal form.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Setting {
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
+}
+
+/// What has been read so far. Settings are by index into [`KEYS`].
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) settings: BTreeMap<usize, Setting>,
+    /// Sections that stand in the file, be they empty.
+    pub(crate) sections: BTreeSet<String>,
+    pub(crate) problems: Vec<ConfigError>,
+}
+
+impl Gathered {
+    pub(crate) fn from_sources(sources: &Sources) -> Self {
+        let mut gathered = Self::default();
+        if let Some(path) = &sources.file {
+            gathered.file(path);
+        }
+        for (name, text) in &sources.env {
+            gathered.variable(name, text);
+        }
+        for text in &sources.sets {
+            gathered.set_text(text);
+        }
+        for (path, value) in &sources.flags {
+            gathered.typed(path, value, &Origin::Flag);
+        }
+        gathered.default_endpoint(&sources.env);
+        gathered
+    }
+
+    /// A key with a value that has a type; texts are also read as if they were written.
+    pub(crate) fn typed(&mut self, path: &str, value: &Value, origin: &Origin) {
+        let Some(index) = key_index(path) else { return self.unknown(path, origin) };
+        let kind = KEYS[index].kind;
+        let read = kind.read(value).or_else(|| kind.read_written(value.as_str()?));
+        self.insert(index, read, value, origin);
+    }
+
+    fn file(&mut self, path: &Path) {
+        match parse_file(path) {
+            Ok(Value::Null) => {}
+            Ok(Value::Object(map)) => self.section("", &map, &Origin::File(path.to_owned())),
+            Ok(other) => self.problems.push(not_a_section(&Origin::File(path.to_owned()), "(the whole file)", &other)),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+
+    fn section(&mut self, prefix: &str, map: &Map<String, Value>, origin: &Origin) {
+        for (name, value) in map {
+            let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            match (key_index(&path), value) {
+                (Some(_), Value::Null) => {}
+                (Some(index), _) => self.insert(index, KEYS[index].kind.read(value), value, origin),
+                (None, _) if !is_section(&path) => self.unknown(&path, origin),
+                (None, Value::Null) => _ = self.sections.insert(path),
+                (None, Value::Object(inner)) => {
+                    _ = self.sections.insert(path.clone());
+                    self.section(&path, inner, origin);
+                }
+                (None, other) => self.problems.push(not_a_section(origin, &path, other)),
+            }
+        }
+    }
+
+    /// One environment variable; an empty one is as good as none.
+    fn variable(&mut self, name: &str, text: &str) {
+        const PREFIX: &str = "TOKENSTORM__";
+        let ours = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+        if !ours || text.is_empty() {
+            return;
+        }
+        let path = name[PREFIX.len()..].replace("__", ".");
+        let origin = Origin::Env(name.to_owned());
+        match KEYS.iter().position(|key| key.path.eq_ignore_ascii_case(&path)) {
+            Some(index) => self.insert(index, KEYS[index].kind.read_written(text), &Value::from(text), &origin),
+            None => self.unknown(&path.to_lowercase(), &origin),
+        }
+    }
+
+    fn set_text(&mut self, text: &str) {
+        let Some((path, written)) = text.split_once('=').map(|(path, written)| (path.trim(), written)) else {
+            return self.problems.push(ConfigError::Set { text: shorten(text) });
+        };
+        if let Some(index) = key_index(path) {
+            return self.insert(index, KEYS[index].kind.read_written(written), &Value::from(written), &Origin::Set);
+        }
+        match entry_of_map(path) {
+            Some((index, entry)) => self.set_entry(index, entry, written),
+            None => self.unknown(path, &Origin::Set),
+        }
+    }
+
+    /// `--set target.extraBody.top_k=5`: one entry of a map, beside those that it has.
+    fn set_entry(&mut self, index: usize, entry: &str, written: &str) {
+        let kind = KEYS[index].kind;
+        let value = match kind {
+            Kind::Object => serde_saphyr::from_str(written).unwrap_or_else(|_| Value::from(written)),
+            _ => Value::from(written.trim()),
+        };
+        let mut map = self.settings.get(&index).and_then(|setting| setting.value.as_object()).cloned().unwrap_or_default();
+        let name = if kind == Kind::Headers { entry.to_ascii_lowercase() } else { entry.to_owned() };
+        _ = map.insert(name, value);
+        let whole = Value::Object(map);
+        self.insert(index, kind.read(&whole), &whole, &Origin::Set);
+    }
+
+    /// What OpenAI's own clients read: the endpoint, where nothing else names a target.
+    fn default_endpoint(&mut self, env: &[(String, String)]) {
+        const NAME: &str = "OPENAI_API_BASE";
+        let Some((_, text)) = env.iter().find(|(name, text)| name == NAME && !text.is_empty()) else { return };
+        let named = key_index("target.endpoint").is_some_and(|index| self.settings.contains_key(&index));
+        if !named && !self.has_simulator() {
+            self.typed("target.endpoint", &Value::from(text.as_str()), &Origin::Env(NAME.to_owned()));
+        }
+    }
+
+    pub(crate) fn has_simulator(&self) -> bool {
+        self.sections.contains("simulator") || self.settings.keys().any(|index| KEYS[*index].path.starts_with("simulator."))
+    }
+
+    fn insert(&mut self, index: usize, read: Option<Value>, written: &Value, origin: &Origin) {
+        let key = &KEYS[index];
+        let Some(value) = read else { return self.problems.push(bad_value(key, written, origin)) };
+        let value = if matches!(key.kind, Kind::Path | Kind::PathOr(_)) { absolute(key, value, origin) } else { value };
+        _ = self.settings.insert(index, Setting { value, origin: origin.clone() });
+    }
+
+    fn unknown(&mut self, path: &str, origin: &Origin) {
+        let (origin, key) = (origin.to_string(), shorten(path));
+        self.problems.push(if names_a_secret(path) {
+            ConfigError::Secret { origin, key }
+        } else {
+            ConfigError::Unknown { origin, hint: nearest_key(path), key }
+        });
+    }
+}
+
+/// The index of a key in the table.
+pub(crate) fn key_index(path: &str) -> Option<usize> {
+    KEYS.iter().position(|key| key.path == path)
+}
+
+fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// `target.headers.x-team` is entry `x-team` of the map `target.headers`.
+fn entry_of_map(path: &str) -> Option<(usize, &str)> {
+    let (index, key) = KEYS.iter().enumerate().find(|(_, key)| key.kind.is_map() && path.starts_with(key.path))?;
+    let entry = path[key.path.len()..].strip_prefix('.').filter(|entry| !entry.is_empty())?;
+    Some((index, entry))
+}
+
+fn names_a_secret(path: &str) -> bool {
+    let last: String = path.rsplit('.').next().unwrap_or(path).chars().filter(|c| c.is_ascii_alphabetic()).collect();
+    ["apikey", "openaiapikey", "token", "apitoken", "secret", "password", "authorization"].contains(&last.to_lowercase().as_str())
+}
+
+/// Relative paths count from the file that names them, else from the working directory.
+fn absolute(key: &Key, value: Value, origin: &Origin) -> Value {
+    let Some(text) = value.as_str().filter(|text| !matches!(key.kind, Kind::PathOr(word) if word == *text)) else {
+        return value;
+    };
+    let from_folder = match origin {
+        Origin::File(file) => file.parent().map_or_else(|| PathBuf::from(text), |folder| folder.join(text)),
+        Origin::Env(_) | Origin::Set | Origin::Flag | Origin::Run => PathBuf::from(text),
+    };
+    let path = std::path::absolute(&from_folder).unwrap_or(from_folder);
+    Value::from(path.to_string_lossy())
+}
+
+fn parse_file(path: &Path) -> Result<Value, ConfigError> {
+    let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|error| unreadable(format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
+    serde_saphyr::from_str(&text).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
+        ConfigError::Syntax { path: path.to_owned(), line, column, message: one_line(&error) }
+    })
+}
+
+/// The parser's words without its drawing of the place.
+fn one_line(error: &serde_saphyr::Error) -> String {
+    let words = error.without_snippet().to_string();
+    words.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn not_a_section(origin: &Origin, path: &str, value: &Value) -> ConfigError {
+    let example = KEYS.iter().find(|key| key.path.starts_with(path)).unwrap_or(&KEYS[0]).path.to_owned();
+    ConfigError::NotASection { origin: origin.to_string(), key: path.to_owned(), value: shorten(&value.to_string()), example }
+}
+
+fn bad_value(key: &Key, written: &Value, origin: &Origin) -> ConfigError {
+    let value = if may_be_shown(key, written) { shorten(&written.to_string()) } else { "not usable (not shown here)".to_owned() };
+    let hint = written.as_str().and_then(|word| nearest_word(word, key.kind.words()));
+    ConfigError::Value { origin: origin.to_string(), key: key.path.to_owned(), value, allowed: key.kind.allowed(), hint }
+}
+
+/// Headers, keys and the user part of a URL may be secret.
+fn may_be_shown(key: &Key, written: &Value) -> bool {
+    let secret_url = key.kind == Kind::Url && written.as_str().is_some_and(|url| url.contains('@'));
+    !key.is_secret() && key.kind != Kind::Headers && !secret_url
+}
+
+fn shorten(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST).chain(['…']).collect()
+}
