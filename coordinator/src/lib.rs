@@ -1,1 +1,28 @@
 //! Forms the fleet, arms it, keeps the books.
+//!
+//! What to do is decided by two plain state machines, [`Run`] (phases) and [`Ledger`] (books); the
+//! actors around them only carry messages. A coordinator process has three: the *door*, the only actor
+//! that workers can reach; the *supervisor*, which drives [`Run`]; and the *ledger actor*, which writes
+//! every part to the journal before it acknowledges it.
+
+#![deny(missing_docs)]
+
+mod clock;
+mod door;
+mod journal_writer;
+mod ledger;
+mod ledger_actor;
+mod progress;
+mod result;
+mod roster;
+mod run;
+mod start;
+mod supervisor;
+
+pub use clock::CoordinatorClock;
+pub use journal_writer::JournalWriteError;
+pub use ledger::{Acceptance, Account, Ledger};
+pub use progress::Progress;
+pub use roster::{Member, Roster};
+pub use run::{Command, Ending, Event, Phase, Run};
+pub use start::{Coordinator, CoordinatorError, CoordinatorOptions, Merged};

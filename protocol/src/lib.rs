@@ -1,1 +1,31 @@
-//! What coordinator and workers say to each other, and what the journal holds.
+//! What the coordinator and its workers say to each other, and what the journal holds.
+//!
+//! Send (plan, shard, seed), not schedules; histograms, not percentiles. The bytes of this crate are
+//! read by another process, or by the next one after a crash: whatever arrives decodes to a `Result`,
+//! and a bad peer or a torn file is answered, never a panic.
+//!
+//! This is the only room with messages that leave a process.
+
+#![deny(missing_docs)]
+
+mod journal;
+mod messages;
+mod part;
+mod peer;
+mod wire;
+
+pub use journal::{Journal, JournalError, JournalTail, Record, append_frame, read_journal};
+pub use messages::{
+    Abort, Acknowledge, Arm, Armed, Assigned, Assignment, CoordinatorMessage, Heartbeat, Hello,
+    Refusal, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, WorkerPhase, worker_group,
+};
+pub use part::{
+    Assembly, Covers, Delta, FailureSample, IntervalEnd, MAX_PART_BYTES, Part, PartError,
+    ScopedHistogram, split,
+};
+pub use peer::{Peer, PeerError};
+pub use wire::{MAX_FRAME_BYTES, Wire, WireError, decode, encode};
+
+/// The version of everything in this crate. Peers compare it before they say anything else; a
+/// journal carries it in its first record. Raise it with any change of a message's shape.
+pub const PROTOCOL_VERSION: u32 = 1;

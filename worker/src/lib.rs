@@ -1,1 +1,28 @@
 //! Sends its share of the load and measures it.
+//!
+//! A worker is one control runtime and some lanes. A *lane* is an OS thread with a runtime of its own:
+//! its schedule, its connections, its request tasks and its histograms never leave that thread while
+//! the run measures, so a token costs no message and no lock. Everything else (registration, clocks,
+//! snapshots) lives on the control runtime, where it can delay no stamp.
+
+#![deny(missing_docs)]
+
+mod bodies;
+mod booking;
+mod client_actor;
+mod clock_sync;
+mod health;
+mod lane;
+mod link;
+mod offer;
+mod outbox;
+mod recorder_actor;
+mod request;
+mod start;
+mod worker_actor;
+
+pub use client::Credentials;
+pub use clock_sync::{ClockOffset, ClockSample, best_of};
+pub use outbox::Outbox;
+pub use start::{Worker, WorkerError, WorkerOptions};
+pub use worker_actor::client_options;

@@ -1,0 +1,66 @@
+//! The door: the only actor of a coordinator that workers can reach.
+//!
+//! It opens each message, sends it on to who decides, and answers the clock itself. What does not decode
+//! is refused or dropped with a log line; nobody else is disturbed.
+
+use protocol::{CoordinatorMessage, Refusal, TimePong, Welcome, Wire};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::{CoordinatorClock, ledger_actor::LedgerMessage, supervisor::SupervisorMessage};
+
+/// See the module's documentation.
+pub(crate) struct Door;
+
+/// Whom the door knows.
+pub(crate) struct Rooms {
+    pub(crate) supervisor: ActorRef<SupervisorMessage>,
+    pub(crate) ledger: ActorRef<LedgerMessage>,
+    pub(crate) clock: CoordinatorClock,
+}
+
+impl Actor for Door {
+    type Msg = CoordinatorMessage;
+    type State = Rooms;
+    type Arguments = Rooms;
+
+    async fn pre_start(
+        &self,
+        _me: ActorRef<Self::Msg>,
+        rooms: Rooms,
+    ) -> Result<Rooms, ActorProcessingErr> {
+        Ok(rooms)
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<Self::Msg>,
+        message: CoordinatorMessage,
+        rooms: &mut Rooms,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CoordinatorMessage::Register(Wire(Ok(hello)), reply) => {
+                rooms.supervisor.cast(SupervisorMessage::Register(hello, reply))?;
+            }
+            CoordinatorMessage::Register(Wire(Err(error)), reply) => {
+                let refusal = Refusal::for_good(format!("registration is unreadable: {error}"));
+                let _ = reply.send(Wire::new(Welcome::Refused(refusal)));
+            }
+            CoordinatorMessage::Time(Wire(Ok(_)), reply) => {
+                let pong = TimePong { coordinator_ns: rooms.clock.now_ns() };
+                let _ = reply.send(Wire::new(pong));
+            }
+            CoordinatorMessage::Heartbeat(Wire(Ok(heartbeat))) => {
+                rooms.supervisor.cast(SupervisorMessage::Heartbeat(heartbeat))?;
+            }
+            CoordinatorMessage::Snapshot(Wire(Ok(part))) => {
+                rooms.ledger.cast(LedgerMessage::Part(part))?;
+            }
+            CoordinatorMessage::Time(Wire(Err(error)), _)
+            | CoordinatorMessage::Heartbeat(Wire(Err(error)))
+            | CoordinatorMessage::Snapshot(Wire(Err(error))) => {
+                tracing::warn!(%error, "a message of a worker is unreadable and was dropped");
+            }
+        }
+        Ok(())
+    }
+}

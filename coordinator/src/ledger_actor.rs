@@ -1,0 +1,226 @@
+//! The ledger actor: journal first, merge, acknowledge what is on disk.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use metrics::Interval;
+use protocol::{Acknowledge, Part, Peer, Record, WorkerId, WorkerMessage};
+use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    Acceptance, Ledger, Phase, Progress,
+    journal_writer::{Durable, JournalWriter},
+    supervisor::SupervisorMessage,
+};
+
+/// How often observers get a new view.
+const VIEW_EVERY: Duration = Duration::from_secs(1);
+
+/// What the ledger actor is told. Local: these never leave the process.
+pub(crate) enum LedgerMessage {
+    /// A worker was admitted and is found here.
+    Joined(WorkerId, Peer<WorkerMessage>),
+    /// A part has arrived.
+    Part(Part),
+    /// The journal has grown on disk, or has failed.
+    Durable(Durable),
+    /// A worker is lost: nothing more is taken from it.
+    Lost(WorkerId),
+    /// A record of the supervisor's; answered with its number.
+    Append(Box<Record>, RpcReplyPort<Result<u64, String>>),
+    /// Where the run is, for observers.
+    Phase(Phase, Option<Instant>, usize),
+    /// Time for a new view.
+    View,
+    /// The run is over: hands out the books.
+    Close(RpcReplyPort<Ledger>),
+}
+
+impl Message for LedgerMessage {}
+
+/// See the module's documentation.
+pub(crate) struct LedgerActor;
+
+/// What it starts with.
+pub(crate) struct LedgerArguments {
+    pub(crate) journal: JournalWriter,
+    pub(crate) supervisor: ActorRef<SupervisorMessage>,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// A part that is in the journal's queue and not yet known to be on disk.
+struct Pending {
+    record: u64,
+    worker: WorkerId,
+    sequence: u64,
+    last: bool,
+}
+
+/// The actor's own.
+pub(crate) struct LedgerState {
+    journal: JournalWriter,
+    supervisor: ActorRef<SupervisorMessage>,
+    progress: watch::Sender<Progress>,
+    ledger: Ledger,
+    recent: Interval,
+    peers: BTreeMap<WorkerId, Peer<WorkerMessage>>,
+    pending: VecDeque<Pending>,
+    durable: BTreeMap<WorkerId, u64>,
+}
+
+impl Actor for LedgerActor {
+    type Msg = LedgerMessage;
+    type State = LedgerState;
+    type Arguments = LedgerArguments;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Self::Msg>,
+        arguments: LedgerArguments,
+    ) -> Result<LedgerState, ActorProcessingErr> {
+        let LedgerArguments { journal, supervisor, progress } = arguments;
+        follow_journal(me.clone(), journal.durable());
+        drop(me.send_interval(VIEW_EVERY, || LedgerMessage::View));
+        Ok(LedgerState {
+            journal,
+            supervisor,
+            progress,
+            ledger: Ledger::default(),
+            recent: Interval::default(),
+            peers: BTreeMap::new(),
+            pending: VecDeque::new(),
+            durable: BTreeMap::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        message: LedgerMessage,
+        state: &mut LedgerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LedgerMessage::Joined(worker, peer) => {
+                state.ledger.admit(worker);
+                state.peers.insert(worker, peer);
+            }
+            LedgerMessage::Part(part) => state.take(&part)?,
+            LedgerMessage::Durable(durable) => state.acknowledge(durable)?,
+            LedgerMessage::Lost(worker) => state.ledger.close(worker),
+            LedgerMessage::Append(record, reply) => {
+                let _ = reply.send(state.journal.append(&record).map_err(|e| e.to_string()));
+            }
+            LedgerMessage::Phase(phase, start, workers) => state.enter(phase, start, workers),
+            LedgerMessage::View => state.view(),
+            LedgerMessage::Close(reply) => {
+                let _ = reply.send(std::mem::take(&mut state.ledger));
+                me.stop(None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Turns the journal's growth into messages, until it or the actor ends.
+fn follow_journal(ledger: ActorRef<LedgerMessage>, mut durable: watch::Receiver<Durable>) {
+    tokio::spawn(async move {
+        while durable.changed().await.is_ok() {
+            let reached = durable.borrow_and_update().clone();
+            if ledger.cast(LedgerMessage::Durable(reached)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl LedgerState {
+    fn take(&mut self, part: &Part) -> Result<(), ActorProcessingErr> {
+        match self.ledger.judge(part) {
+            Acceptance::Next => self.accept(part),
+            Acceptance::Repeated => {
+                self.say_durable(part.worker);
+                Ok(())
+            }
+            Acceptance::Ahead => Ok(()),
+            Acceptance::Refused => {
+                tracing::warn!(worker = %part.worker, "a part of a closed worker was refused");
+                Ok(())
+            }
+        }
+    }
+
+    /// A part that cannot be written or merged is left unacknowledged: the worker keeps it.
+    fn accept(&mut self, part: &Part) -> Result<(), ActorProcessingErr> {
+        let record = match self.journal.append(&Record::Part(part.clone())) {
+            Ok(record) => record,
+            Err(error) => {
+                let reason = error.to_string();
+                return Ok(self.supervisor.cast(SupervisorMessage::JournalFailed(reason))?);
+            }
+        };
+        match self.ledger.merge(part) {
+            Ok(Some(delta)) => self.recent.merge(&delta.interval)?,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(worker = %part.worker, %error, "a part was refused");
+                return Ok(());
+            }
+        }
+        let last = part.end.as_ref().is_some_and(|end| end.last);
+        self.pending.push_back(Pending {
+            record,
+            worker: part.worker,
+            sequence: part.sequence,
+            last,
+        });
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, durable: Durable) -> Result<(), ActorProcessingErr> {
+        let mut grown = BTreeMap::new();
+        while self.pending.front().is_some_and(|first| first.record <= durable.records) {
+            let Some(pending) = self.pending.pop_front() else { break };
+            self.durable.insert(pending.worker, pending.sequence);
+            let last = grown.entry(pending.worker).or_insert(false);
+            *last |= pending.last;
+        }
+        for (worker, last) in grown {
+            self.say_durable(worker);
+            if last {
+                self.supervisor.cast(SupervisorMessage::LastDelta(worker))?;
+            }
+        }
+        if let Some(reason) = durable.failed {
+            self.supervisor.cast(SupervisorMessage::JournalFailed(reason))?;
+        }
+        Ok(())
+    }
+
+    fn say_durable(&self, worker: WorkerId) {
+        let Some((peer, sequence)) = self.peers.get(&worker).zip(self.durable.get(&worker)) else {
+            return;
+        };
+        let acknowledge = Acknowledge { worker, sequence: *sequence };
+        if let Err(error) = peer.send(WorkerMessage::Acknowledge(protocol::Wire::new(acknowledge)))
+        {
+            tracing::debug!(%worker, %error, "an acknowledgement was not sent");
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, start: Option<Instant>, workers: usize) {
+        self.progress.send_modify(|progress| {
+            progress.phase = phase;
+            progress.start = start.or(progress.start);
+            progress.workers.0 = workers;
+        });
+    }
+
+    fn view(&mut self) {
+        let recent = std::mem::take(&mut self.recent);
+        let ledger = &self.ledger;
+        self.progress.send_modify(|progress| progress.refresh(&recent, ledger));
+    }
+}

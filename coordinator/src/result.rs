@@ -1,0 +1,197 @@
+//! From the merged books to the run's result.
+//!
+//! Here alone the plan meets what was reported: what the schedule says was due and no worker answered
+//! for is `lost`, so a silent gap cannot exist.
+
+use std::time::Duration;
+
+use metrics::{
+    Books, Interval, RunFacts, RunRecord, Scope, StageDescription, StageWindow, Warning,
+    WorkerLost, WorkerResult,
+};
+use protocol::WorkerId;
+use workload::{Drive, Plan, Shard};
+
+use crate::{Account, Ending, Member, Merged, clock::unix_now_ns};
+
+impl Merged {
+    /// Everything that the result is computed from. `facts` are those that only the command knows; the
+    /// others are filled in.
+    #[must_use]
+    pub fn record(&self, plan: &Plan, facts: RunFacts, mut warnings: Vec<Warning>) -> RunRecord {
+        let mut merged = self.ledger.total().clone();
+        let stages = self.stages(plan, &merged);
+        let members = self.roster.members().zip(self.roster.shards());
+        let workers = members
+            .filter_map(|(member, (id, shard))| self.worker(plan, member, id, shard, &mut merged))
+            .collect();
+        warnings.extend(self.warnings());
+        RunRecord {
+            facts: self.facts(facts, &merged),
+            stages,
+            workers,
+            merged,
+            series: self.ledger.series().clone(),
+            warnings,
+        }
+    }
+
+    fn facts(&self, facts: RunFacts, merged: &Interval) -> RunFacts {
+        let assigned = || self.roster.members().filter_map(|member| member.assigned.as_ref());
+        let accounts = self.ledger.accounts();
+        let kernel = accounts.values().filter(|account| account.kernel_stamps).count();
+        RunFacts {
+            started_at_unix_ns: self.start_unix_ns.unwrap_or(facts.started_at_unix_ns),
+            ended_at_unix_ns: unix_now_ns(),
+            workers: u32::try_from(self.roster.len()).unwrap_or(u32::MAX),
+            lanes: assigned().map(|assigned| u32::from(assigned.lanes)).sum(),
+            tokenizer: assigned().find_map(|assigned| assigned.tokenizer.clone()),
+            token_source: token_source(merged),
+            stamps: match kernel {
+                all if all == accounts.len() => "kernel",
+                0 => "user_space",
+                _ => "mixed",
+            }
+            .to_owned(),
+            interrupted: self.ending == Ending::Interrupted,
+            degraded: matches!(self.ending, Ending::Degraded(_)),
+            ..facts
+        }
+    }
+
+    /// The plan's stages as they ended: at their end, at a stop, or with the last request.
+    fn stages(&self, plan: &Plan, merged: &Interval) -> Vec<StageDescription> {
+        let due: u64 = merged.books().due;
+        let spent = plan.requests.is_some_and(|requests| due >= requests);
+        let last_used = merged
+            .scopes
+            .iter()
+            .filter(|(_, record)| record.books.due > 0)
+            .map(|(scope, _)| usize::from(scope.stage))
+            .max();
+        let described = plan.stages.iter().enumerate().map(|(index, stage)| {
+            let stopped = stage.end.into_iter().chain(self.stopped_at).min();
+            let end = match last_used {
+                Some(last) if spent && index == last => None,
+                Some(last) if spent && index > last => Some(stage.start),
+                Some(_) | None => stopped.map(|end| end.max(stage.start)),
+            };
+            StageDescription {
+                name: stage.name.clone(),
+                headline: plan.headline(u16::try_from(index).unwrap_or(u16::MAX)),
+                window: StageWindow { start: stage.start, end },
+            }
+        });
+        described.collect()
+    }
+
+    fn worker(
+        &self,
+        plan: &Plan,
+        member: &Member,
+        id: WorkerId,
+        shard: Shard,
+        merged: &mut Interval,
+    ) -> Option<WorkerResult> {
+        let account = self.ledger.accounts().get(&id)?;
+        let mut books = Books::default();
+        account.books.values().for_each(|scope| books.merge(scope));
+        let lost = self.lost(plan, shard, account);
+        for (scope, lost) in &lost {
+            books.merge(lost);
+            merged.scopes.entry(*scope).or_default().books.merge(lost);
+        }
+        let (offset_ns, error_ns) = member.clock.unwrap_or_default();
+        Some(WorkerResult {
+            ordinal: id.ordinal,
+            host: member.host.clone(),
+            incarnation: id.incarnation,
+            generator_lag_p99_us: account.generator_lag.quantile(0.99),
+            start_skew_us: account.start_skew.map_or(0, micros),
+            clock_offset_us: offset_ns / 1_000,
+            clock_error_us: error_ns.div_ceil(1_000),
+            cpu_seconds: Some(account.cpu.as_secs_f64()),
+            lost: (!account.complete).then(|| WorkerLost {
+                at: Duration::from_secs(account.covered_to.into()),
+                taken_over_at: None,
+                in_flight_at_last_snapshot: books.lost.in_flight_at_last_snapshot,
+                due_after_last_snapshot: books.lost.due_after_last_snapshot,
+            }),
+            books,
+        })
+    }
+
+    /// What a worker did not answer for: of each scope, the requests that were open at its last delta,
+    /// and those that the schedule had due after it.
+    fn lost(&self, plan: &Plan, shard: Shard, account: &Account) -> Vec<(Scope, Books)> {
+        let planned = self.planned(plan, shard);
+        let mut in_flight = account.in_flight;
+        let mut lost = Vec::new();
+        for (stage, planned) in (0..).zip(planned) {
+            let scope = Scope { stage, class: 0 };
+            let known = account.books.get(&scope).cloned().unwrap_or_default();
+            let open = known.due.saturating_sub(known.answered());
+            let written = open.min(in_flight);
+            in_flight -= written;
+            let unreached = planned.unwrap_or(known.due).saturating_sub(known.due);
+            let gap = metrics::Lost {
+                in_flight_at_last_snapshot: written,
+                due_after_last_snapshot: open - written + unreached,
+            };
+            if gap.total() > 0 {
+                lost.push((scope, Books { due: unreached, lost: gap, ..Books::default() }));
+            }
+        }
+        lost
+    }
+
+    /// What the schedule has due of each stage until the run's end; `None` in a closed loop, where a
+    /// request is due when its slot is free.
+    fn planned(&self, plan: &Plan, shard: Shard) -> Vec<Option<u64>> {
+        let Drive::Open { .. } = plan.drive else { return vec![None; plan.stages.len()] };
+        if self.start_unix_ns.is_none() {
+            return vec![Some(0); plan.stages.len()];
+        }
+        let until = plan.end().into_iter().chain(self.stopped_at).min();
+        let counts = plan.due_before(shard, until.unwrap_or(Duration::MAX));
+        counts.into_iter().map(Some).collect()
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let mut all: Vec<Warning> = Vec::new();
+        for member in self.roster.members() {
+            let own = member.assigned.iter().flat_map(|assigned| &assigned.warnings);
+            for warning in own {
+                if !all.contains(warning) {
+                    all.push(warning.clone());
+                }
+            }
+        }
+        if let Ending::Degraded(reason) = &self.ending {
+            all.push(Warning { code: "degraded".to_owned(), message: reason.clone() });
+        }
+        all
+    }
+}
+
+/// The best source that counted every completed request's output tokens, or `mixed`.
+fn token_source(merged: &Interval) -> String {
+    let mut notes = metrics::Notes::default();
+    merged.scopes.values().for_each(|record| notes.merge(&record.notes));
+    let sources = [
+        ("usage", notes.usage_requests),
+        ("tokenizer", notes.tokenizer_requests),
+        ("events", notes.event_counted_requests),
+    ];
+    let used: Vec<_> = sources.iter().filter(|(_, requests)| *requests > 0).collect();
+    match used[..] {
+        [] => "none",
+        [(name, _)] => name,
+        [..] => "mixed",
+    }
+    .to_owned()
+}
+
+fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}

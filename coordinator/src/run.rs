@@ -1,0 +1,334 @@
+//! The phases of a run, as a pure state machine.
+//!
+//! `Forming → Assigning → Armed → Running → Draining → Final`, or `Aborted` from any of them. Each event
+//! has one function, and each function lists every phase: a late or repeated message changes nothing,
+//! and a new phase does not compile until somebody has said what it means everywhere.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use protocol::{Assigned, Hello, Refusal, Welcome, WorkerId};
+use workload::Shard;
+
+use crate::{Roster, roster::Standing};
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for workers.
+    Forming,
+    /// Waiting for each to read its inputs.
+    Assigning,
+    /// The start is agreed on and has not come.
+    Armed,
+    /// Load is offered.
+    Running,
+    /// Load has ended or was stopped; open streams are followed.
+    Draining,
+    /// Every worker's last delta is on disk, or the worker is lost.
+    Final,
+    /// Ended before its time; what was recorded is kept.
+    Aborted,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A worker asks for a place.
+    Registered(Hello),
+    /// The fleet is still incomplete at the deadline.
+    JoinDeadline,
+    /// A worker has read its inputs, or refuses the plan.
+    Assigned(WorkerId, Result<Assigned, Refusal>),
+    /// A worker will start at the agreed instant, or refuses.
+    Armed(WorkerId, Result<(), Refusal>),
+    /// The agreed instant has come.
+    Started,
+    /// A worker's last delta is on disk.
+    LastDelta(WorkerId),
+    /// A worker has been unheard for too long, or its actor has ended.
+    Lost(WorkerId),
+    /// The user asked for an end; run time, `None` before the start.
+    Interrupted(Option<Duration>),
+    /// The journal cannot be written any more; run time, `None` before the start.
+    JournalFailed(Option<Duration>, String),
+    /// Workers had their time to drain and are not complete.
+    DrainDeadline,
+}
+
+/// What to do about it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Answer a registration.
+    Welcome(Welcome),
+    /// Send each worker the plan and its shard.
+    Assign(Vec<(WorkerId, Shard)>),
+    /// Fix the start, write it down, tell everybody.
+    Arm(Vec<WorkerId>),
+    /// Nothing due at or after this run time is offered; open streams get the grace.
+    Stop {
+        /// Run time.
+        at: Duration,
+    },
+    /// Cancel everything now; the workers still ship what they recorded.
+    Cancel(String),
+    /// Close the books.
+    Finish(Ending),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As planned.
+    Completed,
+    /// By the user; what was due until then is in the books.
+    Interrupted,
+    /// Without what it needs to go on; what was recorded is kept and marked.
+    Degraded(String),
+    /// Before any load was offered.
+    NotStarted(String),
+}
+
+/// A run's phase and fleet.
+#[derive(Debug)]
+pub struct Run {
+    phase: Phase,
+    roster: Roster,
+    ending: Ending,
+}
+
+impl Run {
+    /// A run that waits for `expected` workers of one build.
+    #[must_use]
+    pub fn new(expected: NonZeroU32, build: String) -> Self {
+        Self {
+            phase: Phase::Forming,
+            roster: Roster::new(expected, build),
+            ending: Ending::Completed,
+        }
+    }
+
+    /// Where the run is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The fleet.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Takes a worker's clock reading.
+    pub fn clock(&mut self, worker: WorkerId, offset_ns: i64, error_ns: u64) {
+        if let Some(member) = self.roster.member_mut(worker) {
+            member.clock = Some((offset_ns, error_ns));
+        }
+    }
+
+    /// Takes an event; says what to do, in order.
+    pub fn on(&mut self, event: Event) -> Vec<Command> {
+        match event {
+            Event::Registered(hello) => self.registered(&hello),
+            Event::JoinDeadline => self.join_deadline(),
+            Event::Assigned(worker, answer) => self.assigned(worker, answer),
+            Event::Armed(worker, answer) => self.armed(worker, answer),
+            Event::Started => self.started(),
+            Event::LastDelta(worker) => self.ended(worker, Standing::Complete),
+            Event::Lost(worker) => self.ended(worker, Standing::Lost),
+            Event::Interrupted(at) => self.interrupted(at),
+            Event::JournalFailed(at, error) => self.journal_failed(at, error),
+            Event::DrainDeadline => self.drain_deadline(),
+        }
+    }
+
+    fn registered(&mut self, hello: &Hello) -> Vec<Command> {
+        match self.phase {
+            Phase::Forming => match self.roster.admit(hello) {
+                Ok(ordinal) => self.welcomed(ordinal),
+                Err(refusal) => vec![Command::Welcome(Welcome::Refused(refusal))],
+            },
+            Phase::Assigning | Phase::Armed | Phase::Running => refuse("the run has begun"),
+            Phase::Draining | Phase::Final | Phase::Aborted => refuse("the run is over"),
+        }
+    }
+
+    fn welcomed(&mut self, ordinal: u32) -> Vec<Command> {
+        let mut commands = vec![Command::Welcome(Welcome::Accepted { ordinal })];
+        if self.roster.is_full() {
+            self.phase = Phase::Assigning;
+            commands.push(Command::Assign(self.roster.shards()));
+        }
+        commands
+    }
+
+    fn join_deadline(&mut self) -> Vec<Command> {
+        match self.phase {
+            Phase::Forming => {
+                let here = self.roster.len();
+                self.abort(format!("only {here} of the expected workers came in time"))
+            }
+            Phase::Assigning
+            | Phase::Armed
+            | Phase::Running
+            | Phase::Draining
+            | Phase::Final
+            | Phase::Aborted => Vec::new(),
+        }
+    }
+
+    fn assigned(&mut self, worker: WorkerId, answer: Result<Assigned, Refusal>) -> Vec<Command> {
+        match (self.phase, answer) {
+            (Phase::Assigning, Err(refusal)) => self.abort(format!("{worker}: {refusal}")),
+            (Phase::Assigning, Ok(assigned)) => {
+                if !self.roster.advance(worker, Standing::Assigned) {
+                    return Vec::new();
+                }
+                if let Some(member) = self.roster.member_mut(worker) {
+                    member.assigned = Some(assigned);
+                }
+                if !self.roster.all(Standing::Assigned) {
+                    return Vec::new();
+                }
+                self.phase = Phase::Armed;
+                vec![Command::Arm(self.roster.members().map(|member| member.id).collect())]
+            }
+            (
+                Phase::Forming
+                | Phase::Armed
+                | Phase::Running
+                | Phase::Draining
+                | Phase::Final
+                | Phase::Aborted,
+                Ok(_) | Err(_),
+            ) => Vec::new(),
+        }
+    }
+
+    fn armed(&mut self, worker: WorkerId, answer: Result<(), Refusal>) -> Vec<Command> {
+        match (self.phase, answer) {
+            (Phase::Armed | Phase::Running, Ok(())) => {
+                let _ = self.roster.advance(worker, Standing::Armed);
+                Vec::new()
+            }
+            (Phase::Armed | Phase::Running, Err(refusal)) => {
+                self.abort(format!("{worker} did not start: {refusal}"))
+            }
+            (
+                Phase::Forming | Phase::Assigning | Phase::Draining | Phase::Final | Phase::Aborted,
+                Ok(()) | Err(_),
+            ) => Vec::new(),
+        }
+    }
+
+    fn started(&mut self) -> Vec<Command> {
+        match self.phase {
+            Phase::Armed if self.roster.all(Standing::Armed) => {
+                self.phase = Phase::Running;
+                Vec::new()
+            }
+            Phase::Armed => self.abort("not every worker answered before the start".to_owned()),
+            Phase::Forming
+            | Phase::Assigning
+            | Phase::Running
+            | Phase::Draining
+            | Phase::Final
+            | Phase::Aborted => Vec::new(),
+        }
+    }
+
+    fn ended(&mut self, worker: WorkerId, standing: Standing) -> Vec<Command> {
+        match self.phase {
+            Phase::Forming | Phase::Assigning | Phase::Armed => {
+                if standing == Standing::Lost && self.roster.advance(worker, standing) {
+                    return self.abort(format!("{worker} was lost before the start"));
+                }
+                Vec::new()
+            }
+            Phase::Running | Phase::Draining | Phase::Aborted => {
+                if !self.roster.advance_open(worker, standing) {
+                    return Vec::new();
+                }
+                if standing == Standing::Lost && self.ending == Ending::Completed {
+                    self.ending = Ending::Degraded(format!("{worker} was lost"));
+                }
+                self.finish_if_all_ended()
+            }
+            Phase::Final => Vec::new(),
+        }
+    }
+
+    fn interrupted(&mut self, at: Option<Duration>) -> Vec<Command> {
+        match (self.phase, at) {
+            (Phase::Forming | Phase::Assigning | Phase::Armed, _) | (Phase::Running, None) => {
+                self.ending = Ending::Interrupted;
+                self.abort("interrupted before the start".to_owned())
+            }
+            (Phase::Running, Some(at)) => {
+                self.phase = Phase::Draining;
+                self.ending = Ending::Interrupted;
+                vec![Command::Stop { at }]
+            }
+            (Phase::Draining, _) => {
+                self.phase = Phase::Aborted;
+                self.ending = Ending::Interrupted;
+                vec![Command::Cancel("interrupted".to_owned())]
+            }
+            (Phase::Final | Phase::Aborted, _) => Vec::new(),
+        }
+    }
+
+    fn journal_failed(&mut self, at: Option<Duration>, error: String) -> Vec<Command> {
+        match self.phase {
+            Phase::Forming | Phase::Assigning | Phase::Armed => self.abort(error),
+            Phase::Running | Phase::Draining => {
+                self.phase = Phase::Final;
+                self.ending = Ending::Degraded(error.clone());
+                let mut commands = vec![Command::Cancel(error)];
+                commands.extend(at.map(|at| Command::Stop { at }));
+                commands.push(Command::Finish(self.ending.clone()));
+                commands
+            }
+            Phase::Final | Phase::Aborted => Vec::new(),
+        }
+    }
+
+    fn drain_deadline(&mut self) -> Vec<Command> {
+        match self.phase {
+            Phase::Running | Phase::Draining | Phase::Aborted => {
+                self.phase = Phase::Final;
+                if self.ending == Ending::Completed {
+                    self.ending =
+                        Ending::Degraded("a worker did not finish its drain in time".to_owned());
+                }
+                vec![Command::Finish(self.ending.clone())]
+            }
+            Phase::Forming | Phase::Assigning | Phase::Armed | Phase::Final => Vec::new(),
+        }
+    }
+
+    /// Before the start nothing was recorded: the run is over at once.
+    fn abort(&mut self, reason: String) -> Vec<Command> {
+        self.phase = Phase::Final;
+        let ending = match self.ending {
+            Ending::Interrupted => Ending::Interrupted,
+            Ending::Completed | Ending::Degraded(_) | Ending::NotStarted(_) => {
+                Ending::NotStarted(reason.clone())
+            }
+        };
+        self.ending = ending.clone();
+        vec![Command::Cancel(reason), Command::Finish(ending)]
+    }
+
+    fn finish_if_all_ended(&mut self) -> Vec<Command> {
+        if !self.roster.all(Standing::Complete) {
+            return Vec::new();
+        }
+        self.phase = Phase::Final;
+        vec![Command::Finish(self.ending.clone())]
+    }
+}
+
+fn refuse(reason: &str) -> Vec<Command> {
+    vec![Command::Welcome(Welcome::Refused(Refusal::for_good(reason)))]
+}

@@ -1,0 +1,427 @@
+//! The supervisor: carries events to [`Run`] and its commands out.
+//!
+//! It decides nothing. Calls to workers run in tasks of their own and come back as messages, so that a
+//! silent worker never holds up the others; every call has a deadline.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use protocol::{
+    Abort, Arm, Armed, Assigned, Assignment, CoordinatorMessage, Heartbeat, Hello, Peer, Record,
+    Refusal, Stop, Welcome, Wire, WorkerId, WorkerMessage, worker_group,
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SupervisionEvent};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
+use workload::{Plan, Shard};
+
+use crate::{
+    Command, CoordinatorClock, Ending, Event, Ledger, Progress, Roster, Run,
+    clock::unix_now_ns,
+    door::{Door, Rooms},
+    journal_writer::{Durable, JournalWriter},
+    ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage},
+};
+
+/// How long a worker may take to read its inputs (a tokenizer, an index of a large data set).
+const ASSIGN_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a worker may take to accept the start.
+const ARM_DEADLINE: Duration = Duration::from_secs(2);
+/// How often silence is looked for.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// Silence after which a worker is lost for good.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+/// Time for cancelled streams' books to arrive, and for a drain to end after its own deadline.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// A stop names an instant this far ahead, so that every lane hears of it in time.
+const STOP_AHEAD: Duration = Duration::from_millis(100);
+
+/// What the supervisor is told. Local: these never leave the process.
+pub(crate) enum SupervisorMessage {
+    /// From the door.
+    Register(Hello, RpcReplyPort<Wire<Welcome>>),
+    /// From the door.
+    Heartbeat(Heartbeat),
+    /// A call to a worker has ended.
+    Happened(Event),
+    /// The worker's clock as used for its start.
+    Armed(WorkerId, Result<Armed, Refusal>),
+    /// From the ledger.
+    LastDelta(WorkerId),
+    /// From the ledger.
+    JournalFailed(String),
+    /// From the user.
+    Interrupt,
+    /// Time to look for silence.
+    Watch,
+}
+
+impl Message for SupervisorMessage {}
+
+/// What a supervisor starts with.
+pub(crate) struct SupervisorArguments {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) run: Run,
+    pub(crate) clock: CoordinatorClock,
+    pub(crate) journal: JournalWriter,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) join_timeout: Duration,
+    pub(crate) start_ahead: Duration,
+    pub(crate) open: oneshot::Sender<ActorRef<CoordinatorMessage>>,
+    pub(crate) finished: oneshot::Sender<Finished>,
+}
+
+/// What is left when the run is over.
+pub(crate) struct Finished {
+    pub(crate) ending: Ending,
+    pub(crate) ledger: Ledger,
+    pub(crate) roster: Roster,
+    pub(crate) start_unix_ns: Option<i64>,
+    pub(crate) stopped_at: Option<Duration>,
+}
+
+/// See the module's documentation.
+pub(crate) struct Supervisor;
+
+/// The actor's own.
+pub(crate) struct SupervisorState {
+    me: ActorRef<SupervisorMessage>,
+    plan: Arc<Plan>,
+    run: Run,
+    clock: CoordinatorClock,
+    durable: watch::Receiver<Durable>,
+    start_ahead: Duration,
+    ledger: ActorRef<LedgerMessage>,
+    peers: BTreeMap<WorkerId, Peer<WorkerMessage>>,
+    heard: BTreeMap<WorkerId, Instant>,
+    watched: Instant,
+    start: Option<Instant>,
+    start_unix_ns: Option<i64>,
+    stopped_at: Option<Duration>,
+    finished: Option<oneshot::Sender<Finished>>,
+}
+
+impl Actor for Supervisor {
+    type Msg = SupervisorMessage;
+    type State = SupervisorState;
+    type Arguments = SupervisorArguments;
+
+    /// Starts the ledger and the door below itself, in this order: who comes through the door is served.
+    async fn pre_start(
+        &self,
+        me: ActorRef<Self::Msg>,
+        arguments: SupervisorArguments,
+    ) -> Result<SupervisorState, ActorProcessingErr> {
+        let durable = arguments.journal.durable();
+        let ledger_arguments = LedgerArguments {
+            journal: arguments.journal,
+            supervisor: me.clone(),
+            progress: arguments.progress,
+        };
+        let (ledger, _) =
+            Actor::spawn_linked(None, LedgerActor, ledger_arguments, me.get_cell()).await?;
+        let rooms =
+            Rooms { supervisor: me.clone(), ledger: ledger.clone(), clock: arguments.clock };
+        let (door, _) = Actor::spawn_linked(None, Door, rooms, me.get_cell()).await?;
+        let _ = arguments.open.send(door);
+        let too_late = || SupervisorMessage::Happened(Event::JoinDeadline);
+        drop(me.send_after(arguments.join_timeout, too_late));
+        drop(me.send_interval(WATCH_EVERY, || SupervisorMessage::Watch));
+        Ok(SupervisorState {
+            me,
+            plan: arguments.plan,
+            run: arguments.run,
+            clock: arguments.clock,
+            durable,
+            start_ahead: arguments.start_ahead,
+            ledger,
+            peers: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            watched: Instant::now(),
+            start: None,
+            start_unix_ns: None,
+            stopped_at: None,
+            finished: Some(arguments.finished),
+        })
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<Self::Msg>,
+        message: SupervisorMessage,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMessage::Register(hello, reply) => state.register(hello, reply).await?,
+            SupervisorMessage::Heartbeat(heartbeat) => state.hear(&heartbeat),
+            SupervisorMessage::Happened(event) => state.happen(event).await?,
+            SupervisorMessage::Armed(worker, answer) => state.armed(worker, answer).await?,
+            SupervisorMessage::LastDelta(worker) => state.happen(Event::LastDelta(worker)).await?,
+            SupervisorMessage::JournalFailed(reason) => {
+                state.happen(Event::JournalFailed(state.run_time(), reason)).await?;
+            }
+            SupervisorMessage::Interrupt => {
+                let at = state.run_time().map(|now| now + STOP_AHEAD);
+                state.happen(Event::Interrupted(at)).await?;
+            }
+            SupervisorMessage::Watch => state.look_for_silence().await?,
+        }
+        Ok(())
+    }
+
+    /// The ledger ends when it has handed out its books; anything else that ends is a fault of ours.
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(_, error) = event {
+            tracing::error!(%error, "an actor of the coordinator failed");
+            state.finished = None;
+            me.stop(Some(error.to_string()));
+        }
+        Ok(())
+    }
+}
+
+impl SupervisorState {
+    async fn register(
+        &mut self,
+        hello: Hello,
+        reply: RpcReplyPort<Wire<Welcome>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(peer) = Peer::in_group(&worker_group(hello.incarnation)) else {
+            let refusal = Refusal {
+                reason: "your actor is not visible here yet".to_owned(),
+                retry_after: Some(Duration::from_millis(200)),
+            };
+            let _ = reply.send(Wire::new(Welcome::Refused(refusal)));
+            return Ok(());
+        };
+        let incarnation = hello.incarnation;
+        let mut reply = Some(reply);
+        for command in self.run.on(Event::Registered(hello)) {
+            let Command::Welcome(welcome) = command else {
+                self.carry_out(command).await?;
+                continue;
+            };
+            if let Welcome::Accepted { ordinal } = welcome {
+                self.join(WorkerId { ordinal, incarnation }, peer.clone())?;
+            }
+            if let Some(reply) = reply.take() {
+                let _ = reply.send(Wire::new(welcome));
+            }
+        }
+        Ok(())
+    }
+
+    fn join(
+        &mut self,
+        worker: WorkerId,
+        peer: Peer<WorkerMessage>,
+    ) -> Result<(), ActorProcessingErr> {
+        self.peers.insert(worker, peer.clone());
+        self.heard.insert(worker, Instant::now());
+        self.ledger.cast(LedgerMessage::Joined(worker, peer))?;
+        self.show()
+    }
+
+    fn hear(&mut self, heartbeat: &Heartbeat) {
+        self.heard.insert(heartbeat.worker, Instant::now());
+        self.run.clock(heartbeat.worker, heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
+    }
+
+    async fn happen(&mut self, event: Event) -> Result<(), ActorProcessingErr> {
+        if let Event::Lost(worker) = &event {
+            self.ledger.cast(LedgerMessage::Lost(*worker))?;
+        }
+        for command in self.run.on(event) {
+            self.carry_out(command).await?;
+        }
+        self.show()
+    }
+
+    async fn armed(
+        &mut self,
+        worker: WorkerId,
+        answer: Result<Armed, Refusal>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Ok(Armed { clock_offset_ns: offset_ns, clock_error_ns: error_ns }) = answer {
+            self.run.clock(worker, offset_ns, error_ns);
+            self.append(Record::ClockOffset { worker, offset_ns, error_ns }).await?;
+        }
+        self.happen(Event::Armed(worker, answer.map(|_| ()))).await
+    }
+
+    fn show(&self) -> Result<(), ActorProcessingErr> {
+        let workers = self.run.roster().len();
+        Ok(self.ledger.cast(LedgerMessage::Phase(self.run.phase(), self.start, workers))?)
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Result<(), ActorProcessingErr> {
+        match command {
+            Command::Welcome(_) => {}
+            Command::Assign(shards) => self.assign(shards).await?,
+            Command::Arm(workers) => self.arm(workers).await?,
+            Command::Stop { at } => self.stop(at).await?,
+            Command::Cancel(reason) => self.cancel(&reason),
+            Command::Finish(ending) => self.finish(ending).await?,
+        }
+        Ok(())
+    }
+
+    async fn assign(&mut self, shards: Vec<(WorkerId, Shard)>) -> Result<(), ActorProcessingErr> {
+        let hosts = self.run.roster().members().map(|m| (m.id, m.host.clone())).collect();
+        self.append(Record::Roster(hosts)).await?;
+        for (worker, shard) in shards {
+            let Some(peer) = self.peers.get(&worker).cloned() else { continue };
+            let assignment = Assignment { plan: Box::new(Plan::clone(&self.plan)), shard };
+            let me = self.me.clone();
+            tokio::spawn(async move {
+                let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);
+                let answer: Result<Assigned, Refusal> =
+                    answered(peer.ask(assign, ASSIGN_DEADLINE).await);
+                let _ = me.cast(SupervisorMessage::Happened(Event::Assigned(worker, answer)));
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the start down before anybody is told of it.
+    async fn arm(&mut self, workers: Vec<WorkerId>) -> Result<(), ActorProcessingErr> {
+        let start = Instant::now() + self.start_ahead;
+        let ahead_ns = nanoseconds(self.start_ahead);
+        let start_at_coordinator_ns = self.clock.now_ns() + ahead_ns;
+        let start_unix_ns = unix_now_ns() + i64::try_from(ahead_ns).unwrap_or(0);
+        let record = Record::Arm { start_at_coordinator_ns, start_unix_ns };
+        self.start = Some(start);
+        self.start_unix_ns = Some(start_unix_ns);
+        self.append(record).await?;
+        for worker in workers {
+            let Some(peer) = self.peers.get(&worker).cloned() else { continue };
+            let me = self.me.clone();
+            let arm = Arm { start_at_coordinator_ns };
+            tokio::spawn(async move {
+                let arm = |reply| WorkerMessage::Arm(Wire::new(arm), reply);
+                let answer: Result<Armed, Refusal> = answered(peer.ask(arm, ARM_DEADLINE).await);
+                let _ = me.cast(SupervisorMessage::Armed(worker, answer));
+            });
+        }
+        self.at(start, Event::Started);
+        if let Some(end) = self.plan.end() {
+            self.drain_until(start + end + self.plan.drain);
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, at: Duration) -> Result<(), ActorProcessingErr> {
+        self.stopped_at = Some(at);
+        self.append(Record::Stop { at }).await?;
+        let grace = self.plan.drain;
+        for peer in self.peers.values() {
+            let _ = peer.send(WorkerMessage::Stop(Wire::new(Stop { at, grace })));
+        }
+        if let Some(start) = self.start {
+            self.drain_until(start + at + grace);
+        }
+        Ok(())
+    }
+
+    fn cancel(&self, reason: &str) {
+        for peer in self.peers.values() {
+            let abort = Abort { reason: reason.to_owned() };
+            let _ = peer.send(WorkerMessage::Abort(Wire::new(abort)));
+        }
+        self.drain_until(Instant::now());
+    }
+
+    fn drain_until(&self, deadline: Instant) {
+        self.at(deadline + LAST_WORDS, Event::DrainDeadline);
+    }
+
+    fn at(&self, instant: Instant, event: Event) {
+        let me = self.me.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(instant).await;
+            let _ = me.cast(SupervisorMessage::Happened(event));
+        });
+    }
+
+    async fn finish(&mut self, ending: Ending) -> Result<(), ActorProcessingErr> {
+        let _ = self.append_unchecked(Record::End).await;
+        let ledger = ractor::call!(self.ledger, LedgerMessage::Close)?;
+        let finished = Finished {
+            ending,
+            ledger,
+            roster: self.run.roster().clone(),
+            start_unix_ns: self.start_unix_ns,
+            stopped_at: self.stopped_at,
+        };
+        if let Some(waiting) = self.finished.take() {
+            let _ = waiting.send(finished);
+        }
+        self.me.stop(None);
+        Ok(())
+    }
+
+    /// Returns once the record is on disk; a journal that fails is an event, not an error.
+    async fn append(&mut self, record: Record) -> Result<(), ActorProcessingErr> {
+        if let Err(reason) = self.append_unchecked(record).await {
+            self.me.cast(SupervisorMessage::JournalFailed(reason))?;
+        }
+        Ok(())
+    }
+
+    async fn append_unchecked(&self, record: Record) -> Result<(), String> {
+        let record = Box::new(record);
+        let number = ractor::call!(self.ledger, LedgerMessage::Append, record)
+            .map_err(|error| error.to_string())??;
+        JournalWriter::wait_for(self.durable.clone(), number).await.map_err(|e| e.to_string())
+    }
+
+    /// Silence counts only while this loop itself ran: after a late tick everybody gets a grace.
+    async fn look_for_silence(&mut self) -> Result<(), ActorProcessingErr> {
+        let now = Instant::now();
+        let late = now.duration_since(self.watched) > 2 * WATCH_EVERY;
+        self.watched = now;
+        if late {
+            self.heard.values_mut().for_each(|heard| *heard = now);
+            return Ok(());
+        }
+        let silent: Vec<_> = self
+            .heard
+            .iter()
+            .filter(|(_, heard)| now.duration_since(**heard) > LOST_AFTER)
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in silent {
+            self.heard.remove(&worker);
+            self.happen(Event::Lost(worker)).await?;
+        }
+        Ok(())
+    }
+
+    /// `None` before the start.
+    fn run_time(&self) -> Option<Duration> {
+        Instant::now().checked_duration_since(self.start?)
+    }
+}
+
+/// Silence and unreadable answers are refusals too.
+fn answered<T>(
+    answer: Result<Wire<Result<T, Refusal>>, protocol::PeerError>,
+) -> Result<T, Refusal> {
+    match answer {
+        Ok(Wire(Ok(answer))) => answer,
+        Ok(Wire(Err(error))) => {
+            Err(Refusal::for_good(format!("its answer is unreadable: {error}")))
+        }
+        Err(error) => Err(Refusal::for_good(error.to_string())),
+    }
+}
+
+fn nanoseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}

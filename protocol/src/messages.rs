@@ -1,0 +1,227 @@
+//! The messages, each with its sender, receiver, reply, and what silence means.
+//!
+//! Variant names and field order are the wire format: add variants, never rename or reorder, and
+//! raise [`crate::PROTOCOL_VERSION`] with any change of a content's shape.
+
+use std::time::Duration;
+
+use ractor::RpcReplyPort;
+use ractor_cluster::RactorClusterMessage;
+use serde::{Deserialize, Serialize};
+use workload::{Plan, Shard};
+
+use crate::{Part, Wire};
+
+/// What a worker says to the coordinator.
+#[derive(RactorClusterMessage)]
+pub enum CoordinatorMessage {
+    /// A worker asks for a place. Reply: a place or a refusal with words. Silence: ask again, with
+    /// jittered back-off, until refused for good.
+    #[rpc]
+    Register(Wire<Hello>, RpcReplyPort<Wire<Welcome>>),
+    /// A worker asks the time. Reply: the coordinator's monotonic clock. Silence: that sample is lost.
+    #[rpc]
+    Time(Wire<TimePing>, RpcReplyPort<Wire<TimePong>>),
+    /// A worker lives, twice a second. No reply. Silence: the worker is suspect, then lost.
+    Heartbeat(Wire<Heartbeat>),
+    /// One part of an interval's delta, at most 256 KiB of histograms. Answered by
+    /// [`WorkerMessage::Acknowledge`] once it is durable. Silence: it is sent again, byte for byte.
+    Snapshot(Wire<Part>),
+}
+
+/// What the coordinator says to a worker.
+#[derive(RactorClusterMessage)]
+pub enum WorkerMessage {
+    /// The plan and the worker's rank; at most some 100 KiB. Reply: ready, or why not (a missing
+    /// data set, for example). Silence: the run is not armed.
+    #[rpc]
+    Assign(Wire<Assignment>, RpcReplyPort<Wire<Result<Assigned, Refusal>>>),
+    /// The instant at which run time is zero. Reply: accepted. Silence: the run is aborted.
+    #[rpc]
+    Arm(Wire<Arm>, RpcReplyPort<Wire<Result<Armed, Refusal>>>),
+    /// All parts up to a number are on disk. No reply. Silence: the worker keeps them.
+    Acknowledge(Wire<Acknowledge>),
+    /// Offer nothing that is due at or after an instant, then drain. No reply. Silence: none follows.
+    Stop(Wire<Stop>),
+    /// Cancel every stream now, ship what is recorded, and end. No reply.
+    Abort(Wire<Abort>),
+}
+
+/// One life of one worker: the place it takes and which process takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkerId {
+    /// The worker's place in the fleet (a Job's completion index, or assigned); may have holes.
+    pub ordinal: u32,
+    /// Random for each process, so that a restarted worker is never taken for its predecessor.
+    pub incarnation: u64,
+}
+
+impl std::fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "worker {} ({:08x})", self.ordinal, self.incarnation >> 32)
+    }
+}
+
+/// The process group in which one incarnation's actor is found, in this process or another.
+#[must_use]
+pub fn worker_group(incarnation: u64) -> String {
+    format!("tokenstorm.worker.{incarnation:016x}")
+}
+
+/// A worker introduces itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`crate::PROTOCOL_VERSION`] of the worker.
+    pub protocol: u32,
+    /// The worker's build, compared for equality.
+    pub build: String,
+    /// The ordinal that it claims, `None` to be given one.
+    pub ordinal: Option<u32>,
+    /// See [`WorkerId::incarnation`]; also names its group ([`worker_group`]).
+    pub incarnation: u64,
+    /// Host or pod name, for the report.
+    pub host: String,
+    /// Processors that the worker may use.
+    pub processors: u16,
+}
+
+/// The answer to [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Welcome {
+    /// The worker has this place; an assignment follows.
+    Accepted {
+        /// The place.
+        ordinal: u32,
+    },
+    /// The worker has no place.
+    Refused(Refusal),
+}
+
+/// A refusal in words for the one who is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// One clear line.
+    pub reason: String,
+    /// When to ask again; `None`: never.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// A refusal for good.
+    pub fn for_good(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retry_after: None }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// A question for the coordinator's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimePing {
+    /// Who asks.
+    pub worker: WorkerId,
+}
+
+/// The coordinator's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimePong {
+    /// Nanoseconds on the coordinator's monotonic clock when the question was answered.
+    pub coordinator_ns: u64,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerPhase {
+    /// Registered, without a plan.
+    Idle,
+    /// Has its plan and its prompts at hand.
+    Assigned,
+    /// Knows when run time is zero.
+    Armed,
+    /// Offers load.
+    Running,
+    /// Offers nothing more; follows its open streams.
+    Draining,
+    /// Its last part is acknowledged.
+    Complete,
+}
+
+/// A sign of life, twice a second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Who lives.
+    pub worker: WorkerId,
+    /// What it does.
+    pub phase: WorkerPhase,
+    /// Requests written and not finished.
+    pub in_flight: u64,
+    /// Coordinator's clock minus the worker's, nanoseconds.
+    pub clock_offset_ns: i64,
+    /// Half the round trip of the sample that gave the offset, nanoseconds.
+    pub clock_error_ns: u64,
+}
+
+/// The worker's part of the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The same for every worker.
+    pub plan: Box<Plan>,
+    /// Which arrivals, slots and sessions are this worker's.
+    pub shard: Shard,
+}
+
+/// A worker has read its inputs and can be armed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assigned {
+    /// Lanes that it will use.
+    pub lanes: u16,
+    /// The tokenizer that counts and makes its prompts, by name.
+    pub tokenizer: Option<String>,
+    /// Doubts about its inputs, in words for the report.
+    pub warnings: Vec<metrics::Warning>,
+}
+
+/// The instant at which run time is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// On the coordinator's monotonic clock; the worker converts it with its own offset.
+    pub start_at_coordinator_ns: u64,
+}
+
+/// The worker will start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Armed {
+    /// Coordinator's clock minus the worker's as used for the conversion, nanoseconds.
+    pub clock_offset_ns: i64,
+    /// Half the round trip of that sample, nanoseconds.
+    pub clock_error_ns: u64,
+}
+
+/// Everything up to `sequence` is on the coordinator's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledge {
+    /// Whose parts.
+    pub worker: WorkerId,
+    /// The last durable number.
+    pub sequence: u64,
+}
+
+/// An early end of the offered load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Nothing due at or after this run time is offered.
+    pub at: Duration,
+    /// How long open streams are followed after it.
+    pub grace: Duration,
+}
+
+/// The end, now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abort {
+    /// Why, for the worker's log.
+    pub reason: String,
+}

@@ -1,0 +1,270 @@
+//! An interval's delta, cut into numbered parts, and put together again.
+//!
+//! A delta has some 17 histograms for each stage and class, 2 to 9 KB each: too much for one frame
+//! when there are many. Each part has its own sequence number, contiguous for one worker's life; the
+//! last part of an interval is marked and carries the books, so histograms and books are merged
+//! together or not at all.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics::{
+    DecodeError, EncodedDistribution, FailureClass, Interval, MergeError, Metric, Scope,
+    ScopeRecord, SecondCounts,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::WorkerId;
+
+/// Histogram bytes that a part holds at most, unless a single one is larger (256 KiB).
+pub const MAX_PART_BYTES: usize = 256 << 10;
+
+/// The whole seconds of run time `[from, to)` that a delta answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Covers {
+    /// First second.
+    pub from: u32,
+    /// The second after the last.
+    pub to: u32,
+}
+
+/// One failure in words, for the report. Credentials have been redacted by the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureSample {
+    /// Its class.
+    pub class: FailureClass,
+    /// The server's or the system's own words, at most 512 bytes.
+    pub detail: String,
+    /// When, in run time.
+    pub at: Duration,
+}
+
+/// What one worker recorded since its last delta.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delta {
+    /// The seconds it answers for; `None` before the first whole second.
+    pub covers: Option<Covers>,
+    /// Histograms, books and counters.
+    pub interval: Interval,
+    /// A few failures in words.
+    pub samples: Vec<FailureSample>,
+    /// Requests written and not finished.
+    pub in_flight: u64,
+    /// CPU time that the worker's lanes have used since their start.
+    pub cpu: Duration,
+    /// The worker's run time zero, measured: actual start minus the armed instant.
+    pub start_skew: Option<Duration>,
+    /// Whether receive stamps were the kernel's.
+    pub kernel_stamps: bool,
+    /// No delta follows: every request of this worker is in the books.
+    pub last: bool,
+}
+
+impl Delta {
+    /// Adds a later delta, so that both can travel as one. Nothing is lost.
+    ///
+    /// # Errors
+    /// Histograms of different bounds.
+    pub fn absorb(&mut self, later: Delta) -> Result<(), MergeError> {
+        self.interval.merge(&later.interval)?;
+        self.covers = match (self.covers, later.covers) {
+            (Some(first), Some(second)) => Some(Covers { from: first.from, to: second.to }),
+            (first, second) => first.or(second),
+        };
+        self.samples.extend(later.samples);
+        self.in_flight = later.in_flight;
+        self.cpu = later.cpu;
+        self.start_skew = self.start_skew.or(later.start_skew);
+        self.kernel_stamps &= later.kernel_stamps;
+        self.last |= later.last;
+        Ok(())
+    }
+}
+
+/// One histogram and where it belongs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScopedHistogram {
+    /// Stage and class.
+    pub scope: Scope,
+    /// Which metric.
+    pub metric: Metric,
+    /// Buckets and exact figures.
+    pub distribution: EncodedDistribution,
+}
+
+/// The end of an interval's delta, in its last part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntervalEnd {
+    /// See [`Delta::covers`].
+    pub covers: Option<Covers>,
+    /// Everything of each scope but its histograms, which stand in this part and those before it.
+    pub scopes: Vec<(Scope, ScopeRecord)>,
+    /// Counters of each second.
+    pub seconds: Vec<(u32, SecondCounts)>,
+    /// See [`Delta::samples`].
+    pub samples: Vec<FailureSample>,
+    /// See [`Delta::in_flight`].
+    pub in_flight: u64,
+    /// See [`Delta::cpu`].
+    pub cpu: Duration,
+    /// See [`Delta::start_skew`].
+    pub start_skew: Option<Duration>,
+    /// See [`Delta::kernel_stamps`].
+    pub kernel_stamps: bool,
+    /// See [`Delta::last`].
+    pub last: bool,
+}
+
+/// A numbered piece of a delta.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Whose.
+    pub worker: WorkerId,
+    /// From 1, without a gap in one incarnation's life.
+    pub sequence: u64,
+    /// Some of the interval's histograms.
+    pub histograms: Vec<ScopedHistogram>,
+    /// Present in the interval's last part.
+    pub end: Option<IntervalEnd>,
+}
+
+/// Why a part's content was refused. Nothing of its interval has been merged.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// A histogram's bytes are broken.
+    #[error("{metric} of stage {stage}: {source}", metric = .metric.name())]
+    Histogram {
+        /// Which metric.
+        metric: Metric,
+        /// Which stage.
+        stage: u16,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// One interval names a histogram twice with different bounds.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+}
+
+/// Cuts a delta into parts numbered from `first`; the last one carries the books.
+#[must_use]
+pub fn split(worker: WorkerId, first: u64, delta: Delta) -> Vec<Part> {
+    let Delta { covers, interval, samples, in_flight, cpu, start_skew, kernel_stamps, last } =
+        delta;
+    let mut scopes = Vec::with_capacity(interval.scopes.len());
+    let mut packs = Packs::default();
+    for (scope, record) in interval.scopes {
+        for (metric, distribution) in &record.distributions {
+            if distribution.is_empty() {
+                continue;
+            }
+            packs.put(ScopedHistogram {
+                scope,
+                metric: *metric,
+                distribution: distribution.encode(),
+            });
+        }
+        scopes.push((scope, ScopeRecord { distributions: BTreeMap::new(), ..record }));
+    }
+    let seconds = interval.seconds.into_iter().collect();
+    let end = IntervalEnd {
+        covers,
+        scopes,
+        seconds,
+        samples,
+        in_flight,
+        cpu,
+        start_skew,
+        kernel_stamps,
+        last,
+    };
+    packs.into_parts(worker, first, end)
+}
+
+/// Histograms gathered into bins of at most [`MAX_PART_BYTES`], in order.
+#[derive(Default)]
+struct Packs {
+    full: Vec<Vec<ScopedHistogram>>,
+    open: Vec<ScopedHistogram>,
+    open_bytes: usize,
+}
+
+impl Packs {
+    fn put(&mut self, histogram: ScopedHistogram) {
+        let bytes = histogram.distribution.histogram.len();
+        if !self.open.is_empty() && self.open_bytes + bytes > MAX_PART_BYTES {
+            self.full.push(std::mem::take(&mut self.open));
+            self.open_bytes = 0;
+        }
+        self.open_bytes += bytes;
+        self.open.push(histogram);
+    }
+
+    fn into_parts(self, worker: WorkerId, first: u64, end: IntervalEnd) -> Vec<Part> {
+        let mut parts: Vec<Part> = (first..)
+            .zip(self.full)
+            .map(|(sequence, histograms)| Part { worker, sequence, histograms, end: None })
+            .collect();
+        let sequence = first + parts.len() as u64;
+        parts.push(Part { worker, sequence, histograms: self.open, end: Some(end) });
+        parts
+    }
+}
+
+/// The parts of one unfinished interval, set aside until its marked one arrives.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    distributions: BTreeMap<Scope, BTreeMap<Metric, metrics::Distribution>>,
+}
+
+impl Assembly {
+    /// Takes the next part; the whole delta when it is the marked one.
+    ///
+    /// # Errors
+    /// [`PartError`] for undecodable histograms; the assembly keeps what it had.
+    pub fn take(&mut self, part: &Part) -> Result<Option<Delta>, PartError> {
+        let mut decoded = Vec::with_capacity(part.histograms.len());
+        for ScopedHistogram { scope, metric, distribution } in &part.histograms {
+            let distribution = distribution.decode().map_err(|source| PartError::Histogram {
+                metric: *metric,
+                stage: scope.stage,
+                source,
+            })?;
+            decoded.push((*scope, *metric, distribution));
+        }
+        for (scope, metric, distribution) in decoded {
+            match self.distributions.entry(scope).or_default().entry(metric) {
+                std::collections::btree_map::Entry::Vacant(place) => {
+                    place.insert(distribution);
+                }
+                std::collections::btree_map::Entry::Occupied(mut place) => {
+                    place.get_mut().merge(&distribution)?;
+                }
+            }
+        }
+        Ok(part.end.as_ref().map(|end| self.finish(end)))
+    }
+
+    fn finish(&mut self, end: &IntervalEnd) -> Delta {
+        let mut distributions = std::mem::take(&mut self.distributions);
+        let mut interval = Interval::default();
+        for (scope, record) in &end.scopes {
+            let distributions = distributions.remove(scope).unwrap_or_default();
+            interval.scopes.insert(*scope, ScopeRecord { distributions, ..record.clone() });
+        }
+        for (scope, left) in distributions {
+            let record = ScopeRecord { distributions: left, ..ScopeRecord::default() };
+            interval.scopes.insert(scope, record);
+        }
+        interval.seconds = end.seconds.iter().copied().collect();
+        Delta {
+            covers: end.covers,
+            interval,
+            samples: end.samples.clone(),
+            in_flight: end.in_flight,
+            cpu: end.cpu,
+            start_skew: end.start_skew,
+            kernel_stamps: end.kernel_stamps,
+            last: end.last,
+        }
+    }
+}

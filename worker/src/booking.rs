@@ -1,0 +1,197 @@
+//! The guard that answers for one request.
+//!
+//! Whatever becomes of a request's task, its fate is booked: a guard that is dropped without one books
+//! `cancelled` where we gave the request up, and else `internal`, a panic included. So the books
+//! balance by construction.
+
+use std::{rc::Rc, time::Duration};
+
+use client::{Answer, Failure, Progress, Usage};
+use metrics::{Completion, EventSample, FailureClass, NotSent, Notes, Scope, Timeline, TokenUsage};
+
+use crate::{bodies::Body, lane::Lane};
+
+/// When a request was due, and when it was let go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    /// Stage and class.
+    pub(crate) scope: Scope,
+    /// See [`Timeline::scheduled`].
+    pub(crate) scheduled: Duration,
+    /// See [`Timeline::permitted`].
+    pub(crate) permitted: Duration,
+}
+
+/// See the module's documentation.
+pub(crate) struct Booking {
+    lane: Rc<Lane>,
+    due: Due,
+    booked: bool,
+    stream: Stream,
+}
+
+/// What has arrived so far.
+#[derive(Default)]
+struct Stream {
+    sent: Option<Duration>,
+    events: u64,
+    tokens: u64,
+    first: Option<(Duration, u32)>,
+    last: Option<Duration>,
+    first_visible: Option<Duration>,
+    reasoning: Reasoning,
+}
+
+/// Whether the stream showed text that is not the answer itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Reasoning {
+    #[default]
+    Unseen,
+    Streamed,
+}
+
+impl Booking {
+    /// Opens the books of a request that is due now.
+    pub(crate) fn open(lane: Rc<Lane>, due: Due) -> Self {
+        lane.recorder.borrow_mut().due(due.scope, due.scheduled);
+        Self { lane, due, booked: false, stream: Stream::default() }
+    }
+
+    /// The cap let it go.
+    pub(crate) fn permit(&mut self, at: Duration) {
+        self.due.permitted = at;
+    }
+
+    /// It is not sent at all.
+    pub(crate) fn not_sent(mut self, reason: NotSent) {
+        self.booked = true;
+        self.lane.recorder.borrow_mut().not_sent(self.due.scope, reason);
+    }
+
+    /// A countable doubt.
+    pub(crate) fn note(&self, notes: &Notes) {
+        self.lane.recorder.borrow_mut().note(self.due.scope, notes);
+    }
+
+    /// Something of it happened on the wire. Called once a token: no allocation, lock or message.
+    pub(crate) fn progress(&mut self, progress: &Progress) {
+        match *progress {
+            Progress::Sent { at } => {
+                self.stream.sent = Some(at);
+                self.lane.recorder.borrow_mut().sent(self.due.scope, at);
+                self.lane.count_in_flight(1, at);
+            }
+            Progress::Read { lag } => {
+                self.lane.recorder.borrow_mut().read_lag(self.due.scope, lag);
+            }
+            Progress::Content { at, tokens, gap_shared, visible } => {
+                self.content(at, tokens, gap_shared, visible);
+            }
+        }
+    }
+
+    fn content(&mut self, at: Duration, tokens: u32, shared: bool, visible: bool) {
+        let stream = &mut self.stream;
+        let gap = stream.last.map(|last| at.saturating_sub(last));
+        stream.events += 1;
+        stream.tokens += u64::from(tokens);
+        stream.first.get_or_insert((at, tokens));
+        stream.last = Some(at);
+        if visible {
+            stream.first_visible.get_or_insert(at);
+        } else {
+            stream.reasoning = Reasoning::Streamed;
+        }
+        let sample = EventSample { at, gap, tokens, shared };
+        self.lane.recorder.borrow_mut().event(self.due.scope, &sample);
+    }
+
+    /// It completed.
+    pub(crate) fn completed(mut self, ready: Duration, body: &Body, answer: &Answer) {
+        self.booked = true;
+        let stream = &self.stream;
+        let completion = Completion {
+            no_done: answer.no_done,
+            reconnected: answer.reconnected,
+            usage: answer.usage.and_then(|usage| token_usage(&usage, stream.reasoning)),
+            tokenizer_tokens: None,
+            event_tokens: stream.tokens,
+        };
+        let timeline = Timeline {
+            scheduled: self.due.scheduled,
+            permitted: self.due.permitted,
+            ready,
+            connected: answer.connected_at,
+            sent: answer.sent,
+            write_call: answer.write_call,
+            connect: answer.connect,
+            headers: answer.headers,
+            first_token: stream.first.map(|(at, _)| at),
+            last_token: stream.last,
+            first_output: stream.first_visible,
+            finished: answer.finished,
+            events: stream.events,
+            first_event_tokens: stream.first.map_or(0, |(_, tokens)| u64::from(tokens)),
+            output_tokens: completion.output_tokens(),
+            streamed_tokens: completion.streamed_tokens(),
+            input_tokens: answer.usage.and_then(|usage| usage.prompt_tokens),
+            input_tokens_asked: body.input_tokens,
+            streamed: self.lane.plan.target.stream,
+        };
+        let kernel = self.lane.kernel_stamps.get() && answer.kernel_stamps;
+        self.lane.kernel_stamps.set(kernel);
+        self.lane.recorder.borrow_mut().completed(self.due.scope, &timeline, &completion);
+    }
+
+    /// It failed on the way, or was held back in the socket's write.
+    pub(crate) fn failed(mut self, failure: Failure) {
+        if failure.refused_by_gate {
+            return self.not_sent(NotSent::StageEnded);
+        }
+        self.booked = true;
+        self.book_failure(failure.class, failure.at, failure.detail);
+    }
+
+    /// It failed before it reached the network, by a fault of ours.
+    pub(crate) fn broken(mut self, detail: String) {
+        self.booked = true;
+        let now = self.lane.clock.now();
+        self.book_failure(FailureClass::Internal, now, detail);
+    }
+
+    fn book_failure(&self, class: FailureClass, at: Duration, detail: String) {
+        let e2e = self.stream.sent.map(|sent| at.saturating_sub(sent));
+        let mut recorder = self.lane.recorder.borrow_mut();
+        recorder.failed(self.due.scope, class, at, e2e, self.stream.events);
+        drop(recorder);
+        self.lane.sample(class, detail, at);
+    }
+}
+
+/// The server's count, if it told one. Reasoning tokens that no event showed were never streamed.
+fn token_usage(usage: &Usage, reasoning: Reasoning) -> Option<TokenUsage> {
+    let hidden_reasoning = match reasoning {
+        Reasoning::Unseen => usage.reasoning_tokens.unwrap_or(0),
+        Reasoning::Streamed => 0,
+    };
+    let (input, output) = (usage.prompt_tokens.unwrap_or(0), usage.completion_tokens?);
+    Some(TokenUsage { input, output, hidden_reasoning })
+}
+
+impl Drop for Booking {
+    fn drop(&mut self) {
+        if self.stream.sent.is_some() {
+            self.lane.count_in_flight(-1, self.lane.clock.now());
+        }
+        if self.booked {
+            return;
+        }
+        if self.lane.ending.is_cancelled() {
+            let mut recorder = self.lane.recorder.borrow_mut();
+            recorder.cancelled(self.due.scope, self.stream.events);
+        } else {
+            let detail = "the request's task ended without an outcome".to_owned();
+            self.book_failure(FailureClass::Internal, self.lane.clock.now(), detail);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The actor of one lane: it owns the thread's schedule, connections and histograms.
+//!
+//! It lives on an OS thread with a current-thread runtime and is spoken to a few times a run: start,
+//! stop, and one flush a second that swaps the histograms out.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use client::{Client, ClientOptions, Clock, TimerfdPacer};
+use metrics::{Interval, Notes, Scope};
+use protocol::FailureSample;
+use ractor::{ActorProcessingErr, ActorRef, Message, RpcReplyPort, thread_local::ThreadLocalActor};
+use tokio::{sync::Semaphore, task::JoinHandle};
+use workload::{Plan, Shard};
+
+use crate::{
+    bodies::Bodies,
+    health::{thread_cpu, watch_loop},
+    lane::{Ending, Lane},
+    offer::offer,
+    recorder_actor::RecorderMessage,
+};
+
+/// What a lane is told. Local: these never leave the process.
+pub(crate) enum LaneMessage {
+    /// Run time zero is known: wait for it and offer.
+    Start(Clock, ActorRef<RecorderMessage>),
+    /// Swap the histograms; the interval is an emptied one whose memory is used again.
+    Flush(Interval, RpcReplyPort<LaneReport>),
+    /// Nothing due at or after the instant is offered; then the grace.
+    Stop(Duration, Duration),
+    /// Give everything up now.
+    Cancel,
+}
+
+impl Message for LaneMessage {}
+
+/// What a lane recorded since its last flush.
+pub(crate) struct LaneReport {
+    pub(crate) interval: Interval,
+    pub(crate) samples: Vec<FailureSample>,
+    pub(crate) cpu: Duration,
+    pub(crate) in_flight: u64,
+    pub(crate) kernel_stamps: bool,
+    pub(crate) began: Option<Duration>,
+    pub(crate) finished: bool,
+}
+
+/// What a lane is made of.
+pub(crate) struct LaneArguments {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) shard: Shard,
+    pub(crate) bodies: Bodies,
+    pub(crate) permits: Option<Arc<Semaphore>>,
+    pub(crate) options: ClientOptions,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(crate) struct ClientActor;
+
+/// The actor's own; not `Send`, and it never leaves the thread.
+pub(crate) struct LaneState {
+    arguments: LaneArguments,
+    running: Option<Running>,
+}
+
+struct Running {
+    lane: Rc<Lane>,
+    offering: JoinHandle<()>,
+    watching: JoinHandle<()>,
+    flushed_cpu: Duration,
+    flushed_at: Duration,
+}
+
+impl ThreadLocalActor for ClientActor {
+    type Msg = LaneMessage;
+    type State = LaneState;
+    type Arguments = LaneArguments;
+
+    async fn pre_start(
+        &self,
+        _me: ActorRef<Self::Msg>,
+        arguments: LaneArguments,
+    ) -> Result<LaneState, ActorProcessingErr> {
+        Ok(LaneState { arguments, running: None })
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<Self::Msg>,
+        message: LaneMessage,
+        state: &mut LaneState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LaneMessage::Start(clock, recorder) => state.start(clock, recorder)?,
+            LaneMessage::Flush(spent, reply) => {
+                let _ = reply.send(state.flush(spent));
+            }
+            LaneMessage::Stop(at, grace) => state.each_lane(|lane| lane.ending.stop(at, grace)),
+            LaneMessage::Cancel => state.each_lane(|lane| lane.ending.cancel()),
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _me: ActorRef<Self::Msg>,
+        state: &mut LaneState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(running) = state.running.take() {
+            running.offering.abort();
+            running.watching.abort();
+        }
+        Ok(())
+    }
+}
+
+impl LaneState {
+    fn start(
+        &mut self,
+        clock: Clock,
+        recorder: ActorRef<RecorderMessage>,
+    ) -> Result<(), ActorProcessingErr> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let LaneArguments { plan, shard, bodies, permits, options } = &self.arguments;
+        let lane = Rc::new(Lane {
+            client: Client::new(&plan.target, options.clone(), clock)?,
+            recorder: Lane::recorder(plan),
+            plan: Arc::clone(plan),
+            shard: *shard,
+            clock,
+            bodies: bodies.clone(),
+            permits: permits.clone(),
+            ending: Ending::default(),
+            in_flight: 0.into(),
+            kernel_stamps: true.into(),
+            began: None.into(),
+            samples: Vec::new().into(),
+        });
+        let watching =
+            tokio::task::spawn_local(watch_loop(Rc::clone(&lane), TimerfdPacer::new(clock)?));
+        let offering =
+            tokio::task::spawn_local(run(Rc::clone(&lane), TimerfdPacer::new(clock)?, recorder));
+        let flushed_cpu = thread_cpu();
+        self.running =
+            Some(Running { lane, offering, watching, flushed_cpu, flushed_at: clock.now() });
+        Ok(())
+    }
+
+    fn each_lane(&self, tell: impl FnOnce(&Lane)) {
+        if let Some(running) = &self.running {
+            tell(&running.lane);
+        }
+    }
+
+    fn flush(&mut self, spent: Interval) -> LaneReport {
+        match &mut self.running {
+            Some(running) => running.flush(spent),
+            None => LaneReport::nothing(),
+        }
+    }
+}
+
+impl LaneReport {
+    /// Of a lane that has not started, and so has nothing open.
+    fn nothing() -> Self {
+        Self {
+            interval: Interval::default(),
+            samples: Vec::new(),
+            cpu: Duration::ZERO,
+            in_flight: 0,
+            kernel_stamps: true,
+            began: None,
+            finished: true,
+        }
+    }
+}
+
+impl Running {
+    fn flush(&mut self, spent: Interval) -> LaneReport {
+        let now = self.lane.clock.now();
+        self.note_cpu(now);
+        let lane = &self.lane;
+        let scope = Scope { stage: lane.plan.stage_at(now).unwrap_or_default(), class: 0 };
+        if lane.client.refresh_stamps().is_some() {
+            let step = Notes { clock_steps: 1, ..Notes::default() };
+            lane.recorder.borrow_mut().note(scope, &step);
+        }
+        LaneReport {
+            interval: lane.recorder.borrow_mut().swap(spent),
+            samples: std::mem::take(&mut lane.samples.borrow_mut()),
+            cpu: self.flushed_cpu,
+            in_flight: lane.in_flight.get(),
+            kernel_stamps: lane.kernel_stamps.get(),
+            began: lane.began.get(),
+            finished: self.offering.is_finished(),
+        }
+    }
+
+    /// Books the lane's share of a core since its last flush under the second that it mostly lay in.
+    fn note_cpu(&mut self, now: Duration) {
+        let used = thread_cpu();
+        let span = now.saturating_sub(self.flushed_at);
+        let busy = used.saturating_sub(self.flushed_cpu);
+        let middle = self.flushed_at + span / 2;
+        if !span.is_zero() {
+            let permille = busy.as_micros() * 1_000 / span.as_micros().max(1);
+            let second = u32::try_from(middle.as_secs()).unwrap_or(u32::MAX);
+            let permille = u64::try_from(permille).unwrap_or(u64::MAX);
+            self.lane.recorder.borrow_mut().lane_cpu(second, permille);
+        }
+        (self.flushed_cpu, self.flushed_at) = (used, now);
+    }
+}
+
+/// Offers the lane's share from run time zero on; tells the recorder when nothing is open any more.
+async fn run(lane: Rc<Lane>, mut pacer: TimerfdPacer, recorder: ActorRef<RecorderMessage>) {
+    client::Pacer::until(&mut pacer, Duration::ZERO).await;
+    lane.began.set(Some(lane.clock.now()));
+    offer(&lane, &mut pacer).await;
+    let _ = recorder.cast(RecorderMessage::LaneFinished);
+}

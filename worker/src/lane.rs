@@ -1,0 +1,125 @@
+//! What the tasks of one lane share: all of it lives on one thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use client::{Client, Clock};
+use metrics::{FailureClass, Recorder, StageWindow};
+use protocol::FailureSample;
+use tokio::sync::{Notify, Semaphore};
+use workload::{Plan, Shard};
+
+use crate::bodies::Bodies;
+
+/// Failures that a lane puts into words in one flush, of each class.
+const SAMPLES_A_FLUSH: usize = 3;
+
+/// One lane.
+pub(crate) struct Lane {
+    /// The run's plan.
+    pub(crate) plan: Arc<Plan>,
+    /// The lane's arrivals or slots.
+    pub(crate) shard: Shard,
+    /// The run's clock.
+    pub(crate) clock: Clock,
+    /// The lane's connections.
+    pub(crate) client: Client,
+    /// Where it records.
+    pub(crate) recorder: RefCell<Recorder>,
+    /// Where it orders bodies.
+    pub(crate) bodies: Bodies,
+    /// The worker's share of a cap on requests in flight, shared by its lanes.
+    pub(crate) permits: Option<Arc<Semaphore>>,
+    /// An early end.
+    pub(crate) ending: Ending,
+    /// Requests written and not finished.
+    pub(crate) in_flight: Cell<u64>,
+    /// Whether every receive stamp so far was the kernel's.
+    pub(crate) kernel_stamps: Cell<bool>,
+    /// When the lane began to offer, once it has.
+    pub(crate) began: Cell<Option<Duration>>,
+    /// Failures in words since the last flush.
+    pub(crate) samples: RefCell<Vec<FailureSample>>,
+}
+
+/// A stop or a cancellation that came from outside.
+#[derive(Default)]
+pub(crate) struct Ending {
+    stop_at: Cell<Option<Duration>>,
+    grace: Cell<Option<Duration>>,
+    cancelled: Cell<bool>,
+    changed: Notify,
+}
+
+impl Ending {
+    /// Nothing due at or after `at` is offered.
+    pub(crate) fn stop(&self, at: Duration, grace: Duration) {
+        self.stop_at.set(Some(self.stop_at.get().map_or(at, |known| known.min(at))));
+        self.grace.set(Some(grace));
+        self.changed.notify_waiters();
+    }
+
+    /// Open requests are given up now.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.set(true);
+        self.stop(Duration::ZERO, Duration::ZERO);
+    }
+
+    /// Whether something due at `due` is still offered.
+    pub(crate) fn offers(&self, due: Duration) -> bool {
+        self.stop_at.get().is_none_or(|at| due < at)
+    }
+
+    /// Until when open requests are followed, after an early end.
+    pub(crate) fn drained_by(&self) -> Option<Duration> {
+        Some(self.stop_at.get()? + self.grace.get()?)
+    }
+
+    /// Whether a request that is dropped now was given up by us.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// Marks that what is dropped from now on was given up by us.
+    pub(crate) fn give_up(&self) {
+        self.cancelled.set(true);
+    }
+
+    /// Returns when a stop or cancellation arrives.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl Lane {
+    /// A recorder for the plan's stages.
+    pub(crate) fn recorder(plan: &Plan) -> RefCell<Recorder> {
+        let windows = plan.stages.iter().map(|s| StageWindow { start: s.start, end: s.end });
+        RefCell::new(Recorder::new(windows.collect()))
+    }
+
+    /// The end of a stage, if time ends it.
+    pub(crate) fn stage_end(&self, stage: u16) -> Option<Duration> {
+        self.plan.stages.get(usize::from(stage)).and_then(|stage| stage.end)
+    }
+
+    /// Keeps a failure in words, if its class has not had its share.
+    pub(crate) fn sample(&self, class: FailureClass, detail: String, at: Duration) {
+        let mut samples = self.samples.borrow_mut();
+        if samples.iter().filter(|sample| sample.class == class).count() < SAMPLES_A_FLUSH {
+            samples.push(FailureSample { class, detail, at });
+        }
+    }
+
+    /// One more or one less request at the server.
+    pub(crate) fn count_in_flight(self: &Rc<Self>, change: i64, at: Duration) {
+        let now = self.in_flight.get().saturating_add_signed(change);
+        self.in_flight.set(now);
+        let second = u32::try_from(at.as_secs()).unwrap_or(u32::MAX);
+        self.recorder.borrow_mut().in_flight(second, now);
+    }
+}

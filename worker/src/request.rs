@@ -1,0 +1,47 @@
+//! One request, from its body to its books.
+
+use client::Progress;
+use metrics::Notes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    bodies::{Body, Ordered},
+    booking::Booking,
+    lane::Lane,
+};
+
+/// Sends what was ordered and books what becomes of it. The permit is held until it is over.
+pub(crate) async fn request(
+    lane: &Lane,
+    mut booking: Booking,
+    ordered: Ordered,
+    stage: u16,
+    _permit: Option<OwnedSemaphorePermit>,
+) {
+    let body = match collect(&booking, ordered).await {
+        Ok(body) => body,
+        Err(reason) => return booking.broken(reason),
+    };
+    let ready = lane.clock.now();
+    let end = lane.stage_end(stage);
+    let in_time = || end.is_none_or(|end| lane.clock.now() < end);
+    let on = |progress: Progress| booking.progress(&progress);
+    match lane.client.exchange(body.bytes.clone(), in_time, on).await {
+        Ok(answer) => booking.completed(ready, &body, &answer),
+        Err(failure) => booking.failed(failure),
+    }
+}
+
+async fn collect(booking: &Booking, mut ordered: Ordered) -> Result<Body, String> {
+    let body = match ordered.at_hand() {
+        Some(built) => built?,
+        None => {
+            booking.note(&Notes { queue_empty: 1, ..Notes::default() });
+            ordered.collect().await?
+        }
+    };
+    if body.wrapped {
+        booking.note(&Notes { prompts_wrapped: 1, ..Notes::default() });
+    }
+    Ok(body)
+}

@@ -1,0 +1,239 @@
+//! The only actor of a worker that the coordinator can reach.
+
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+    time::Duration,
+};
+
+use client::{ClientOptions, Clock, Credentials};
+use protocol::{
+    Armed, Assigned, Assignment, CoordinatorMessage, Peer, Refusal, Wire, WorkerId, WorkerMessage,
+};
+use ractor::{
+    Actor, ActorProcessingErr, ActorRef,
+    thread_local::{ThreadLocalActor, ThreadLocalActorSpawner},
+};
+use tokio::sync::{Semaphore, watch};
+use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
+
+use crate::{
+    bodies::Bodies,
+    client_actor::{ClientActor, LaneArguments, LaneMessage},
+    clock_sync::ClockOffset,
+    recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
+};
+
+/// See the module's documentation.
+pub(crate) struct WorkerActor;
+
+/// What it starts with.
+pub(crate) struct WorkerArguments {
+    pub(crate) incarnation: u64,
+    pub(crate) processors: u16,
+    pub(crate) credentials: Credentials,
+    pub(crate) door: Peer<CoordinatorMessage>,
+    pub(crate) ordinal: watch::Receiver<Option<u32>>,
+    pub(crate) clock: watch::Receiver<Option<ClockOffset>>,
+    pub(crate) in_flight: watch::Sender<u64>,
+    pub(crate) complete: watch::Sender<bool>,
+}
+
+/// The actor's own.
+pub(crate) struct WorkerState {
+    arguments: WorkerArguments,
+    crew: Option<Crew>,
+}
+
+/// The actors of an assigned run.
+struct Crew {
+    lanes: Vec<ActorRef<LaneMessage>>,
+    recorder: ActorRef<RecorderMessage>,
+}
+
+impl Actor for WorkerActor {
+    type Msg = WorkerMessage;
+    type State = WorkerState;
+    type Arguments = WorkerArguments;
+
+    async fn pre_start(
+        &self,
+        _me: ActorRef<Self::Msg>,
+        arguments: WorkerArguments,
+    ) -> Result<WorkerState, ActorProcessingErr> {
+        Ok(WorkerState { arguments, crew: None })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Self::Msg>,
+        message: WorkerMessage,
+        state: &mut WorkerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WorkerMessage::Assign(Wire(assignment), reply) => {
+                let answer = match assignment {
+                    Ok(assignment) => state.assign(&me, assignment).await,
+                    Err(error) => Err(Refusal::for_good(error.to_string())),
+                };
+                let _ = reply.send(Wire::new(answer));
+            }
+            WorkerMessage::Arm(Wire(arm), reply) => {
+                let answer = match arm {
+                    Ok(arm) => state.arm(arm.start_at_coordinator_ns),
+                    Err(error) => Err(Refusal::for_good(error.to_string())),
+                };
+                let _ = reply.send(Wire::new(answer));
+            }
+            WorkerMessage::Acknowledge(Wire(Ok(acknowledge))) => {
+                state.acknowledged(acknowledge.worker, acknowledge.sequence);
+            }
+            WorkerMessage::Stop(Wire(Ok(stop))) => {
+                state.each_lane(|| LaneMessage::Stop(stop.at, stop.grace));
+            }
+            WorkerMessage::Abort(Wire(Ok(abort))) => state.abort(&abort.reason),
+            WorkerMessage::Acknowledge(Wire(Err(error)))
+            | WorkerMessage::Stop(Wire(Err(error)))
+            | WorkerMessage::Abort(Wire(Err(error))) => {
+                tracing::warn!(%error, "a message of the coordinator is unreadable");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl WorkerState {
+    /// Reads the inputs and starts the lanes, idle.
+    async fn assign(
+        &mut self,
+        me: &ActorRef<WorkerMessage>,
+        assignment: Assignment,
+    ) -> Result<Assigned, Refusal> {
+        if self.crew.is_some() {
+            return Err(Refusal::for_good("this worker has a plan already"));
+        }
+        let Assignment { plan, shard } = assignment;
+        let plan: Arc<Plan> = plan.into();
+        let (prompts, warnings) = open_prompts(Arc::clone(&plan)).await?;
+        let tokenizer = prompts.tokenizer_name().map(ToOwned::to_owned);
+        let lanes = self.lanes(&plan, shard);
+        let crew = self.hire(me, plan, shard, lanes, Arc::new(prompts)).await;
+        self.crew = Some(crew.map_err(|error| Refusal::for_good(error.to_string()))?);
+        let lanes = u16::try_from(lanes.get()).unwrap_or(u16::MAX);
+        Ok(Assigned { lanes, tokenizer, warnings })
+    }
+
+    /// One lane a processor but one, which the control runtime keeps; never more lanes than slots.
+    fn lanes(&self, plan: &Plan, shard: Shard) -> NonZeroU32 {
+        let spare = self.arguments.processors.saturating_sub(1);
+        let lanes = plan.client.lanes.or(NonZeroU16::new(spare)).map_or(1, NonZeroU16::get);
+        let units = match plan.drive {
+            Drive::Closed { slots, .. } => shard.share(slots.get()),
+            Drive::Open { cap: Some(cap), .. } => shard.share(cap.get()),
+            Drive::Open { cap: None, .. } => u32::MAX,
+        };
+        NonZeroU32::new(u32::from(lanes).min(units)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    async fn hire(
+        &self,
+        me: &ActorRef<WorkerMessage>,
+        plan: Arc<Plan>,
+        shard: Shard,
+        count: NonZeroU32,
+        prompts: Arc<PromptSource>,
+    ) -> Result<Crew, ActorProcessingErr> {
+        let bodies = Bodies::start(Arc::clone(&plan), prompts)?;
+        let permits = permits(&plan, shard);
+        let mut lanes = Vec::with_capacity(count.get() as usize);
+        for lane in 0..count.get() {
+            let arguments = LaneArguments {
+                plan: Arc::clone(&plan),
+                shard: shard.lane(lane, count),
+                bodies: bodies.clone(),
+                permits: permits.clone(),
+                options: client_options(&plan.client, self.arguments.credentials.clone()),
+            };
+            let spawner = ThreadLocalActorSpawner::new();
+            let (actor, _) =
+                ClientActor::spawn_linked(None, arguments, me.get_cell(), spawner).await?;
+            lanes.push(actor);
+        }
+        let arguments = RecorderArguments {
+            worker: self.id(),
+            door: self.arguments.door.clone(),
+            lanes: lanes.clone(),
+            in_flight: self.arguments.in_flight.clone(),
+            complete: self.arguments.complete.clone(),
+        };
+        let (recorder, _) = Actor::spawn_linked(None, Recorder, arguments, me.get_cell()).await?;
+        Ok(Crew { lanes, recorder })
+    }
+
+    /// Converts the agreed instant to our clock and starts the lanes towards it.
+    fn arm(&self, start_at_coordinator_ns: u64) -> Result<Armed, Refusal> {
+        let crew = self.crew.as_ref().ok_or_else(|| Refusal::for_good("no plan to start"))?;
+        let offset = *self.arguments.clock.borrow();
+        let offset = offset.ok_or_else(|| Refusal::for_good("the clocks were not compared"))?;
+        let clock = Clock::start_at(offset.to_ours(start_at_coordinator_ns));
+        if clock.until(Duration::ZERO).is_zero() {
+            return Err(Refusal::for_good("the start was already over when it was announced"));
+        }
+        for lane in &crew.lanes {
+            let start = LaneMessage::Start(clock, crew.recorder.clone());
+            lane.cast(start).map_err(|error| Refusal::for_good(error.to_string()))?;
+        }
+        let _ = crew.recorder.cast(RecorderMessage::Begin(clock));
+        Ok(Armed { clock_offset_ns: offset.offset_ns, clock_error_ns: offset.error_ns })
+    }
+
+    fn acknowledged(&self, worker: WorkerId, sequence: u64) {
+        if let Some(crew) = self.crew.as_ref().filter(|_| worker == self.id()) {
+            let _ = crew.recorder.cast(RecorderMessage::Acknowledged(sequence));
+        }
+    }
+
+    fn abort(&self, reason: &str) {
+        tracing::info!(reason, "the coordinator ends the run");
+        self.each_lane(|| LaneMessage::Cancel);
+    }
+
+    fn each_lane(&self, message: impl Fn() -> LaneMessage) {
+        for lane in self.crew.iter().flat_map(|crew| &crew.lanes) {
+            let _ = lane.cast(message());
+        }
+    }
+
+    fn id(&self) -> WorkerId {
+        let ordinal = self.arguments.ordinal.borrow().unwrap_or_default();
+        WorkerId { ordinal, incarnation: self.arguments.incarnation }
+    }
+}
+
+/// How the client of a lane, or of a probe, connects.
+#[must_use]
+pub fn client_options(plan: &ClientPlan, credentials: Credentials) -> ClientOptions {
+    ClientOptions {
+        connect_timeout: plan.connect_timeout,
+        request_timeout: plan.request_timeout,
+        ca_file: plan.ca_file.clone(),
+        insecure_skip_verify: plan.insecure_skip_verify,
+        credentials,
+    }
+}
+
+/// Reads data sets and the tokenizer, off the runtime: it may take seconds.
+async fn open_prompts(plan: Arc<Plan>) -> Result<(PromptSource, Vec<metrics::Warning>), Refusal> {
+    let opened = tokio::task::spawn_blocking(move || PromptSource::open(&plan)).await;
+    let opened = opened.map_err(|error| Refusal::for_good(error.to_string()))?;
+    opened.map_err(|errors| {
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        Refusal::for_good(lines.join("\n"))
+    })
+}
+
+/// The worker's share of a cap on requests in flight.
+fn permits(plan: &Plan, shard: Shard) -> Option<Arc<Semaphore>> {
+    let Drive::Open { cap: Some(cap), .. } = plan.drive else { return None };
+    Some(Arc::new(Semaphore::new(shard.share(cap.get()) as usize)))
+}
