@@ -223,3 +223,111 @@ fn add_all<K: Ord + Copy>(to: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
         *slot = slot.saturating_add(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn example() -> Books {
+        Books {
+            due: 100,
+            completed: 80,
+            failed: BTreeMap::from([(FailureClass::Timeout, 3), (FailureClass::Status(503), 5)]),
+            cancelled: 4,
+            not_sent: BTreeMap::from([(NotSent::StageEnded, 1)]),
+            lost: Lost { in_flight_at_last_snapshot: 5, due_after_last_snapshot: 2 },
+        }
+    }
+
+    #[test]
+    fn books_balance_when_every_request_is_accounted_for() {
+        // 80 + 8 + 4 + 1 + 7 = 100
+        assert_eq!(example().answered(), 100);
+        assert_eq!(example().balance(), Ok(()));
+        let short = Books { due: 101, ..example() };
+        let error = short.balance().unwrap_err();
+        assert_eq!((error.due, error.answered, error.failed, error.lost), (101, 100, 8, 7));
+        assert_eq!(
+            error.to_string(),
+            "due 101 is not completed 80 + failed 8 + cancelled 4 + not sent 1 + lost 7 = 100"
+        );
+    }
+
+    #[test]
+    fn shares_are_of_what_was_started() {
+        // failed 8 of 88 answered; censored 3 + 4 of 80 + 8 + 4.
+        assert_eq!(example().error_rate(), Some(8.0 / 88.0));
+        assert_eq!(example().censored_share(), Some(7.0 / 92.0));
+        assert_eq!(Books::default().error_rate(), None);
+        assert_eq!(Books::default().censored_share(), None);
+    }
+
+    #[test]
+    fn names_are_those_of_the_files() {
+        assert_eq!(FailureClass::Status(429).name(), "status_429");
+        assert_eq!(FailureClass::InBandError.name(), "in_band_error");
+        assert_eq!(NotSent::StageEnded.name(), "stage_ended");
+    }
+
+    fn any_class() -> impl Strategy<Value = FailureClass> {
+        prop_oneof![
+            Just(FailureClass::Connect),
+            Just(FailureClass::Timeout),
+            Just(FailureClass::StreamCut),
+            (400_u16..600).prop_map(FailureClass::Status),
+        ]
+    }
+
+    fn any_books() -> impl Strategy<Value = Books> {
+        let failed = prop::collection::btree_map(any_class(), 0_u64..1_000, 0..4);
+        let reasons = prop::sample::select(vec![NotSent::NoLease, NotSent::NoOwner]);
+        let not_sent = prop::collection::btree_map(reasons, 0_u64..1_000, 0..2);
+        let counts = (0_u64..1_000, 0_u64..1_000, 0_u64..1_000, 0_u64..1_000, 0_u64..9_000);
+        (failed, not_sent, counts).prop_map(|(failed, not_sent, counts)| {
+            let (completed, cancelled, in_flight, after, due) = counts;
+            let lost =
+                Lost { in_flight_at_last_snapshot: in_flight, due_after_last_snapshot: after };
+            Books { due, completed, failed, cancelled, not_sent, lost }
+        })
+    }
+
+    fn sum(parts: &[&Books]) -> Books {
+        let mut total = Books::default();
+        parts.iter().for_each(|part| total.merge(part));
+        total
+    }
+
+    proptest! {
+        #[test]
+        fn merging_adds_every_figure(a in any_books(), b in any_books(), c in any_books()) {
+            prop_assert_eq!(sum(&[&a, &b]).answered(), a.answered() + b.answered());
+            prop_assert_eq!(sum(&[&sum(&[&a, &b]), &c]), sum(&[&a, &sum(&[&b, &c])]));
+            prop_assert_eq!(sum(&[&a, &b]), sum(&[&b, &a]));
+        }
+
+        #[test]
+        fn books_that_balance_still_do_when_merged(a in any_books(), b in any_books()) {
+            let [a, b] = [a, b].map(|books| Books { due: books.answered(), ..books });
+            prop_assert_eq!(sum(&[&a, &b]).balance(), Ok(()));
+        }
+
+        #[test]
+        fn one_request_too_many_or_too_few_is_seen(books in any_books()) {
+            let answered = books.answered();
+            let one_more = Books { due: answered + 1, ..books.clone() };
+            prop_assert!(one_more.balance().is_err());
+            let one_less = Books { completed: books.completed + 1, due: answered, ..books };
+            prop_assert!(one_less.balance().is_err());
+        }
+
+        #[test]
+        fn decode_after_encode_is_identity(books in any_books()) {
+            let config = bincode::config::standard();
+            let bytes = bincode::serde::encode_to_vec(&books, config).unwrap();
+            let (back, _): (Books, usize) =
+                bincode::serde::decode_from_slice(&bytes, config).unwrap();
+            prop_assert_eq!(back, books);
+        }
+    }
+}

@@ -71,7 +71,7 @@ pub fn intervals95(
     if table.total() == 0 {
         return Err(NullReason::NoSamples);
     }
-    let mut intervals = bootstrap(&table, block);
+    let mut intervals = bootstrap(&table, block, &Percentile::ALL);
     let independent = lag_1_correlation(&block_means(&units, block)) < INDEPENDENT;
     intervals.retain(|percentile, interval| {
         let Some(ranks) = binomial::order_statistics(table.total(), *percentile) else {
@@ -157,11 +157,18 @@ impl CumulativeTable {
         blocks.iter().map(|&rows| self.count(rows, column)).sum()
     }
 
-    /// The smallest value with at least `rank` samples up to it.
+    /// The smallest value with at least `rank` samples up to it: a binary search over the columns.
     fn value_at_rank(&self, blocks: &[Rows], rank: u64) -> u64 {
-        let columns: Vec<usize> = (0..self.values.len()).collect();
-        let column = columns.partition_point(|&column| self.count_all(blocks, column) < rank);
-        self.values[column.min(self.values.len() - 1)]
+        let (mut low, mut high) = (0, self.values.len() - 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.count_all(blocks, middle) < rank {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.values[low]
     }
 }
 
@@ -170,7 +177,11 @@ fn whole(table: &CumulativeTable) -> [Rows; 1] {
 }
 
 /// The percentile interval of the resampled percentiles.
-fn bootstrap(table: &CumulativeTable, block: usize) -> BTreeMap<Percentile, Interval95> {
+fn bootstrap(
+    table: &CumulativeTable,
+    block: usize,
+    wanted: &[Percentile],
+) -> BTreeMap<Percentile, Interval95> {
     let units = table.rows() - 1;
     let (draws, starts) = (units.div_ceil(block), units - block + 1);
     let mut random = SplitMix64(SEED);
@@ -185,7 +196,7 @@ fn bootstrap(table: &CumulativeTable, block: usize) -> BTreeMap<Percentile, Inte
         if count == 0 {
             continue;
         }
-        for percentile in Percentile::ALL {
+        for &percentile in wanted {
             let value = table.value_at_rank(&blocks, rank(count, percentile.quantile()));
             found.entry(percentile).or_default().push(value);
         }
@@ -240,3 +251,6 @@ impl SplitMix64 {
         usize::try_from(product >> 64).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,3 +302,6 @@ impl fmt::Debug for Distribution {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

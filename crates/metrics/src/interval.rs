@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::books::Books;
 use crate::distribution::{Distribution, MergeError};
@@ -78,6 +79,7 @@ pub struct ScopeRecord {
     /// What became of the requests due in this scope.
     pub books: Books,
     /// Samples by metric. A metric without samples may be absent or empty: both mean the same.
+    #[serde(serialize_with = "occupied")]
     pub distributions: BTreeMap<Metric, Distribution>,
     /// Counts inside the stage's window.
     pub window: WindowCounts,
@@ -114,6 +116,19 @@ pub struct Interval {
     pub scopes: BTreeMap<Scope, ScopeRecord>,
     /// By second since the run's start.
     pub seconds: BTreeMap<u32, SecondCounts>,
+}
+
+/// Only metrics that have samples travel.
+fn occupied<S: Serializer>(
+    distributions: &BTreeMap<Metric, Distribution>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let occupied = || distributions.iter().filter(|(_, samples)| !samples.is_empty());
+    let mut map = serializer.serialize_map(Some(occupied().count()))?;
+    for (metric, samples) in occupied() {
+        map.serialize_entry(metric, samples)?;
+    }
+    map.end()
 }
 
 impl WindowCounts {

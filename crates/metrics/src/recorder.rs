@@ -338,3 +338,6 @@ fn note_completion(notes: &mut Notes, completion: &Completion) {
         TokenSource::Events => notes.event_counted_requests += 1,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,3 +211,106 @@ impl PointPercentiles {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distribution::Distribution;
+    use crate::interval::ScopeRecord;
+
+    /// An interval with those TTFTs in that stage.
+    fn interval(stage: u16, ttft: &[u64]) -> Interval {
+        let mut distribution = Distribution::new(Metric::Ttft.kind());
+        ttft.iter().for_each(|&value| distribution.record(value));
+        let mut record = ScopeRecord::default();
+        drop(record.distributions.insert(Metric::Ttft, distribution));
+        Interval {
+            scopes: BTreeMap::from([(Scope { stage, class: 0 }, record)]),
+            ..Interval::default()
+        }
+    }
+
+    fn completed(counts: &[(u32, u64)]) -> BTreeMap<u32, SecondCounts> {
+        let of = |completed| SecondCounts { completed, ..SecondCounts::default() };
+        counts.iter().map(|&(second, completed)| (second, of(completed))).collect()
+    }
+
+    #[test]
+    fn each_second_is_a_point_with_its_own_counts_and_percentiles() {
+        let mut series = Series::new();
+        series.push(0..1, &interval(0, &[10, 20, 30]));
+        series.push(1..2, &Interval::default());
+        series.push(2..3, &interval(1, &[40]));
+        let points = series.points(&completed(&[(0, 3), (2, 1)]));
+        let seen: Vec<_> = points
+            .iter()
+            .map(|point| (point.second, point.seconds, point.counts.completed))
+            .collect();
+        assert_eq!(seen, [(0, 1, 3), (1, 1, 0), (2, 1, 1)]);
+        let first = points[0].percentiles[&Metric::Ttft];
+        assert_eq!(first, PointPercentiles { count: 3, p50: 20, p90: 30, p99: 30 });
+        assert!(points[1].percentiles.is_empty());
+    }
+
+    #[test]
+    fn a_stretch_that_some_worker_missed_is_one_wider_point() {
+        let mut series = Series::new();
+        series.push(0..1, &interval(0, &[10]));
+        series.push(1..4, &interval(0, &[20, 30]));
+        let points = series.points(&completed(&[(0, 1), (1, 5), (2, 6), (3, 7)]));
+        let seen: Vec<_> = points
+            .iter()
+            .map(|point| (point.second, point.seconds, point.counts.completed))
+            .collect();
+        assert_eq!(seen, [(0, 1, 1), (1, 3, 18)]);
+    }
+
+    #[test]
+    fn seconds_that_nobody_reported_are_not_dropped() {
+        let mut series = Series::new();
+        series.push(2..3, &interval(0, &[10]));
+        let points = series.points(&completed(&[(0, 1), (2, 2), (5, 4)]));
+        let total: u64 = points.iter().map(|point| point.counts.completed).sum();
+        assert_eq!(total, 7);
+        assert_eq!((points[1].second, points[1].seconds), (2, 4));
+    }
+
+    #[test]
+    fn more_than_1200_points_join_their_neighbours_and_lose_no_sample() {
+        let mut series = Series::new();
+        let one = interval(0, &[7, 9]);
+        (0..3_000).for_each(|second| series.push(second..second + 1, &one));
+        let points = series.points(&completed(&[(2_999, 1)]));
+        assert!(points.len() <= MAX_POINTS && points.len() > MAX_POINTS / 2, "{}", points.len());
+        let samples: u64 = points.iter().map(|p| p.percentiles[&Metric::Ttft].count).sum();
+        assert_eq!(samples, 6_000);
+        assert_eq!(points.iter().map(|point| point.seconds).sum::<u32>(), 3_000);
+        assert_eq!(points.last().unwrap().counts.completed, 1);
+    }
+
+    #[test]
+    fn stretches_are_those_of_the_wanted_stages_from_first_to_last_sample() {
+        let mut series = Series::new();
+        series.push(0..1, &interval(0, &[1]));
+        series.push(1..2, &interval(1, &[2]));
+        series.push(2..3, &Interval::default());
+        series.push(3..4, &interval(1, &[3]));
+        series.push(4..5, &interval(0, &[4]));
+        let stretches = series.stretches(Metric::Ttft, |stage| stage == 1).unwrap();
+        let counts: Vec<_> = stretches.iter().map(|stretch| stretch.samples.count()).collect();
+        assert_eq!(counts, [1, 0, 1]);
+        assert_eq!(series.stretches(Metric::ReadLag, |_| true), None);
+        assert_eq!(series.stretches(Metric::Icl, |_| true), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_stretch_pushed_twice_is_joined_and_never_two_points() {
+        let mut series = Series::new();
+        series.push(0..2, &interval(0, &[1]));
+        series.push(1..3, &interval(0, &[2]));
+        series.push(3..3, &interval(0, &[3]));
+        let points = series.points(&BTreeMap::new());
+        assert_eq!(points.len(), 1);
+        assert_eq!((points[0].second, points[0].seconds), (0, 3));
+    }
+}

@@ -224,3 +224,73 @@ fn null_reason(percentile: Percentile, count: u64, censored_share: f64) -> Optio
     }
     (percentile.quantile() > 1.0 - censored_share).then_some(NullReason::Censored)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_count(count: u64) -> Distribution {
+        let mut distribution = Distribution::new(Kind::Latency);
+        (1..=count).for_each(|value| distribution.record(value));
+        distribution
+    }
+
+    fn nulls_of(metric: Metric, count: u64, censored_share: f64) -> Vec<Percentile> {
+        let summary = Summary::of(metric, &of_count(count), censored_share);
+        for percentile in Percentile::ALL {
+            let absent = summary.nulls.contains_key(&percentile);
+            assert_eq!(summary.percentile(percentile).is_none(), absent);
+        }
+        summary.nulls.into_keys().collect()
+    }
+
+    #[test]
+    fn a_percentile_needs_a_sample_above_it() {
+        use Percentile::{P50, P90, P95, P99, P99_9};
+        assert_eq!(nulls_of(Metric::Ttft, 1, 0.0), [P50, P90, P95, P99, P99_9]);
+        assert_eq!(nulls_of(Metric::Ttft, 2, 0.0), [P90, P95, P99, P99_9]); // 2 × 0.5 = 1
+        assert_eq!(nulls_of(Metric::Ttft, 99, 0.0), [P99, P99_9]); // 99 × 0.01 < 1
+        assert_eq!(nulls_of(Metric::Ttft, 100, 0.0), [P99_9]); // 100 × 0.01 = 1
+        assert_eq!(nulls_of(Metric::Ttft, 999, 0.0), [P99_9]);
+        assert_eq!(nulls_of(Metric::Ttft, 1_000, 0.0), []);
+    }
+
+    #[test]
+    fn percentiles_above_one_minus_the_censored_share_are_null() {
+        use Percentile::{P95, P99, P99_9};
+        assert_eq!(nulls_of(Metric::Ttft, 2_000, 0.001), []);
+        assert_eq!(nulls_of(Metric::Ttft, 2_000, 0.002), [P99_9]); // 1 − 0.002 = 0.998
+        assert_eq!(nulls_of(Metric::E2eLatency, 2_000, 0.02), [P99, P99_9]);
+        assert_eq!(nulls_of(Metric::E2eLatency, 2_000, 0.06), [P95, P99, P99_9]);
+        assert_eq!(nulls_of(Metric::Icl, 2_000, 0.06), [], "samples of unfinished requests stay");
+        let summary = Summary::of(Metric::Ttft, &of_count(2_000), 0.02);
+        assert_eq!(summary.nulls[&P99], NullReason::Censored);
+    }
+
+    #[test]
+    fn the_figures_are_those_of_the_distribution() {
+        let summary = Summary::of(Metric::Ttft, &of_count(1_000), 0.0);
+        assert_eq!((summary.count, summary.mean, summary.unit()), (1_000, Some(500.5), "us"));
+        assert_eq!((summary.min, summary.max), (Some(1), Some(1_000)));
+        assert_eq!((summary.p50, summary.p90, summary.p99_9), (Some(500), Some(900), Some(999)));
+        assert_eq!(summary.null_reason, None);
+    }
+
+    #[test]
+    fn intervals_of_null_percentiles_are_left_out() {
+        let all = Percentile::ALL.map(|percentile| (percentile, Interval95 { low: 1, high: 2 }));
+        let summary = Summary::of(Metric::Ttft, &of_count(100), 0.0).with_ci95(Ok(all.into()));
+        assert!(summary.ci95.contains_key(&Percentile::P99));
+        assert!(!summary.ci95.contains_key(&Percentile::P99_9));
+        let without = Summary::of(Metric::Ttft, &of_count(100), 0.0);
+        let without = without.with_ci95(Err(NullReason::FewBlocks));
+        assert_eq!((without.ci95.len(), without.ci95_null), (0, Some(NullReason::FewBlocks)));
+    }
+
+    #[test]
+    fn nothing_recorded_says_so() {
+        let empty = Distribution::new(Kind::Latency);
+        let summary = Summary::of(Metric::Ttft, &empty, 0.0);
+        assert_eq!(summary, Summary::absent(Kind::Latency, NullReason::NoSamples));
+    }
+}

@@ -227,3 +227,137 @@ fn milli_per_s(count: u64, span: Duration) -> Option<u64> {
     let rate = u128::from(count) * 1_000_000_000_000 / span.as_nanos();
     Some(u64::try_from(rate).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// Due at 1,000 ms, held by the cap for 40, 5 late, 20 for a connection, 1 to write: sent at 1,066. First of 5
+    /// events at 1,166 with 3 tokens, visible text from 1,186, last at 1,266, done at 1,270; 11 tokens streamed of 15.
+    fn example() -> Timeline {
+        Timeline {
+            scheduled: ms(1_000),
+            permitted: ms(1_040),
+            ready: ms(1_045),
+            connected: ms(1_065),
+            sent: ms(1_066),
+            write_call: Duration::from_micros(30),
+            connect: Some(ms(19)),
+            headers: ms(1_116),
+            first_token: Some(ms(1_166)),
+            last_token: Some(ms(1_266)),
+            first_output: Some(ms(1_186)),
+            finished: ms(1_270),
+            events: 5,
+            first_event_tokens: 3,
+            output_tokens: 15,
+            streamed_tokens: 11,
+            input_tokens: Some(7),
+            input_tokens_asked: Some(6),
+            streamed: true,
+        }
+    }
+
+    #[test]
+    fn every_formula_of_a_timeline_worked_by_hand() {
+        let timeline = example();
+        assert_eq!(timeline.schedule_lag(), ms(66));
+        assert_eq!(timeline.cap_wait(), ms(40));
+        assert_eq!(timeline.generator_lag(), ms(5));
+        assert_eq!(timeline.connect_wait(), ms(20));
+        assert_eq!(timeline.write(), ms(1));
+        assert_eq!(timeline.ttfb(), ms(50)); // 1,116 − 1,066
+        assert_eq!(timeline.ttft(), Some(ms(100))); // 1,166 − 1,066
+        assert_eq!(timeline.ttft_scheduled(), Some(ms(166))); // 1,166 − 1,000
+        assert_eq!(timeline.ttfo(), Some(ms(120))); // 1,186 − 1,066
+        assert_eq!(timeline.e2e_latency(), ms(204)); // 1,270 − 1,066
+        assert_eq!(timeline.e2e_scheduled(), ms(270));
+        // (1,266 − 1,166) / (11 − 3) = 12.5 ms
+        assert_eq!(timeline.tpot(), Some(Duration::from_micros(12_500)));
+        // 204 ms / 11 = 18.545454 ms
+        assert_eq!(timeline.ntpot(), Some(Duration::from_nanos(18_545_454)));
+        // 11 / 0.204 s = 53.921 /s; 1 / 12.5 ms = 80 /s
+        assert_eq!(timeline.output_rate_milli_per_s(), Some(53_921));
+        assert_eq!(timeline.token_rate_per_user_milli_per_s(), Some(80_000));
+    }
+
+    #[test]
+    fn no_token_after_the_first_event_means_no_tpot() {
+        let single = Timeline { streamed_tokens: 3, ..example() };
+        assert_eq!((single.tpot(), single.token_rate_per_user_milli_per_s()), (None, None));
+        let fewer = Timeline { streamed_tokens: 2, ..example() };
+        assert_eq!(fewer.tpot(), None);
+        let none = Timeline { streamed_tokens: 0, ..example() };
+        assert_eq!((none.ntpot(), none.output_rate_milli_per_s()), (None, None));
+    }
+
+    #[test]
+    fn what_needs_single_events_is_absent_where_nothing_was_streamed() {
+        let whole = Timeline { streamed: false, ..example() };
+        assert_eq!((whole.ttft(), whole.ttft_scheduled(), whole.ttfo()), (None, None, None));
+        assert_eq!((whole.tpot(), whole.token_rate_per_user_milli_per_s()), (None, None));
+        // All 15 tokens arrived in one piece: 204 ms / 15.
+        assert_eq!(whole.ntpot(), Some(Duration::from_micros(13_600)));
+        for (metric, value) in whole.samples() {
+            assert!(!metric.needs_stream() || value.is_none(), "{}", metric.name());
+        }
+    }
+
+    #[test]
+    fn clocks_that_cross_by_microseconds_give_zero_and_never_wrap() {
+        let crossed = Timeline {
+            headers: ms(1_065),
+            first_token: Some(ms(1_065)),
+            connected: ms(1_067),
+            ..example()
+        };
+        assert_eq!((crossed.ttfb(), crossed.ttft()), (Duration::ZERO, Some(Duration::ZERO)));
+        assert_eq!(crossed.schedule_lag_parts().total(), ms(66));
+        assert_eq!((crossed.connect_wait(), crossed.write()), (ms(21), Duration::ZERO));
+    }
+
+    #[test]
+    fn samples_hold_each_per_request_metric_once() {
+        let names: Vec<_> = example().samples().iter().map(|&(metric, _)| metric).collect();
+        let expected: Vec<_> =
+            Metric::ALL.into_iter().filter(|metric| metric.per_request()).collect();
+        assert_eq!(names, expected);
+        assert!(example().samples().iter().all(|(_, value)| value.is_some()));
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_of_schedule_lag_sum_to_it_exactly(
+            [scheduled, permitted, ready, connected, sent] in any::<[u32; 5]>(),
+        ) {
+            let at = |nanos: u32| Duration::from_nanos(nanos.into());
+            let timeline = Timeline {
+                scheduled: at(scheduled),
+                permitted: at(permitted),
+                ready: at(ready),
+                connected: at(connected),
+                sent: at(sent),
+                ..Timeline::default()
+            };
+            prop_assert_eq!(timeline.schedule_lag_parts().total(), timeline.schedule_lag());
+        }
+
+        #[test]
+        fn instants_in_order_are_taken_as_they_are(mut instants in any::<[u32; 5]>()) {
+            instants.sort_unstable();
+            let [scheduled, permitted, ready, connected, sent] =
+                instants.map(|nanos| Duration::from_nanos(nanos.into()));
+            let timeline =
+                Timeline { scheduled, permitted, ready, connected, sent, ..Timeline::default() };
+            prop_assert_eq!(timeline.cap_wait(), permitted - scheduled);
+            prop_assert_eq!(timeline.generator_lag(), ready - permitted);
+            prop_assert_eq!(timeline.connect_wait(), connected - ready);
+            prop_assert_eq!(timeline.write(), sent - connected);
+        }
+    }
+}

@@ -155,3 +155,6 @@ pub fn chunks_are_not_tokens(notes: &Notes, thresholds: &Thresholds) -> bool {
     crate::books::share(notes.token_disagreements, notes.token_comparisons)
         .is_some_and(|share| share > thresholds.disagreement_share)
 }
+
+#[cfg(test)]
+mod tests;

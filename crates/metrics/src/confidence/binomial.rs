@@ -53,3 +53,61 @@ fn exact(n: u64, q: f64) -> Option<(u64, u64)> {
     }
     Some((n.checked_sub(above)?, n - largest?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranks(n: u64, percentile: Percentile) -> Option<(u64, u64)> {
+        order_statistics(n, percentile).map(|ranks| (ranks.low, ranks.high))
+    }
+
+    #[test]
+    fn small_samples_have_the_ranks_of_the_tables() {
+        // Hahn and Meeker, Table A.15: the median of 10 lies between the 2nd and the 9th (97.9 %), of 100 between the
+        // 40th and the 61st (96.5 %).
+        assert_eq!(ranks(10, Percentile::P50), Some((2, 9)));
+        assert_eq!(ranks(100, Percentile::P50), Some((40, 61)));
+    }
+
+    #[test]
+    fn an_upper_limit_beyond_the_largest_sample_is_none() {
+        // 0.99^367 = 2.501 %, 0.99^368 = 2.476 %.
+        assert_eq!(ranks(367, Percentile::P99), None);
+        assert_eq!(ranks(368, Percentile::P99).map(|(_, high)| high), Some(368));
+        // 0.5^5 = 3.1 %, 0.5^6 = 1.6 %.
+        assert_eq!(ranks(5, Percentile::P50), None);
+        assert_eq!(ranks(6, Percentile::P50), Some((1, 6)));
+    }
+
+    #[test]
+    fn the_normal_approximation_meets_the_exact_ranks_where_it_takes_over() {
+        for (n, percentile) in [(400, Percentile::P50), (1_112, Percentile::P90)] {
+            let q = percentile.quantile();
+            let variance = n as f64 * q * (1.0 - q);
+            let ((low, high), (exact_low, exact_high)) =
+                (normal(n, q, variance).unwrap(), exact(n, q).unwrap());
+            assert!(low.abs_diff(exact_low) <= 1, "{low} {exact_low}");
+            assert!(high.abs_diff(exact_high) <= 2, "{high} {exact_high}");
+        }
+    }
+
+    #[test]
+    fn the_ranks_enclose_the_percentile_with_at_least_95_percent() {
+        for n in [400_u64, 700, 3_000] {
+            for percentile in [Percentile::P90, Percentile::P95] {
+                let Some((low, high)) = ranks(n, percentile) else { continue };
+                let q = percentile.quantile();
+                let inside: f64 = (low..high).map(|k| pmf(n, q, k)).sum();
+                assert!(inside > 0.945, "{inside} for {n}");
+                assert!(inside < 0.985, "{inside} for {n}: wider than needed");
+            }
+        }
+    }
+
+    /// P(B = k) by logarithms.
+    fn pmf(n: u64, q: f64, k: u64) -> f64 {
+        let ways: f64 = (1..=k).map(|i| (((n - k + i) as f64) / i as f64).ln()).sum();
+        (ways + k as f64 * q.ln() + (n - k) as f64 * (1.0 - q).ln()).exp()
+    }
+}

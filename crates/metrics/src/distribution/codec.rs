@@ -275,3 +275,6 @@ mod byte_string {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

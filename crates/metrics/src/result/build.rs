@@ -90,6 +90,10 @@ impl Context<'_> {
         };
         let record = self.record.merged.fold(|scope| wanted(scope.stage))?;
         let windows = || stages.iter().filter(|stage| stage.headline).map(|stage| &stage.window);
+        let mut first_two = windows();
+        if let (Some(only), None) = (first_two.next(), first_two.next()) {
+            return Ok((record, only.clone()));
+        }
         let span = Span {
             start: windows().map(|window| window.start).min().unwrap_or_default(),
             end: windows().map(|window| window.end).max().unwrap_or_default(),
@@ -216,3 +220,6 @@ fn rates(record: &ScopeRecord, measured: Duration) -> Rates {
         goodput: None,
     }
 }
+
+#[cfg(test)]
+mod tests;
