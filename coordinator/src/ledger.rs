@@ -157,21 +157,24 @@ impl Ledger {
         slowest.unwrap_or_else(|| self.ahead.keys().next_back().copied().unwrap_or_default())
     }
 
-    /// Makes one point of the seconds that everybody has reported; wider than one where somebody was
-    /// late.
+    /// Makes points of the seconds that everybody has reported; one is wider than a second where a
+    /// worker's delta was.
     fn tell_series(&mut self, to: u32) {
         let later = self.ahead.split_off(&to.saturating_add(1));
         let reached = std::mem::replace(&mut self.ahead, later);
-        let mut point = Interval::default();
-        for interval in reached.values() {
+        let mut held = Interval::default();
+        for (second, interval) in reached {
             // Bounds were compared when these were merged into the total.
-            let _ = point.merge(interval);
+            let _ = held.merge(&interval);
+            if second > self.told_to {
+                self.series.push(self.told_to..second, &held);
+                self.told_to = second;
+                held = Interval::default();
+            }
         }
-        if to > self.told_to {
-            self.series.push(self.told_to..to, &point);
-            self.told_to = to;
-        } else if !point.is_empty() {
-            self.ahead.insert(to, point);
+        if !held.is_empty() {
+            // Told with the next second: its own has been told already.
+            self.ahead.insert(self.told_to, held);
         }
     }
 
@@ -202,5 +205,129 @@ impl Ledger {
     /// A few failures in words, by class.
     pub fn samples(&self) -> impl Iterator<Item = &FailureSample> {
         self.samples.values().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{ScopeRecord, SecondCounts};
+    use proptest::prelude::*;
+    use protocol::{Covers, split};
+
+    use super::*;
+
+    fn worker(ordinal: u32) -> WorkerId {
+        WorkerId { ordinal, incarnation: u64::from(ordinal) + 1 }
+    }
+
+    /// What one worker recorded in second `second`: one completed request for each value.
+    fn delta(second: u32, values: &[u64]) -> Delta {
+        let mut record = ScopeRecord::default();
+        for value in values {
+            record.books.due += 1;
+            record.books.completed += 1;
+            let ttft = || Distribution::new(Metric::Ttft.kind());
+            record.distributions.entry(Metric::Ttft).or_insert_with(ttft).record(*value);
+        }
+        let mut interval = Interval::default();
+        interval.scopes.insert(Scope::default(), record);
+        let counts = SecondCounts { completed: values.len() as u64, ..SecondCounts::default() };
+        interval.seconds.insert(second, counts);
+        let covers = Some(Covers { from: second, to: second + 1 });
+        Delta { covers, interval, ..Delta::default() }
+    }
+
+    fn admitted(workers: u32) -> Ledger {
+        let mut ledger = Ledger::default();
+        (0..workers).for_each(|ordinal| ledger.admit(worker(ordinal)));
+        ledger
+    }
+
+    /// A worker's whole stream of parts, one delta a second.
+    fn parts(ordinal: u32, seconds: &[Vec<u64>]) -> Vec<Part> {
+        let mut all: Vec<Part> = Vec::new();
+        for (second, values) in (0..).zip(seconds) {
+            let first = all.len() as u64 + 1;
+            all.extend(split(worker(ordinal), first, delta(second, values)));
+        }
+        all
+    }
+
+    #[test]
+    fn only_the_next_number_is_taken() {
+        let mut ledger = admitted(1);
+        let parts = parts(0, &[vec![5], vec![6], vec![7]]);
+        assert_eq!(ledger.judge(&parts[1]), Acceptance::Ahead);
+        assert_eq!(ledger.judge(&parts[0]), Acceptance::Next);
+        ledger.merge(&parts[0]).unwrap();
+        assert_eq!(ledger.judge(&parts[0]), Acceptance::Repeated);
+        assert_eq!(ledger.judge(&parts[1]), Acceptance::Next);
+        assert_eq!(ledger.judge(&parts[2]), Acceptance::Ahead);
+    }
+
+    #[test]
+    fn strangers_and_closed_workers_are_refused_for_ever() {
+        let mut ledger = admitted(1);
+        let parts = parts(0, &[vec![5], vec![6]]);
+        let stranger = Part { worker: worker(9), ..parts[0].clone() };
+        assert_eq!(ledger.judge(&stranger), Acceptance::Refused);
+        ledger.merge(&parts[0]).unwrap();
+        ledger.close(worker(0));
+        assert_eq!(ledger.judge(&parts[1]), Acceptance::Refused);
+        assert_eq!(ledger.total().books().completed, 1);
+    }
+
+    #[test]
+    fn a_point_of_the_series_waits_for_the_slowest_worker() {
+        let mut ledger = admitted(2);
+        let (quick, slow) =
+            (parts(0, &[vec![1], vec![2], vec![3]]), parts(1, &[vec![4], vec![5], vec![6]]));
+        for part in &quick {
+            ledger.merge(part).unwrap();
+        }
+        let points = |ledger: &Ledger| ledger.series().points(&ledger.total().seconds).len();
+        let counted = |ledger: &Ledger| {
+            let points = ledger.series().points(&ledger.total().seconds);
+            points
+                .iter()
+                .filter_map(|point| point.percentiles.get(&Metric::Ttft))
+                .map(|p| p.count)
+                .sum::<u64>()
+        };
+        assert_eq!(counted(&ledger), 0);
+        ledger.merge(&slow[0]).unwrap();
+        assert_eq!(counted(&ledger), 2);
+        ledger.close(worker(1));
+        assert_eq!((points(&ledger), counted(&ledger)), (3, 4));
+    }
+
+    proptest! {
+        /// Any interleaving, with parts lost, repeated and out of order, as long as each worker sends again
+        /// what was not accepted.
+        #[test]
+        fn whatever_the_order_each_part_is_merged_once(
+            recorded in proptest::collection::vec(proptest::collection::vec(proptest::collection::vec(1_u64..3_600_000_000, 0..6), 1..5), 1..5),
+            tries in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..60),
+        ) {
+            let streams: Vec<_> = (0..).zip(&recorded).map(|(w, seconds)| parts(w, seconds)).collect();
+            let mut ledger = admitted(u32::try_from(streams.len()).unwrap());
+            let offer = |part: &Part, ledger: &mut Ledger| {
+                if ledger.judge(part) == Acceptance::Next {
+                    ledger.merge(part).unwrap();
+                }
+            };
+            for (stream, part) in tries {
+                let stream = stream.get(&streams);
+                offer(part.get(stream), &mut ledger);
+            }
+            for part in streams.iter().flatten() {
+                offer(part, &mut ledger);
+            }
+            let mut whole = Interval::default();
+            for (second, values) in recorded.iter().flat_map(|seconds| (0..).zip(seconds)) {
+                whole.merge(&delta(second, values).interval).unwrap();
+            }
+            prop_assert_eq!(ledger.total(), &whole);
+        }
     }
 }

@@ -268,3 +268,97 @@ impl Assembly {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics::Distribution;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WORKER: WorkerId = WorkerId { ordinal: 2, incarnation: 9 };
+
+    /// Samples as (stage, metric, value).
+    fn delta(samples: &[(u16, usize, u64)]) -> Delta {
+        let mut interval = Interval::default();
+        for &(stage, metric, value) in samples {
+            let metric = Metric::ALL[metric % Metric::ALL.len()];
+            let record = interval.scopes.entry(Scope { stage, class: 0 }).or_default();
+            record.books.due += 1;
+            record.books.completed += 1;
+            let fresh = || Distribution::new(metric.kind());
+            record.distributions.entry(metric).or_insert_with(fresh).record(value);
+        }
+        interval.seconds.entry(7).or_default().due = samples.len() as u64;
+        Delta { covers: Some(Covers { from: 7, to: 8 }), interval, last: true, ..Delta::default() }
+    }
+
+    fn reassembled(parts: &[Part]) -> Vec<Delta> {
+        let mut assembly = Assembly::default();
+        parts.iter().filter_map(|part| assembly.take(part).unwrap()).collect()
+    }
+
+    /// Log-uniform values fill so many buckets that one histogram takes kilobytes.
+    fn heavy(stages: u16) -> Delta {
+        let mut samples = Vec::new();
+        for stage in 0..stages {
+            for metric in 0..17 {
+                samples.extend((0..4_000_u64).map(|n| (stage, metric, 1 + n * n * 211)));
+            }
+        }
+        delta(&samples)
+    }
+
+    #[test]
+    fn a_large_delta_travels_in_several_frames_that_are_each_within_the_limit() {
+        let delta = heavy(12);
+        let parts = split(WORKER, 41, delta.clone());
+        assert!(parts.len() > 1, "one part is no test");
+        for part in &parts {
+            let bytes = crate::encode(part).unwrap();
+            assert!(bytes.len() < 2 * MAX_PART_BYTES, "{} bytes", bytes.len());
+        }
+        let marked: Vec<_> = parts.iter().map(|part| part.end.is_some()).collect();
+        assert_eq!(marked.iter().filter(|marked| **marked).count(), 1);
+        assert_eq!(marked.last(), Some(&true));
+        assert_eq!(reassembled(&parts), [delta]);
+    }
+
+    #[test]
+    fn a_broken_histogram_is_an_error_and_the_interval_is_not_merged() {
+        let mut parts = split(WORKER, 1, delta(&[(0, 0, 5)]));
+        parts[0].histograms[0].distribution.histogram.truncate(3);
+        let mut assembly = Assembly::default();
+        assert!(matches!(assembly.take(&parts[0]), Err(PartError::Histogram { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_cut_is_put_together_again(
+            samples in proptest::collection::vec((0_u16..3, 0_usize..30, 1_u64..10_000_000), 0..40),
+            first in 1_u64..1_000,
+        ) {
+            let delta = delta(&samples);
+            let parts = split(WORKER, first, delta.clone());
+            let numbers: Vec<_> = parts.iter().map(|part| part.sequence).collect();
+            prop_assert_eq!(numbers, (first..first + parts.len() as u64).collect::<Vec<_>>());
+            let travelled: Vec<Part> = parts
+                .iter()
+                .map(|part| crate::decode(&crate::encode(part).unwrap()).unwrap())
+                .collect();
+            prop_assert_eq!(reassembled(&travelled), vec![delta]);
+        }
+
+        #[test]
+        fn two_deltas_absorbed_equal_their_sum(
+            early in proptest::collection::vec((0_u16..3, 0_usize..30, 1_u64..10_000_000), 0..20),
+            late in proptest::collection::vec((0_u16..3, 0_usize..30, 1_u64..10_000_000), 0..20),
+        ) {
+            let mut absorbed = delta(&early);
+            absorbed.absorb(delta(&late)).unwrap();
+            let mut both = early;
+            both.extend(late);
+            prop_assert_eq!(absorbed.interval, delta(&both).interval);
+        }
+    }
+}
