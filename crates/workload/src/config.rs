@@ -66,7 +66,8 @@ impl Config {
     /// # Errors
     /// The key is unknown, or the value is not of its kind.
     pub fn set(&mut self, path: &str, value: Value) -> Result<(), ConfigError> {
-        let mut gathered = Gathered { settings: std::mem::take(&mut self.settings), ..Gathered::default() };
+        let mut gathered =
+            Gathered { settings: std::mem::take(&mut self.settings), ..Gathered::default() };
         gathered.typed(path, &value, &Origin::Run);
         self.settings = gathered.settings;
         gathered.problems.pop().map_or(Ok(()), Err)
@@ -146,7 +147,9 @@ impl Config {
 
     fn headers(&self) -> impl Iterator<Item = (String, String)> + '_ {
         let map = self.get("target.headers").and_then(Value::as_object);
-        map.into_iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        map.into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
     }
 
     fn setting(&self, path: &str) -> Option<&Setting> {

@@ -8,6 +8,7 @@
 mod build;
 mod endpoint;
 mod error;
+mod prompt_plan;
 mod stages;
 
 use std::num::{NonZeroU16, NonZeroU32};
@@ -371,3 +372,6 @@ impl LengthPlan {
     /// Output lengths where none are configured: 150 ± 10.
     pub const OUTPUT: Self = Self { mean: 150.0, stddev: 10.0, min: NonZeroU32::MIN, max: None };
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,13 @@ impl PromptSource {
     /// # Errors
     /// The data set has changed or cannot be read any more.
     pub fn prompt(&self, number: u64) -> Result<Prompt, PromptError> {
-        Ok(Prompt { number, class: 0, content: Content::Text(String::new()), input_tokens: None, output_tokens: None })
+        Ok(Prompt {
+            number,
+            class: 0,
+            content: Content::Text(String::new()),
+            input_tokens: None,
+            output_tokens: None,
+        })
     }
 
     /// Counts the tokens of the prompt of request `number` again, for 1 request in 1,000: `None` for the others.

@@ -60,7 +60,9 @@ impl Plan {
     /// The open-loop arrivals that `shard` owns, strictly by number; none in a closed loop.
     pub fn arrivals(&self, shard: Shard) -> Arrivals {
         let (process, spans) = match self.drive {
-            Drive::Open { arrivals, .. } => (self.process(arrivals), self.stages.iter().map(Span::new).collect()),
+            Drive::Open { arrivals, .. } => {
+                (self.process(arrivals), self.stages.iter().map(Span::new).collect())
+            }
             Drive::Closed { .. } => (Process::Even, Vec::new()),
         };
         let limit = self.requests.unwrap_or(u64::MAX);
@@ -71,7 +73,8 @@ impl Plan {
     /// `None` in a closed loop, and without both an end and a number of requests.
     pub fn expected_arrivals(&self) -> Option<u64> {
         let Drive::Open { .. } = self.drive else { return None };
-        let scheduled = self.stages.iter().map(|stage| Span::new(stage).count()).reduce(u64::saturating_add);
+        let scheduled =
+            self.stages.iter().map(|stage| Span::new(stage).count()).reduce(u64::saturating_add);
         let expected = scheduled?.min(self.requests.unwrap_or(u64::MAX));
         (expected < u64::MAX).then_some(expected)
     }
@@ -92,7 +95,12 @@ impl Plan {
 
     fn process(&self, arrivals: ArrivalProcess) -> Process {
         match arrivals {
-            ArrivalProcess::Poisson if !self.stages.iter().any(|stage| matches!(stage.offered, Offered::Burst { .. })) => {
+            ArrivalProcess::Poisson
+                if !self
+                    .stages
+                    .iter()
+                    .any(|stage| matches!(stage.offered, Offered::Burst { .. })) =>
+            {
                 let gaps = Random::new(self.seed, Purpose::Arrivals, 0);
                 Process::Poisson { gaps, position: 0, drawn: false }
             }
@@ -174,9 +182,13 @@ impl DueCounts {
     pub fn advance(&mut self, until: Duration) -> Vec<(u32, u16, u64)> {
         let mut counts = std::collections::BTreeMap::new();
         while let Some(arrival) = self.arrivals.next_if(|arrival| arrival.due < until) {
-            let rank = u32::try_from(arrival.number % u64::from(self.count.get())).unwrap_or(u32::MAX);
+            let rank =
+                u32::try_from(arrival.number % u64::from(self.count.get())).unwrap_or(u32::MAX);
             *counts.entry((rank, arrival.stage)).or_insert(0) += 1;
         }
         counts.into_iter().map(|((rank, stage), arrivals)| (rank, stage, arrivals)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

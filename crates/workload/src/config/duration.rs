@@ -37,7 +37,15 @@ mod tests {
 
     #[test]
     fn durations_as_people_write_them() {
-        let cases = [("500ms", 0.5), ("5m", 300.0), ("1h30m", 5400.0), ("2.5s", 2.5), ("30", 30.0), (" 1 d", 86_400.0), ("10 ms", 0.01)];
+        let cases = [
+            ("500ms", 0.5),
+            ("5m", 300.0),
+            ("1h30m", 5400.0),
+            ("2.5s", 2.5),
+            ("30", 30.0),
+            (" 1 d", 86_400.0),
+            ("10 ms", 0.01),
+        ];
         for (text, seconds) in cases {
             assert_eq!(parse_seconds(text), Some(seconds), "{text}");
         }

@@ -68,7 +68,9 @@ pub enum ConfigError {
         text: String,
     },
     /// A secret where it would be written to disk.
-    #[error("{origin}: `{key}` does not belong in a configuration: put the key into OPENAI_API_KEY, or into a file named by `target.apiKeyFile`")]
+    #[error(
+        "{origin}: `{key}` does not belong in a configuration: put the key into OPENAI_API_KEY, or into a file named by `target.apiKeyFile`"
+    )]
     Secret {
         /// Where it stands.
         origin: String,

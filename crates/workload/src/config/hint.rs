@@ -12,7 +12,9 @@ const SIMILAR_PATH: f64 = 0.8;
 pub(crate) fn nearest_key(written: &str) -> Option<String> {
     let wanted = plain(written);
     let (wanted_parent, wanted_last) = wanted.rsplit_once('.').unwrap_or(("", &wanted));
-    let whole = names().map(|name| (similarity(&wanted, &plain(&name)), name)).filter(|(score, _)| *score >= SIMILAR_PATH);
+    let whole = names()
+        .map(|name| (similarity(&wanted, &plain(&name)), name))
+        .filter(|(score, _)| *score >= SIMILAR_PATH);
     let last = names().map(|name| {
         let known = plain(&name);
         let (parent, last) = known.rsplit_once('.').unwrap_or(("", &known));
@@ -30,13 +32,18 @@ pub(crate) fn nearest_word(written: &str, words: &[&str]) -> Option<String> {
 
 /// Every key and every section.
 fn names() -> impl Iterator<Item = String> {
-    let sections = KEYS.iter().flat_map(|key| key.path.match_indices('.').map(|(end, _)| key.path[..end].to_owned()));
+    let sections = KEYS
+        .iter()
+        .flat_map(|key| key.path.match_indices('.').map(|(end, _)| key.path[..end].to_owned()));
     sections.chain(KEYS.iter().map(|key| key.path.to_owned()))
 }
 
 /// `inputLength`, `input_length` and `InputLength` are the same word.
 fn plain(word: &str) -> String {
-    word.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').map(|c| c.to_ascii_lowercase()).collect()
+    word.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
 }
 
 fn similarity(one: &str, other: &str) -> f64 {

@@ -91,11 +91,17 @@ impl Kind {
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::Choices(words) => format!("a list of {}", quoted(words)),
-            Self::Integer { unit, min, max: u64::MAX } => format!("a whole number of {unit}, at least {min}"),
-            Self::Integer { unit, min, max } => format!("a whole number of {unit} from {min} to {max}"),
+            Self::Integer { unit, min, max: u64::MAX } => {
+                format!("a whole number of {unit}, at least {min}")
+            }
+            Self::Integer { unit, min, max } => {
+                format!("a whole number of {unit} from {min} to {max}")
+            }
             Self::Number { unit, min, max } => format!("a number of {unit} from {min} to {max}"),
             Self::Duration { min_s, max_s } => {
-                format!("a duration from {min_s} to {max_s} seconds (a number of seconds, or a text such as `500ms` or `5m`)")
+                format!(
+                    "a duration from {min_s} to {max_s} seconds (a number of seconds, or a text such as `500ms` or `5m`)"
+                )
             }
             Self::Headers => "header names with their values".to_owned(),
             Self::Object => "a map".to_owned(),

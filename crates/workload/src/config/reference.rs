@@ -32,20 +32,36 @@ const SECTIONS: &[(&str, &str)] = &[
         "load",
         "How much is offered, and in which shape. `rate` alone is an open loop; `rate` with `concurrency` an open loop with a cap on requests in flight; `concurrency` alone a closed loop.",
     ),
-    ("prompts", "What is asked. Lengths are in tokens of the content alone, counted by `prompts.tokenizer`."),
+    (
+        "prompts",
+        "What is asked. Lengths are in tokens of the content alone, counted by `prompts.tokenizer`.",
+    ),
     ("metrics", "What is shown and what is collected beside the load."),
     ("client", "How a worker sends."),
     ("fleet", "How workers act together."),
-    ("simulator", "With this section, be it empty (`simulator: {}`), the run starts a simulated inference service and measures that; it excludes `target.endpoint`. The same settings are flags of `tokenstorm simulate`."),
+    (
+        "simulator",
+        "With this section, be it empty (`simulator: {}`), the run starts a simulated inference service and measures that; it excludes `target.endpoint`. The same settings are flags of `tokenstorm simulate`.",
+    ),
 ];
 
 /// The reference of all keys, in Markdown.
 pub fn reference() -> String {
     let mut text = OPENING.to_owned();
     for (section, about) in SECTIONS {
-        _ = write!(text, "\n## {section}\n\n{about}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n");
+        _ = write!(
+            text,
+            "\n## {section}\n\n{about}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"
+        );
         for key in KEYS.iter().filter(|key| key.path.starts_with(&format!("{section}."))) {
-            _ = writeln!(text, "| `{}` | {} | {} | {} |", key.path, takes(&key.kind), key.default, key.meaning);
+            _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {} |",
+                key.path,
+                takes(&key.kind),
+                key.default,
+                key.meaning
+            );
         }
     }
     text
@@ -54,7 +70,9 @@ pub fn reference() -> String {
 /// A table's cell: shorter than [`Kind::allowed`] where the opening has said it.
 fn takes(kind: &Kind) -> String {
     match kind {
-        Kind::Duration { min_s, max_s } => format!("duration, {min_s} s to {}", long_duration(*max_s)),
+        Kind::Duration { min_s, max_s } => {
+            format!("duration, {min_s} s to {}", long_duration(*max_s))
+        }
         Kind::Number { unit, min, max } => format!("{unit}, {min} to {max}"),
         Kind::Integer { unit, min, max: u64::MAX } => format!("{unit}, whole, at least {min}"),
         Kind::Integer { unit, min, max } => format!("{unit}, whole, {min} to {max}"),
@@ -63,7 +81,11 @@ fn takes(kind: &Kind) -> String {
 }
 
 fn long_duration(seconds: f64) -> String {
-    if seconds >= 86_400.0 { format!("{} d", seconds / 86_400.0) } else { format!("{} h", seconds / 3600.0) }
+    if seconds >= 86_400.0 {
+        format!("{} d", seconds / 86_400.0)
+    } else {
+        format!("{} h", seconds / 3600.0)
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +99,10 @@ mod tests {
             std::fs::write(path, reference()).unwrap();
         }
         let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(committed == reference(), "docs/configuration.md is old: UPDATE_DOCS=1 cargo test -p tokenstorm-workload reference");
+        assert!(
+            committed == reference(),
+            "docs/configuration.md is old: UPDATE_DOCS=1 cargo test -p tokenstorm-workload reference"
+        );
     }
 
     #[test]

@@ -94,7 +94,11 @@ impl Gathered {
         match parse_file(path) {
             Ok(Value::Null) => {}
             Ok(Value::Object(map)) => self.section("", &map, &Origin::File(path.to_owned())),
-            Ok(other) => self.problems.push(not_a_section(&Origin::File(path.to_owned()), "(the whole file)", &other)),
+            Ok(other) => self.problems.push(not_a_section(
+                &Origin::File(path.to_owned()),
+                "(the whole file)",
+                &other,
+            )),
             Err(problem) => self.problems.push(problem),
         }
     }
@@ -126,17 +130,26 @@ impl Gathered {
         let path = name[PREFIX.len()..].replace("__", ".");
         let origin = Origin::Env(name.to_owned());
         match KEYS.iter().position(|key| key.path.eq_ignore_ascii_case(&path)) {
-            Some(index) => self.insert(index, KEYS[index].kind.read_written(text), &Value::from(text), &origin),
+            Some(index) => {
+                self.insert(index, KEYS[index].kind.read_written(text), &Value::from(text), &origin)
+            }
             None => self.unknown(&path.to_lowercase(), &origin),
         }
     }
 
     fn set_text(&mut self, text: &str) {
-        let Some((path, written)) = text.split_once('=').map(|(path, written)| (path.trim(), written)) else {
+        let Some((path, written)) =
+            text.split_once('=').map(|(path, written)| (path.trim(), written))
+        else {
             return self.problems.push(ConfigError::Set { text: shorten(text) });
         };
         if let Some(index) = key_index(path) {
-            return self.insert(index, KEYS[index].kind.read_written(written), &Value::from(written), &Origin::Set);
+            return self.insert(
+                index,
+                KEYS[index].kind.read_written(written),
+                &Value::from(written),
+                &Origin::Set,
+            );
         }
         match entry_of_map(path) {
             Some((index, entry)) => self.set_entry(index, entry, written),
@@ -148,11 +161,19 @@ impl Gathered {
     fn set_entry(&mut self, index: usize, entry: &str, written: &str) {
         let kind = KEYS[index].kind;
         let value = match kind {
-            Kind::Object => serde_saphyr::from_str(written).unwrap_or_else(|_| Value::from(written)),
+            Kind::Object => {
+                serde_saphyr::from_str(written).unwrap_or_else(|_| Value::from(written))
+            }
             _ => Value::from(written.trim()),
         };
-        let mut map = self.settings.get(&index).and_then(|setting| setting.value.as_object()).cloned().unwrap_or_default();
-        let name = if kind == Kind::Headers { entry.to_ascii_lowercase() } else { entry.to_owned() };
+        let mut map = self
+            .settings
+            .get(&index)
+            .and_then(|setting| setting.value.as_object())
+            .cloned()
+            .unwrap_or_default();
+        let name =
+            if kind == Kind::Headers { entry.to_ascii_lowercase() } else { entry.to_owned() };
         _ = map.insert(name, value);
         let whole = Value::Object(map);
         self.insert(index, kind.read(&whole), &whole, &Origin::Set);
@@ -161,21 +182,34 @@ impl Gathered {
     /// What OpenAI's own clients read: the endpoint, where nothing else names a target.
     fn default_endpoint(&mut self, env: &[(String, String)]) {
         const NAME: &str = "OPENAI_API_BASE";
-        let Some((_, text)) = env.iter().find(|(name, text)| name == NAME && !text.is_empty()) else { return };
-        let named = key_index("target.endpoint").is_some_and(|index| self.settings.contains_key(&index));
+        let Some((_, text)) = env.iter().find(|(name, text)| name == NAME && !text.is_empty())
+        else {
+            return;
+        };
+        let named =
+            key_index("target.endpoint").is_some_and(|index| self.settings.contains_key(&index));
         if !named && !self.has_simulator() {
-            self.typed("target.endpoint", &Value::from(text.as_str()), &Origin::Env(NAME.to_owned()));
+            self.typed(
+                "target.endpoint",
+                &Value::from(text.as_str()),
+                &Origin::Env(NAME.to_owned()),
+            );
         }
     }
 
     pub(crate) fn has_simulator(&self) -> bool {
-        self.sections.contains("simulator") || self.settings.keys().any(|index| KEYS[*index].path.starts_with("simulator."))
+        self.sections.contains("simulator")
+            || self.settings.keys().any(|index| KEYS[*index].path.starts_with("simulator."))
     }
 
     fn insert(&mut self, index: usize, read: Option<Value>, written: &Value, origin: &Origin) {
         let key = &KEYS[index];
         let Some(value) = read else { return self.problems.push(bad_value(key, written, origin)) };
-        let value = if matches!(key.kind, Kind::Path | Kind::PathOr(_)) { absolute(key, value, origin) } else { value };
+        let value = if matches!(key.kind, Kind::Path | Kind::PathOr(_)) {
+            absolute(key, value, origin)
+        } else {
+            value
+        };
         _ = self.settings.insert(index, Setting { value, origin: origin.clone() });
     }
 
@@ -200,23 +234,35 @@ fn is_section(path: &str) -> bool {
 
 /// `target.headers.x-team` is entry `x-team` of the map `target.headers`.
 fn entry_of_map(path: &str) -> Option<(usize, &str)> {
-    let (index, key) = KEYS.iter().enumerate().find(|(_, key)| key.kind.is_map() && path.starts_with(key.path))?;
+    let (index, key) =
+        KEYS.iter().enumerate().find(|(_, key)| key.kind.is_map() && path.starts_with(key.path))?;
     let entry = path[key.path.len()..].strip_prefix('.').filter(|entry| !entry.is_empty())?;
     Some((index, entry))
 }
 
 fn names_a_secret(path: &str) -> bool {
-    let last: String = path.rsplit('.').next().unwrap_or(path).chars().filter(|c| c.is_ascii_alphabetic()).collect();
-    ["apikey", "openaiapikey", "token", "apitoken", "secret", "password", "authorization"].contains(&last.to_lowercase().as_str())
+    let last: String = path
+        .rsplit('.')
+        .next()
+        .unwrap_or(path)
+        .chars()
+        .filter(|c| c.is_ascii_alphabetic())
+        .collect();
+    ["apikey", "openaiapikey", "token", "apitoken", "secret", "password", "authorization"]
+        .contains(&last.to_lowercase().as_str())
 }
 
 /// Relative paths count from the file that names them, else from the working directory.
 fn absolute(key: &Key, value: Value, origin: &Origin) -> Value {
-    let Some(text) = value.as_str().filter(|text| !matches!(key.kind, Kind::PathOr(word) if word == *text)) else {
+    let Some(text) =
+        value.as_str().filter(|text| !matches!(key.kind, Kind::PathOr(word) if word == *text))
+    else {
         return value;
     };
     let from_folder = match origin {
-        Origin::File(file) => file.parent().map_or_else(|| PathBuf::from(text), |folder| folder.join(text)),
+        Origin::File(file) => {
+            file.parent().map_or_else(|| PathBuf::from(text), |folder| folder.join(text))
+        }
         Origin::Env(_) | Origin::Set | Origin::Flag | Origin::Run => PathBuf::from(text),
     };
     let path = std::path::absolute(&from_folder).unwrap_or(from_folder);
@@ -226,10 +272,12 @@ fn absolute(key: &Key, value: Value, origin: &Origin) -> Value {
 fn parse_file(path: &Path) -> Result<Value, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| unreadable(format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        unreadable(format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    })?;
     serde_saphyr::from_str(&text).map_err(|error| {
-        let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
+        let (line, column) =
+            error.location().map_or((1, 1), |location| (location.line(), location.column()));
         ConfigError::Syntax { path: path.to_owned(), line, column, message: one_line(&error) }
     })
 }
@@ -241,14 +289,30 @@ fn one_line(error: &serde_saphyr::Error) -> String {
 }
 
 fn not_a_section(origin: &Origin, path: &str, value: &Value) -> ConfigError {
-    let example = KEYS.iter().find(|key| key.path.starts_with(path)).unwrap_or(&KEYS[0]).path.to_owned();
-    ConfigError::NotASection { origin: origin.to_string(), key: path.to_owned(), value: shorten(&value.to_string()), example }
+    let example =
+        KEYS.iter().find(|key| key.path.starts_with(path)).unwrap_or(&KEYS[0]).path.to_owned();
+    ConfigError::NotASection {
+        origin: origin.to_string(),
+        key: path.to_owned(),
+        value: shorten(&value.to_string()),
+        example,
+    }
 }
 
 fn bad_value(key: &Key, written: &Value, origin: &Origin) -> ConfigError {
-    let value = if may_be_shown(key, written) { shorten(&written.to_string()) } else { "not usable (not shown here)".to_owned() };
+    let value = if may_be_shown(key, written) {
+        shorten(&written.to_string())
+    } else {
+        "not usable (not shown here)".to_owned()
+    };
     let hint = written.as_str().and_then(|word| nearest_word(word, key.kind.words()));
-    ConfigError::Value { origin: origin.to_string(), key: key.path.to_owned(), value, allowed: key.kind.allowed(), hint }
+    ConfigError::Value {
+        origin: origin.to_string(),
+        key: key.path.to_owned(),
+        value,
+        allowed: key.kind.allowed(),
+        hint,
+    }
 }
 
 /// Headers, keys and the user part of a URL may be secret.

@@ -12,7 +12,11 @@ fn load_text(yaml: &str) -> Result<Config, Vec<ConfigError>> {
 /// The lines a user sees, without the path of the temporary file.
 fn refusal(yaml: &str) -> Vec<String> {
     let problems = load_text(yaml).expect_err("this configuration is refused");
-    problems.iter().map(|problem| problem.to_string()).map(|line| line[line.find("run.yaml").unwrap_or(0)..].to_owned()).collect()
+    problems
+        .iter()
+        .map(|problem| problem.to_string())
+        .map(|line| line[line.find("run.yaml").unwrap_or(0)..].to_owned())
+        .collect()
 }
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -53,8 +57,13 @@ fn syntax_errors_and_duplicate_keys_name_their_line() {
 
 #[test]
 fn a_file_that_is_missing_or_not_utf8_is_one_clear_line() {
-    let missing = Config::load(Sources { file: Some("/nonexistent/run.yaml".into()), ..Sources::default() }).unwrap_err();
-    assert_eq!(missing[0].to_string(), "cannot read configuration `/nonexistent/run.yaml`: No such file or directory (os error 2)");
+    let missing =
+        Config::load(Sources { file: Some("/nonexistent/run.yaml".into()), ..Sources::default() })
+            .unwrap_err();
+    assert_eq!(
+        missing[0].to_string(),
+        "cannot read configuration `/nonexistent/run.yaml`: No such file or directory (os error 2)"
+    );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.yaml");
     std::fs::write(&file, b"benchmark: {name: \"\xff\"}").unwrap();
@@ -74,20 +83,35 @@ fn an_empty_file_and_empty_sections_are_fine() {
 fn flags_win_over_set_over_environment_over_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.yaml");
-    std::fs::write(&file, "load: {rate: 1, concurrency: 1, arrivals: poisson}\nbenchmark: {warmup: 1}\n").unwrap();
+    std::fs::write(
+        &file,
+        "load: {rate: 1, concurrency: 1, arrivals: poisson}\nbenchmark: {warmup: 1}\n",
+    )
+    .unwrap();
     let mut sources = Sources {
         file: Some(file),
-        env: pairs(&[("TOKENSTORM__LOAD__RATE", "2"), ("tokenstorm__load__Concurrency", "2"), ("TOKENSTORM__BENCHMARK__WARMUP", "")]),
+        env: pairs(&[
+            ("TOKENSTORM__LOAD__RATE", "2"),
+            ("tokenstorm__load__Concurrency", "2"),
+            ("TOKENSTORM__BENCHMARK__WARMUP", ""),
+        ]),
         sets: vec!["load.rate=3".to_owned()],
         flags: Vec::new(),
     };
     let config = Config::load(sources.clone()).unwrap();
-    assert_eq!((config.number("load.rate"), config.integer("load.concurrency")), (Some(3.0), Some(2)));
+    assert_eq!(
+        (config.number("load.rate"), config.integer("load.concurrency")),
+        (Some(3.0), Some(2))
+    );
     assert_eq!(config.text("load.arrivals"), Some("poisson"));
     assert_eq!(config.duration("benchmark.warmup"), Some(Duration::from_secs(1)));
-    sources.flags = vec![("load.rate".to_owned(), json!(4)), ("load.concurrency".to_owned(), json!("5"))];
+    sources.flags =
+        vec![("load.rate".to_owned(), json!(4)), ("load.concurrency".to_owned(), json!("5"))];
     let config = Config::load(sources).unwrap();
-    assert_eq!((config.number("load.rate"), config.integer("load.concurrency")), (Some(4.0), Some(5)));
+    assert_eq!(
+        (config.number("load.rate"), config.integer("load.concurrency")),
+        (Some(4.0), Some(5))
+    );
 }
 
 #[test]
@@ -100,9 +124,15 @@ fn mistakes_outside_the_file_name_their_source() {
     })
     .unwrap_err();
     let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
-    assert_eq!(lines[0], "environment variable TOKENSTORM__LOAD__RAET: unknown key `load.raet`; did you mean `load.rate`?");
+    assert_eq!(
+        lines[0],
+        "environment variable TOKENSTORM__LOAD__RAET: unknown key `load.raet`; did you mean `load.rate`?"
+    );
     assert_eq!(lines[1], "--set load.rate: give key=value, such as `load.rate=80`");
-    assert_eq!(lines[2], "--set: `load.rate` is \"fast\": give a number of requests per second from 0.000001 to 1000000");
+    assert_eq!(
+        lines[2],
+        "--set: `load.rate` is \"fast\": give a number of requests per second from 0.000001 to 1000000"
+    );
     assert!(lines[3].starts_with("command line: `benchmark.duration` is \"never\""));
 }
 
@@ -110,8 +140,13 @@ fn mistakes_outside_the_file_name_their_source() {
 fn relative_paths_start_at_the_file_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.yaml");
-    std::fs::write(&file, "load: {dataset: data/chat.json}\nprompts: {tokenizer: bundled}\n").unwrap();
-    let sources = Sources { file: Some(file), sets: vec!["prompts.file=a.txt".to_owned()], ..Sources::default() };
+    std::fs::write(&file, "load: {dataset: data/chat.json}\nprompts: {tokenizer: bundled}\n")
+        .unwrap();
+    let sources = Sources {
+        file: Some(file),
+        sets: vec!["prompts.file=a.txt".to_owned()],
+        ..Sources::default()
+    };
     let config = Config::load(sources).unwrap();
     assert_eq!(config.path("load.dataset"), Some(folder.path().join("data/chat.json")));
     assert_eq!(config.path("prompts.file"), Some(std::path::absolute(Path::new("a.txt")).unwrap()));
@@ -122,7 +157,11 @@ fn relative_paths_start_at_the_file_that_names_them() {
 fn the_endpoint_of_openais_clients_is_a_default() {
     let env = pairs(&[("OPENAI_API_BASE", "http://base/v1")]);
     let endpoint = |sets: &[&str]| {
-        let sources = Sources { env: env.clone(), sets: sets.iter().map(|set| (*set).to_owned()).collect(), ..Sources::default() };
+        let sources = Sources {
+            env: env.clone(),
+            sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+            ..Sources::default()
+        };
         Config::load(sources).unwrap().text("target.endpoint").map(str::to_owned)
     };
     assert_eq!(endpoint(&[]).as_deref(), Some("http://base/v1"));
@@ -134,9 +173,13 @@ fn the_endpoint_of_openais_clients_is_a_default() {
 fn a_simulator_excludes_an_endpoint_but_not_the_one_that_the_run_sets() {
     let lines = refusal("simulator: {fixed: true}\ntarget: {endpoint: \"http://x/v1\"}\n");
     assert!(lines[0].contains("`simulator` and `target.endpoint` exclude each other"), "{lines:?}");
-    let mut config = load_text("simulator: {fixed: true, faults: {stall: {rate: 0.1, seconds: 2}}}\n").unwrap();
+    let mut config =
+        load_text("simulator: {fixed: true, faults: {stall: {rate: 0.1, seconds: 2}}}\n").unwrap();
     config.set("target.endpoint", json!("http://127.0.0.1:1234/v1")).unwrap();
-    assert_eq!(config.simulator(), Some(json!({"fixed": true, "faults": {"stall": {"rate": 0.1, "seconds": 2}}})));
+    assert_eq!(
+        config.simulator(),
+        Some(json!({"fixed": true, "faults": {"stall": {"rate": 0.1, "seconds": 2}}}))
+    );
     assert!(config.has("target.endpoint") && !config.is_users("target.endpoint"));
     assert!(!config.to_yaml().contains("endpoint"));
 }
@@ -148,14 +191,23 @@ fn an_api_key_is_refused_without_being_repeated() {
     for line in &lines {
         assert!(line.contains("OPENAI_API_KEY") && !line.contains("sk-very"), "{line}");
     }
-    let lines = refusal("target: {headers: {authorization: [sk-very-secret]}, endpoint: [\"http://me:sk-very-secret@host\"]}\n");
-    assert!(lines.iter().all(|line| !line.contains("sk-very-secret") || line.contains("endpoint")), "{lines:?}");
+    let lines = refusal(
+        "target: {headers: {authorization: [sk-very-secret]}, endpoint: [\"http://me:sk-very-secret@host\"]}\n",
+    );
+    assert!(
+        lines.iter().all(|line| !line.contains("sk-very-secret") || line.contains("endpoint")),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn credential_headers_are_kept_apart_and_redacted() {
-    let config = load_text("target: {headers: {Authorization: Bearer abc, X-Team: blue, x-api-key: k, Cookie: c}}\n").unwrap();
-    let mut names: Vec<String> = config.credential_headers().into_iter().map(|(name, _)| name).collect();
+    let config = load_text(
+        "target: {headers: {Authorization: Bearer abc, X-Team: blue, x-api-key: k, Cookie: c}}\n",
+    )
+    .unwrap();
+    let mut names: Vec<String> =
+        config.credential_headers().into_iter().map(|(name, _)| name).collect();
     names.sort();
     assert_eq!(names, ["authorization", "cookie", "x-api-key"]);
     assert_eq!(config.harmless_headers(), pairs(&[("x-team", "blue")]));
@@ -166,8 +218,10 @@ fn credential_headers_are_kept_apart_and_redacted() {
 
 #[test]
 fn entries_of_maps_are_set_one_by_one() {
-    let sets = ["target.extraBody.top_k=5", "target.extraBody.stop=[a]", "target.headers.X-Team=blue"];
-    let sources = Sources { sets: sets.iter().map(|set| (*set).to_owned()).collect(), ..Sources::default() };
+    let sets =
+        ["target.extraBody.top_k=5", "target.extraBody.stop=[a]", "target.headers.X-Team=blue"];
+    let sources =
+        Sources { sets: sets.iter().map(|set| (*set).to_owned()).collect(), ..Sources::default() };
     let config = Config::load(sources).unwrap();
     assert_eq!(config.get("target.extraBody"), Some(&json!({"top_k": 5, "stop": ["a"]})));
     assert_eq!(config.get("target.headers"), Some(&json!({"x-team": "blue"})));
@@ -200,6 +254,10 @@ fn the_run_cannot_set_what_does_not_exist() {
 fn no_key_stands_twice_in_the_table_and_none_is_a_section_of_another() {
     for (index, key) in KEYS.iter().enumerate() {
         assert_eq!(key_index(key.path), Some(index), "{}", key.path);
-        assert!(!KEYS.iter().any(|other| other.path.starts_with(&format!("{}.", key.path))), "{}", key.path);
+        assert!(
+            !KEYS.iter().any(|other| other.path.starts_with(&format!("{}.", key.path))),
+            "{}",
+            key.path
+        );
     }
 }

@@ -16,11 +16,17 @@ impl Kind {
     pub(crate) fn read(&self, value: &Value) -> Option<Value> {
         match self {
             Self::Text => read_text(value),
-            Self::Url | Self::Path | Self::PathOr(_) => read_text(value).filter(|_| value.is_string()),
+            Self::Url | Self::Path | Self::PathOr(_) => {
+                read_text(value).filter(|_| value.is_string())
+            }
             Self::Switch => value.as_bool().map(Value::Bool),
-            Self::Choice(words) => value.as_str().filter(|word| words.contains(word)).map(Value::from),
+            Self::Choice(words) => {
+                value.as_str().filter(|word| words.contains(word)).map(Value::from)
+            }
             Self::Choices(words) => read_choices(words, value),
-            Self::Integer { min, max, .. } => read_integer(value).filter(|n| (min..=max).contains(&n)).map(Value::from),
+            Self::Integer { min, max, .. } => {
+                read_integer(value).filter(|n| (min..=max).contains(&n)).map(Value::from)
+            }
             Self::Number { min, max, .. } => read_number(value.as_f64()?, *min, *max),
             Self::Duration { min_s, max_s } => read_number(read_seconds(value)?, *min_s, *max_s),
             Self::Headers => read_headers(value),
@@ -32,16 +38,23 @@ impl Kind {
     /// Reads a value written as text (`--set`, the environment).
     pub(crate) fn read_written(&self, text: &str) -> Option<Value> {
         match self {
-            Self::Text | Self::Url | Self::Path | Self::PathOr(_) | Self::Choice(_) | Self::Duration { .. } => {
-                self.read(&Value::from(text.trim()))
-            }
+            Self::Text
+            | Self::Url
+            | Self::Path
+            | Self::PathOr(_)
+            | Self::Choice(_)
+            | Self::Duration { .. } => self.read(&Value::from(text.trim())),
             Self::Switch => self.read(&Value::Bool(text.trim().parse().ok()?)),
-            Self::Integer { .. } | Self::Number { .. } => self.read(&Value::Number(read_written_number(text.trim())?)),
+            Self::Integer { .. } | Self::Number { .. } => {
+                self.read(&Value::Number(read_written_number(text.trim())?))
+            }
             Self::Choices(_) if !text.contains('[') => {
                 let words = text.split(',').map(|word| Value::from(word.trim())).collect();
                 self.read(&Value::Array(words))
             }
-            Self::Choices(_) | Self::Headers | Self::Object | Self::Queries => self.read(&serde_saphyr::from_str(text).ok()?),
+            Self::Choices(_) | Self::Headers | Self::Object | Self::Queries => {
+                self.read(&serde_saphyr::from_str(text).ok()?)
+            }
         }
     }
 }
@@ -83,7 +96,11 @@ fn read_number(number: f64, min: f64, max: f64) -> Option<Value> {
 
 /// Whole numbers as integers: `300`, not `300.0`.
 fn number_value(number: f64) -> Value {
-    if number.fract() == 0.0 && number.abs() < 9e15 { Value::from(number as i64) } else { Value::from(number) }
+    if number.fract() == 0.0 && number.abs() < 9e15 {
+        Value::from(number as i64)
+    } else {
+        Value::from(number)
+    }
 }
 
 fn read_choices(words: &[&str], value: &Value) -> Option<Value> {
@@ -97,7 +114,11 @@ fn read_headers(value: &Value) -> Option<Value> {
     for (name, value) in value.as_object()? {
         let text = match value {
             Value::Bool(switch) => Value::from(switch.to_string()),
-            Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => read_text(value)?,
+            Value::Null
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => read_text(value)?,
         };
         if !is_header_name(name) || headers.insert(name.to_ascii_lowercase(), text).is_some() {
             return None;
@@ -108,13 +129,17 @@ fn read_headers(value: &Value) -> Option<Value> {
 
 /// A token of RFC 9110, section 5.6.2.
 fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn read_queries(value: &Value) -> Option<Value> {
     let complete = |query: &Value| {
         let map = query.as_object()?;
-        let texts = ["name", "query"].iter().all(|field| map.get(*field).and_then(read_text).is_some());
+        let texts =
+            ["name", "query"].iter().all(|field| map.get(*field).and_then(read_text).is_some());
         (texts && map.len() == 2).then_some(())
     };
     let all_complete = value.as_array()?.iter().all(|query| complete(query).is_some());
@@ -139,9 +164,15 @@ mod tests {
         assert_eq!(Kind::Switch.read_written("true"), Some(json!(true)));
         assert_eq!(Kind::Choices(&["a", "b"]).read_written("a, b"), Some(json!(["a", "b"])));
         assert_eq!(Kind::Choices(&["a", "b"]).read_written("[b]"), Some(json!(["b"])));
-        assert_eq!(Kind::Headers.read(&json!({"X-A": 1, "x-b": true})), Some(json!({"x-a": "1", "x-b": "true"})));
+        assert_eq!(
+            Kind::Headers.read(&json!({"X-A": 1, "x-b": true})),
+            Some(json!({"x-a": "1", "x-b": "true"}))
+        );
         assert_eq!(Kind::Object.read_written("{top_k: 3}"), Some(json!({"top_k": 3})));
-        assert_eq!(Kind::Integer { unit: "1", min: 0, max: u64::MAX }.read(&json!(u64::MAX)), Some(json!(u64::MAX)));
+        assert_eq!(
+            Kind::Integer { unit: "1", min: 0, max: u64::MAX }.read(&json!(u64::MAX)),
+            Some(json!(u64::MAX))
+        );
     }
 
     #[test]

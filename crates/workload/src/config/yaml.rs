@@ -11,7 +11,9 @@ use super::{Config, DEFAULT_SEED};
 /// Does a header of this name carry a credential?
 pub fn looks_like_credential(header: &str) -> bool {
     let name = header.to_ascii_lowercase();
-    ["authorization", "cookie", "key", "token", "secret", "password"].iter().any(|word| name.contains(word))
+    ["authorization", "cookie", "key", "token", "secret", "password"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 impl Config {
@@ -27,11 +29,15 @@ impl Config {
                 Some(setting) if self.is_repeatable(key.path, &setting.origin) => {
                     place(&mut root, key.path, redacted(key.kind, key.is_secret(), &setting.value));
                 }
-                None if key.path == "benchmark.seed" => place(&mut root, key.path, Value::from(DEFAULT_SEED)),
+                None if key.path == "benchmark.seed" => {
+                    place(&mut root, key.path, Value::from(DEFAULT_SEED))
+                }
                 Some(_) | None => {}
             }
         }
-        in_order(root).map_or_else(String::new, |ordered| serde_saphyr::to_string(&ordered).unwrap_or_default())
+        in_order(root).map_or_else(String::new, |ordered| {
+            serde_saphyr::to_string(&ordered).unwrap_or_default()
+        })
     }
 
     fn is_repeatable(&self, path: &str, origin: &Origin) -> bool {
@@ -70,7 +76,9 @@ fn redacted(kind: Kind, secret: bool, value: &Value) -> Value {
             let shown = |name: &String, value: &Value| {
                 if looks_like_credential(name) { Value::from(REDACTED) } else { value.clone() }
             };
-            Value::Object(headers.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect())
+            Value::Object(
+                headers.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect(),
+            )
         }
         _ if secret => Value::from(REDACTED),
         _ => value.clone(),

@@ -1,9 +1,132 @@
-//! What can be wrong with a plan.
+//! What can be wrong with a plan whose settings are each allowed.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// One problem, in one line.
-#[derive(Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// There is nothing to send to.
     #[error("no target: set `target.endpoint` (or OPENAI_API_BASE), or add a `simulator` section")]
     NoEndpoint,
+    /// The endpoint is no URL that can be posted to.
+    #[error("`target.endpoint` is {shown}: {reason}")]
+    Endpoint {
+        /// The URL, without a user part.
+        shown: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The URL's API is not the configured one.
+    #[error("`target.api` is {api}, but `target.endpoint` ends in {path}: set one of them")]
+    ApiConflict {
+        /// As configured.
+        api: &'static str,
+        /// The end of the URL's path.
+        path: &'static str,
+    },
+    /// A header that the client itself must set.
+    #[error("`target.headers` has {name}, which is set by the client: remove it")]
+    Header {
+        /// Its name.
+        name: String,
+    },
+    /// Neither rate nor concurrency.
+    #[error("no load: set `load.rate` (open loop), `load.concurrency` (closed loop), or both")]
+    NoLoad,
+    /// A shape that needs something that is not set.
+    #[error("`load.type: {shape}` needs {needs}")]
+    Needs {
+        /// The shape.
+        shape: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// Two settings that do not go together.
+    #[error("`{first}` does not go with `{second}`: {advice}")]
+    Excluded {
+        /// A setting.
+        first: &'static str,
+        /// Another.
+        second: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Something takes longer than what it is part of.
+    #[error("`{key}` is {length:?}, longer than {whole_name} ({whole:?})")]
+    TooLong {
+        /// The key.
+        key: &'static str,
+        /// Its length.
+        length: Duration,
+        /// What it must fit in.
+        whole_name: &'static str,
+        /// How long that is.
+        whole: Duration,
+    },
+    /// A level of a closed loop that is no number of users.
+    #[error("`{key}` is {level}: a closed loop needs a whole number of requests in flight")]
+    Fraction {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        level: f64,
+    },
+    /// A closed loop's users do not leave.
+    #[error(
+        "`load.ramp.from` is {from}, above `load.ramp.to` ({to}): the ramp of a closed loop can only rise"
+    )]
+    FallingRamp {
+        /// Slots at the start.
+        from: f64,
+        /// Slots at the end.
+        to: f64,
+    },
+    /// Bounds of a length that leave nothing, or not its mean.
+    #[error(
+        "`{section}.mean` is {mean}, outside of {bounds}: the mean must lie between `min` and `max`"
+    )]
+    Lengths {
+        /// The section.
+        section: &'static str,
+        /// The mean.
+        mean: f64,
+        /// The bounds, as text.
+        bounds: String,
+    },
+    /// A data set is needed and none is named.
+    #[error("`prompts.type: {kind}` needs a file: set `{key}`")]
+    NoFile {
+        /// The kind of prompts.
+        kind: &'static str,
+        /// The key to set.
+        key: &'static str,
+    },
+    /// Two different files.
+    #[error("`{first}` and `{second}` name different files: set one of them")]
+    TwoFiles {
+        /// A key.
+        first: &'static str,
+        /// Another.
+        second: &'static str,
+    },
+    /// A file name whose ending tells no format.
+    #[error("`prompts.file` is `{}`: its name must end in .txt, .jsonl, .json or .csv", path.display())]
+    FileFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two different shares of a common prefix.
+    #[error("`load.prefixRatio` is {load} and `prompts.prefixRatio` is {prompts}: set one of them")]
+    TwoPrefixRatios {
+        /// One.
+        load: f64,
+        /// The other.
+        prompts: f64,
+    },
+    /// A prefix of a text that is given cannot be all of it.
+    #[error(
+        "`prefixRatio` is 1: before the text of a data set the common prefix must be less than the whole"
+    )]
+    WholePrefix,
 }

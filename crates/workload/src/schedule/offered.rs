@@ -24,10 +24,13 @@ pub(crate) struct Span {
 
 impl Span {
     pub(crate) fn new(stage: &Stage) -> Self {
-        let length_ns = stage.length().map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
+        let length_ns =
+            stage.length().map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
         let total = length_ns.map_or(u128::MAX, |length| nano_total(&stage.offered, length));
         let count = match (stage.offered, length_ns) {
-            (Offered::Burst { level, size, width }, Some(length)) => Burst { level, size, width }.count(length),
+            (Offered::Burst { level, size, width }, Some(length)) => {
+                Burst { level, size, width }.count(length)
+            }
             _ => u64::try_from(total.div_ceil(NANO as u128)).unwrap_or(u64::MAX),
         };
         Self { offered: stage.offered, start: stage.start, length_ns, total, count }
@@ -46,7 +49,9 @@ impl Span {
     /// When the stage's even arrival `index` is due, from the run's start.
     pub(crate) fn due_of_even(&self, index: u64) -> Duration {
         match self.offered {
-            Offered::Burst { level, size, width } => self.inside(Burst { level, size, width }.due(index)),
+            Offered::Burst { level, size, width } => {
+                self.inside(Burst { level, size, width }.due(index))
+            }
             Offered::Constant { .. } | Offered::Linear { .. } => self.due(index as f64 * NANO),
         }
     }
@@ -58,10 +63,14 @@ impl Span {
 
     fn due(&self, nano_arrivals: f64) -> Duration {
         match self.offered {
-            Offered::Constant { level } | Offered::Burst { level, .. } => self.inside(nano_arrivals / level),
+            Offered::Constant { level } | Offered::Burst { level, .. } => {
+                self.inside(nano_arrivals / level)
+            }
             Offered::Linear { from, to } => {
                 let seconds = self.length_ns.map_or(f64::INFINITY, |length| length as f64 / NANO);
-                self.inside(NANO * linear_inverse(from, (to - from) / seconds, nano_arrivals / NANO))
+                self.inside(
+                    NANO * linear_inverse(from, (to - from) / seconds, nano_arrivals / NANO),
+                )
             }
         }
     }
@@ -112,7 +121,11 @@ impl Burst {
         let (mut low, mut high) = (0, (self.level * length_ns as f64 / NANO) as u64 + 2 * size);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.due(middle).round() < length_ns as f64 { low = middle + 1 } else { high = middle }
+            if self.due(middle).round() < length_ns as f64 {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         low
     }

@@ -21,7 +21,8 @@ impl Plan {
         if slot >= slots.get() {
             return None;
         }
-        let ramp = self.stages.iter().find(|stage| matches!(stage.offered, Offered::Linear { .. }))?;
+        let ramp =
+            self.stages.iter().find(|stage| matches!(stage.offered, Offered::Linear { .. }))?;
         Some(ramp.start + scaled(ramp.length()?, slot - starting, slots.get() - starting))
     }
 

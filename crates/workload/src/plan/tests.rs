@@ -1,0 +1,309 @@
+use super::*;
+use crate::config::{Config, Sources};
+
+const INPUTS: PlanInputs = PlanInputs { model: None, prompt_salt: 7 };
+
+fn config(sets: &[&str]) -> Config {
+    Config::load(Sources {
+        sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+        ..Sources::default()
+    })
+    .unwrap()
+}
+
+fn plan(sets: &[&str]) -> Plan {
+    planned(sets).0
+}
+
+/// The plan and the codes of its warnings, against a target that is always there.
+fn planned(sets: &[&str]) -> (Plan, Vec<String>) {
+    let with_target: Vec<&str> =
+        ["target.endpoint=http://t/v1"].iter().chain(sets).copied().collect();
+    let (plan, warnings) = Plan::from_config(&config(&with_target), &INPUTS).unwrap();
+    (plan, warnings.into_iter().map(|warning| warning.code).collect())
+}
+
+fn refusal(sets: &[&str]) -> Vec<String> {
+    let problems = Plan::from_config(&config(sets), &INPUTS).expect_err("this plan is refused");
+    problems.iter().map(|problem| problem.to_string()).collect()
+}
+
+fn seconds(stages: &[Stage]) -> Vec<(&str, u64, Option<u64>)> {
+    stages
+        .iter()
+        .map(|stage| {
+            (stage.name.as_str(), stage.start.as_secs(), stage.end.map(|end| end.as_secs()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_first_documented_file_loads_unmodified() {
+    let yaml = r#"
+benchmark: {name: "throughput-test", duration: 300, warmup: 30}          # seconds
+target: {endpoint: "http://gateway/v1/chat/completions", model: "llama-70b"}
+load: {type: "constant", concurrency: 100, rate: 50}                     # constant | ramp | burst
+prompts:
+  type: "synthetic"                                                      # synthetic | file | shareGPT
+  inputLength: {mean: 500, stddev: 100}
+  outputLength: {mean: 200, stddev: 50}
+metrics:
+  collect: [ttft, itl, throughput, errors]
+  prometheus:
+    endpoint: "http://prometheus:9090"
+    queries: [{name: gpu_utilization, query: nvidia_gpu_duty_cycle}]
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let config = Config::load(Sources { file: Some(file), ..Sources::default() }).unwrap();
+    let (plan, warnings) = Plan::from_config(&config, &INPUTS).unwrap();
+    assert_eq!(seconds(&plan.stages), [("warmup", 0, Some(30)), ("hold", 30, Some(330))]);
+    assert_eq!(
+        plan.drive,
+        Drive::Open { arrivals: ArrivalProcess::Even, cap: NonZeroU32::new(100) }
+    );
+    assert_eq!(plan.stages[1].offered, Offered::Constant { level: 50.0 });
+    assert_eq!(plan.target.url, "http://gateway/v1/chat/completions");
+    assert_eq!(plan.collect, ["ttft", "itl", "throughput", "error_rate"]);
+    assert_eq!(
+        plan.prompts.input_length,
+        LengthPlan { mean: 500.0, stddev: 100.0, ..LengthPlan::INPUT }
+    );
+    assert_eq!(plan.mean_output_tokens(), 200.0);
+    assert_eq!(
+        warnings.iter().map(|warning| warning.code.as_str()).collect::<Vec<_>>(),
+        ["not_collected"]
+    );
+    assert_eq!((plan.headline(0), plan.headline(1), plan.headline(2)), (false, true, false));
+    assert_eq!(plan.stage_at(Duration::from_secs(30)), Some(1));
+    assert_eq!(plan.stage_at(Duration::from_secs(330)), None);
+    assert_eq!(
+        (plan.end(), plan.duration()),
+        (Some(Duration::from_secs(330)), Some(Duration::from_secs(300)))
+    );
+}
+
+#[test]
+fn the_second_documented_file_loads_with_a_target_from_the_environment() {
+    let yaml = r#"
+benchmark: {name: "cache-effectiveness", duration: 600}
+load: {type: "shareGPT", dataset: "ShareGPT_V3_unfiltered.json", prefixRatio: 0.5}   # closed loop over a data set
+metrics: {collect: [cache_hit_ratio, ttft, throughput]}                  # target comes from flags or environment
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("b.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let env = vec![("OPENAI_API_BASE".to_owned(), "http://gateway/v1".to_owned())];
+    let config = Config::load(Sources { file: Some(file), env, ..Sources::default() }).unwrap();
+    let (plan, warnings) = Plan::from_config(&config, &INPUTS).unwrap();
+    let slots = NonZeroU32::new(32).unwrap();
+    assert_eq!(
+        plan.drive,
+        Drive::Closed { slots, ramp_up: Duration::ZERO, ramp_up_source: RampUp::Open }
+    );
+    assert_eq!(
+        plan.prompts.kind,
+        PromptKind::ShareGpt { path: folder.path().join("ShareGPT_V3_unfiltered.json") }
+    );
+    assert_eq!(plan.prompts.prefix_ratio, 0.5);
+    assert_eq!(plan.prompts.output_length, OutputLengths::Recorded { max: None });
+    assert_eq!(warnings[0].code, "not_collected");
+    assert_eq!(plan.prompt_salt, 7);
+}
+
+#[test]
+fn a_compact_binary_codec_round_trips_every_part() {
+    let sets = [
+        "load.type=burst",
+        "load.rate=10",
+        "load.burst.width=100ms",
+        "target.extraBody={a: 1}",
+        "prompts.file=/tmp/a.csv",
+        "prompts.tokenizer=/tmp/t.json",
+        "client.lanes=3",
+        "benchmark.requests=9",
+        "target.headers.x-a=b",
+    ];
+    let plan = plan(&sets);
+    let bytes = bincode::serde::encode_to_vec(&plan, bincode::config::standard()).unwrap();
+    let (again, read): (Plan, usize) =
+        bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
+    assert_eq!((again, read), (plan, bytes.len()));
+}
+
+#[test]
+fn a_ramp_takes_half_of_the_duration_and_is_held() {
+    let ramp = plan(&[
+        "load.type=ramp",
+        "load.rate=80",
+        "benchmark.duration=10",
+        "benchmark.warmup=2",
+        "load.ramp.from=20",
+    ]);
+    assert_eq!(
+        seconds(&ramp.stages),
+        [("warmup", 0, Some(2)), ("ramp", 2, Some(7)), ("hold", 7, Some(12))]
+    );
+    let loads: Vec<Offered> = ramp.stages.iter().map(|stage| stage.offered).collect();
+    let linear = Offered::Linear { from: 20.0, to: 80.0 };
+    assert_eq!(
+        loads,
+        [Offered::Constant { level: 20.0 }, linear, Offered::Constant { level: 80.0 }]
+    );
+    let (_, warnings) =
+        planned(&["load.type=ramp", "load.rate=80", "benchmark.duration=10", "load.ramp.over=10"]);
+    assert_eq!(warnings, ["no_headline"]);
+}
+
+#[test]
+fn requests_alone_leave_the_end_open() {
+    let by_requests = plan(&["load.concurrency=4", "benchmark.requests=40"]);
+    assert_eq!((by_requests.end(), by_requests.requests), (None, Some(40)));
+    let by_both = plan(&["load.concurrency=4", "benchmark.requests=40", "benchmark.duration=5"]);
+    assert_eq!(by_both.end(), Some(Duration::from_secs(5)));
+    assert_eq!(plan(&["load.concurrency=4"]).end(), Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn the_stagger_is_the_users_or_the_probes() {
+    let open = plan(&["load.concurrency=4", "benchmark.duration=10"]);
+    assert!(open.needs_ramp_up());
+    // 5 ms × 150 tokens = 0.75 s; 50 ms × 150 = 7.5 s, more than a tenth of 10 s.
+    assert_eq!(open.ramp_up_for(Duration::from_millis(5)), Duration::from_millis(750));
+    assert_eq!(open.ramp_up_for(Duration::from_millis(50)), Duration::from_secs(1));
+    let fixed = open.with_ramp_up(Duration::from_secs(1));
+    assert!(!fixed.needs_ramp_up());
+    assert_eq!(fixed.slot_start(3), Some(Duration::from_millis(750)));
+    let configured = plan(&["load.concurrency=4", "load.rampUp=2"]);
+    assert_eq!(configured.clone().with_ramp_up(Duration::from_secs(9)), configured);
+    assert!(!plan(&["load.type=ramp", "load.concurrency=4"]).needs_ramp_up());
+}
+
+#[test]
+fn every_problem_of_a_plan_is_reported_at_once() {
+    let lines = refusal(&[
+        "load.type=burst",
+        "load.concurrency=3",
+        "prompts.type=file",
+        "prompts.inputLength.mean=5",
+        "prompts.inputLength.min=9",
+    ]);
+    assert_eq!(
+        lines,
+        [
+            "no target: set `target.endpoint` (or OPENAI_API_BASE), or add a `simulator` section",
+            "`load.type: burst` needs `load.rate`, its mean rate",
+            "`prompts.type: file` needs a file: set `prompts.file`",
+            "`prompts.inputLength.mean` is 5, outside of 9 … ∞: the mean must lie between `min` and `max`",
+        ]
+    );
+}
+
+#[test]
+fn loads_that_make_no_sense_are_refused() {
+    for (sets, words) in [
+        (&["prompts.type=synthetic"][..], "no load: set `load.rate`"),
+        (
+            &["load.type=shareGPT", "load.dataset=a.json", "load.rate=5"],
+            "`load.rate` does not go with `load.type: shareGPT`",
+        ),
+        (&["load.type=shareGPT"], "`prompts.type: shareGPT` needs a file: set `load.dataset`"),
+        (
+            &["load.type=ramp", "load.concurrency=4", "load.ramp.to=3.5"],
+            "a whole number of requests in flight",
+        ),
+        (&["load.type=ramp", "load.concurrency=4", "load.ramp.from=5"], "can only rise"),
+        (
+            &["load.type=ramp", "load.rate=4", "load.ramp.over=90"],
+            "`load.ramp.over` is 90s, longer than `benchmark.duration` (60s)",
+        ),
+        (
+            &["load.type=ramp", "load.rate=4", "benchmark.requests=9"],
+            "`load.ramp.over` or `benchmark.duration`",
+        ),
+        (
+            &["load.type=burst", "load.rate=4", "load.burst.size=8", "load.burst.width=3"],
+            "longer than the time between bursts (2s)",
+        ),
+        (
+            &["load.type=burst", "load.rate=4", "load.arrivals=poisson"],
+            "`load.arrivals: poisson` does not go with",
+        ),
+        (
+            &["load.concurrency=4", "load.rampUp=60"],
+            "`load.rampUp` is 60s, longer than the run (60s)",
+        ),
+        (&["load.rate=4", "prompts.file=a.txt", "prompts.dataset=b.json"], "name different files"),
+        (
+            &["load.rate=4", "prompts.type=synthetic", "prompts.file=a.txt"],
+            "`prompts.file` does not go with",
+        ),
+        (&["load.rate=4", "prompts.file=a.pdf"], "must end in .txt, .jsonl, .json or .csv"),
+        (&["load.rate=4", "prompts.file=a.txt", "prompts.prefixRatio=1"], "less than the whole"),
+        (&["load.rate=4", "prompts.prefixRatio=0.1", "load.prefixRatio=0.2"], "set one of them"),
+        (
+            &["load.rate=4", "target.headers.content-length=3"],
+            "`target.headers` has content-length",
+        ),
+    ] {
+        let with_target: Vec<&str> =
+            ["target.endpoint=http://t/v1"].iter().chain(sets).copied().collect();
+        let lines = refusal(&with_target);
+        assert!(lines.len() == 1 && lines[0].contains(words), "{sets:?}: {lines:?}");
+    }
+}
+
+#[test]
+fn keys_without_effect_are_warned_of() {
+    let (_, warnings) =
+        planned(&["load.rate=4", "load.burst.size=3", "load.rampUp=1", "prompts.shuffle=true"]);
+    assert_eq!(warnings, ["key_unused"; 3]);
+    let (_, warnings) = planned(&[
+        "load.concurrency=4",
+        "load.arrivals=poisson",
+        "prompts.file=a.txt",
+        "prompts.inputLength.mean=3",
+    ]);
+    assert_eq!(warnings, ["key_unused"; 2]);
+}
+
+#[test]
+fn a_mean_alone_is_exact_and_bounds_alone_pull_the_default_inside() {
+    let lengths =
+        plan(&["load.rate=1", "prompts.outputLength.mean=64", "prompts.inputLength.max=100"])
+            .prompts;
+    assert_eq!(
+        lengths.output_length,
+        OutputLengths::Drawn(LengthPlan { mean: 64.0, stddev: 0.0, ..LengthPlan::OUTPUT })
+    );
+    assert_eq!(
+        lengths.input_length,
+        LengthPlan { mean: 100.0, max: NonZeroU32::new(100), ..LengthPlan::INPUT }
+    );
+}
+
+#[test]
+fn a_simulator_gives_address_and_model() {
+    let (plan, _) =
+        Plan::from_config(&config(&["simulator.fixed=true", "load.rate=1"]), &INPUTS).unwrap();
+    assert_eq!(plan.target.url, "http://127.0.0.1:0/v1/chat/completions");
+    assert_eq!(plan.target.model.as_deref(), Some("simulated"));
+}
+
+#[test]
+fn credentials_are_not_in_the_plan() {
+    let plan = plan(&[
+        "load.rate=1",
+        "target.headers.authorization=Bearer geheim",
+        "target.headers.x-team=blue",
+    ]);
+    assert_eq!(plan.target.headers, [("x-team".to_owned(), "blue".to_owned())]);
+    assert!(!format!("{plan:?}").contains("geheim"));
+}
+
+#[test]
+fn a_fixed_salt_warns_of_warm_caches() {
+    let (plan, warnings) = planned(&["load.rate=1", "benchmark.promptSalt=99"]);
+    assert_eq!((plan.prompt_salt, warnings), (99, vec!["prompt_salt_fixed".to_owned()]));
+}
