@@ -80,6 +80,25 @@ fn streaming(members: &mut Members, target: &Target) -> Result<(), serde_json::E
     }
 }
 
+/// The body of a probe: as the load's, but for one token, and with nothing that asks for more.
+pub(crate) fn one_token(
+    target: &Target,
+    prompt: &Prompt,
+    model: Option<&str>,
+) -> Result<Bytes, BodyError> {
+    let body = crate::body(target, prompt, model)?;
+    let mut members: Members = serde_json::from_slice(&body).map_err(BodyError::Prompt)?;
+    // Some models know the newer name only, and the extra body says so.
+    let limit = match members.get("max_completion_tokens") {
+        Some(_) => "max_completion_tokens",
+        None => "max_tokens",
+    };
+    members.set(limit, "1".to_owned());
+    members.remove("min_tokens");
+    members.remove("ignore_eos");
+    Ok(Bytes::from(members.to_json()))
+}
+
 /// The members of a JSON object in their order, each value as the text it came in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members(Vec<(String, String)>);
@@ -253,6 +272,20 @@ mod tests {
         assert_eq!(
             text(body.unwrap()),
             r#"{"model":"m","prompt":"a","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},"max_completion_tokens":9,"a":{"c":{"d":1}}}"#
+        );
+    }
+
+    #[test]
+    fn a_probe_orders_one_token_by_the_name_that_the_load_uses() {
+        let target = Target { ignore_eos: true, min_tokens: true, ..target() };
+        let prompt = prompt(Content::Text("a".into()), Some(7));
+        let body = text(one_token(&target, &prompt, None).unwrap());
+        assert!(body.contains(r#""max_tokens":1,"stream":true"#), "{body}");
+        let extra = Some(r#"{"max_tokens":null,"max_completion_tokens":9}"#.into());
+        let body = text(one_token(&Target { extra_body: extra, ..target }, &prompt, None).unwrap());
+        assert!(
+            body.contains(r#""max_completion_tokens":1"#) && !body.contains("max_tokens"),
+            "{body}"
         );
     }
 

@@ -1,15 +1,17 @@
-//! One lane's client: its connections and the requests that run on them.
+//! One lane's client: its connections, its headers, its clock.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-use metrics::FailureClass;
-use workload::Target;
+use http::header::HeaderMap;
+use rustls::pki_types::ServerName;
+use workload::{Api, Target};
 
-use crate::answer::{Answer, Failure, Progress};
-use crate::clock::{Clock, ClockStep};
+use crate::clock::{Clock, ClockStep, StampConverter};
 use crate::credentials::Credentials;
+use crate::endpoint::{Endpoint, headers};
+use crate::transport::{Connector, Pool, TlsError, tls_config};
 
 /// How a client connects and what it waits for.
 #[derive(Clone, Debug)]
@@ -26,23 +28,65 @@ pub struct ClientOptions {
     pub credentials: Credentials,
 }
 
+impl Default for ClientOptions {
+    /// The timeouts of the configuration's defaults, and no credentials.
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(600),
+            ca_file: None,
+            insecure_skip_verify: false,
+            credentials: Credentials::default(),
+        }
+    }
+}
+
 /// A client cannot be made from the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The URL cannot be requested.
-    #[error("`target.endpoint` {url:?} is not usable: {reason}")]
+    #[error("`target.endpoint` {url} is not usable: {reason}")]
     Url {
-        /// The URL.
+        /// The URL, without a password.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
+    /// A header cannot be sent.
+    #[error("header `{name}` of `target.headers` is not usable: {reason}")]
+    Header {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS is not usable: {reason}")]
+    Tls {
+        /// What is wrong, with the setting to change.
+        reason: String,
+    },
 }
 
-/// One lane's client. It lives on its lane's thread.
+impl From<TlsError> for ClientError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls { reason: error.to_string() }
+    }
+}
+
+/// One lane's client. It lives on its lane's thread, inside a runtime with I/O and time.
 #[derive(Debug)]
 pub struct Client {
-    clock: Clock,
+    pub(crate) api: Api,
+    pub(crate) stream: bool,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: HeaderMap,
+    pub(crate) credentials: Credentials,
+    pub(crate) request_timeout: Duration,
+    pub(crate) connector: Connector,
+    pub(crate) pool: Pool,
+    pub(crate) clock: Clock,
+    pub(crate) stamps: Cell<StampConverter>,
 }
 
 impl Client {
@@ -51,38 +95,47 @@ impl Client {
     /// # Errors
     /// When the URL, a header or the certificates cannot be used.
     pub fn new(target: &Target, options: ClientOptions, clock: Clock) -> Result<Self, ClientError> {
-        let _ = (target, options);
-        Ok(Self { clock })
-    }
-
-    /// Reads a new pair of the realtime and the monotonic clock; call it once a flush.
-    pub fn refresh_stamps(&self) -> Option<ClockStep> {
-        None
-    }
-
-    /// Sends one request and reads its answer. `gate` is asked in the socket's write, immediately
-    /// before the request's first byte leaves; where it says no, nothing is sent. `on` is told what
-    /// happens as it happens. Dropping the future closes the connection.
-    ///
-    /// # Errors
-    /// A failed request, with its class.
-    pub async fn exchange(
-        &self,
-        body: Bytes,
-        gate: impl FnMut() -> bool,
-        on: impl FnMut(Progress),
-    ) -> Result<Answer, Failure> {
-        let _ = (body, gate, on);
-        Err(Failure {
-            class: FailureClass::Internal,
-            at: self.clock.now(),
-            sent: None,
-            connected_at: None,
-            connect: None,
-            reconnected: false,
-            events: 0,
-            detail: String::new(),
-            refused_by_gate: false,
+        let endpoint = Endpoint::parse(&target.url)?;
+        let tls = match endpoint.tls {
+            false => None,
+            true => {
+                let config = tls_config(options.ca_file.as_deref(), options.insecure_skip_verify)?;
+                let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| {
+                    ClientError::Url { url: target.url.clone(), reason: error.to_string() }
+                })?;
+                Some((name, config))
+            }
+        };
+        Ok(Self {
+            api: target.api,
+            stream: target.stream,
+            headers: headers(target, &endpoint, &options.credentials)?,
+            connector: Connector::new(
+                endpoint.host.clone(),
+                endpoint.port,
+                tls,
+                options.connect_timeout,
+            ),
+            endpoint,
+            credentials: options.credentials,
+            request_timeout: options.request_timeout,
+            pool: Pool::default(),
+            clock,
+            stamps: Cell::new(StampConverter::new()),
         })
+    }
+
+    /// Reads a new pair of the realtime and the monotonic clock; call it once a flush. A step is to be
+    /// counted; until the next call stamps are those of user space then.
+    pub fn refresh_stamps(&self) -> Option<ClockStep> {
+        let mut stamps = self.stamps.get();
+        let step = stamps.refresh();
+        self.stamps.set(stamps);
+        step
+    }
+
+    /// How many connections wait for a request.
+    pub fn idle_connections(&self) -> usize {
+        self.pool.len()
     }
 }

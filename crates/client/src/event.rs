@@ -300,7 +300,8 @@ pub(crate) fn bounded(text: &str) -> String {
         }
         line.push_str(word);
         if line.len() > DETAIL_BYTES {
-            let end = line.floor_char_boundary(DETAIL_BYTES - "…".len());
+            let room = DETAIL_BYTES - "…".len();
+            let end = (0..=room).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
             line.truncate(end);
             line.push('…');
             return line;

@@ -13,10 +13,16 @@ mod client;
 pub mod clock;
 pub mod completions;
 mod credentials;
+mod endpoint;
 pub mod event;
+mod exchange;
 pub mod pacer;
 mod probe;
+mod reader;
 pub mod sse;
+mod stream;
+mod transport;
+mod trouble;
 
 pub use answer::{Answer, Failure, Progress};
 pub use body::BodyError;

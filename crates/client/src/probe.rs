@@ -1,11 +1,21 @@
 //! One real request before the load, so that a wrong address is found by one request and not by all.
+//!
+//! It is sent as the load will be, with `max_tokens: 1`, by a client of its own; it is in no book and
+//! no histogram. What fails is told in the server's own words, with what to do about it.
 
 use std::time::Duration;
 
+use metrics::FailureClass;
+use serde::Deserialize;
 use workload::{Prompt, Target};
 
-use crate::client::ClientOptions;
+use crate::answer::{Answer, Failure};
+use crate::client::{Client, ClientError, ClientOptions};
+use crate::clock::Clock;
 use crate::event::Usage;
+
+/// The most names of models that a hint repeats.
+const NAMES_SHOWN: usize = 10;
 
 /// What the probe saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +24,8 @@ pub struct Probe {
     pub connect: Option<Duration>,
     /// Headers after the request was sent.
     pub ttfb: Duration,
-    /// First content event after the request was sent.
+    /// First content event after the request was sent; `None` where not streamed, or where the one
+    /// token had no text.
     pub ttft: Option<Duration>,
     /// End of the answer after the request was sent.
     pub e2e: Duration,
@@ -26,12 +37,26 @@ pub struct Probe {
 
 /// The target is not ready for a load.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {hint}")]
+#[error("{what}\n  {hint}")]
 pub struct ProbeError {
     /// What happened, in the server's own words where it had some.
     pub what: String,
     /// What to do about it.
     pub hint: String,
+    /// The failure's class; `None` where no request could be made.
+    pub class: Option<FailureClass>,
+}
+
+impl ProbeError {
+    fn new(what: String, hint: &str) -> Self {
+        Self { what, hint: hint.to_owned(), class: None }
+    }
+}
+
+impl From<ClientError> for ProbeError {
+    fn from(error: ClientError) -> Self {
+        Self::new(error.to_string(), "correct the configuration")
+    }
 }
 
 /// Sends one request with `max_tokens: 1` and reads its answer.
@@ -44,8 +69,18 @@ pub async fn probe(
     prompt: &Prompt,
     model: Option<&str>,
 ) -> Result<Probe, ProbeError> {
-    let _ = (target, options, prompt, model);
-    Err(ProbeError { what: String::new(), hint: String::new() })
+    let client = Client::new(target, options.clone(), Clock::start_now())?;
+    let body = crate::body::one_token(target, prompt, model).map_err(|error| {
+        ProbeError::new(error.to_string(), "correct the prompts or `target.extraBody`")
+    })?;
+    match client.exchange(body, || true, |_| {}).await {
+        Ok(answer) => Ok(Probe::of(&answer)),
+        // One token may well be one that is not shown, such as the end of the text.
+        Err(failure) if failure.class == FailureClass::Empty => {
+            Ok(Probe::without_content(&failure))
+        }
+        Err(failure) => Err(explained(&client, target, model, failure).await),
+    }
 }
 
 /// The models that the server lists (`GET /v1/models`), in its order.
@@ -53,6 +88,99 @@ pub async fn probe(
 /// # Errors
 /// When there is no such list.
 pub async fn models(target: &Target, options: &ClientOptions) -> Result<Vec<String>, ProbeError> {
-    let _ = (target, options);
-    Err(ProbeError { what: String::new(), hint: String::new() })
+    let client = Client::new(target, options.clone(), Clock::start_now())?;
+    let hint = "name the model with `target.model`";
+    listed(&client).await.map_err(|what| ProbeError::new(what, hint))
+}
+
+#[derive(Deserialize)]
+struct ModelList {
+    data: Vec<ModelEntry>,
+}
+
+#[derive(Deserialize)]
+struct ModelEntry {
+    id: String,
+}
+
+async fn listed(client: &Client) -> Result<Vec<String>, String> {
+    let path = client.endpoint.models().path;
+    let words = |reason: String| format!("no list of models at {path}: {reason}");
+    let json = client.fetch(path.clone()).await.map_err(|failure| words(failure.detail))?;
+    let list: ModelList =
+        serde_json::from_slice(&json).map_err(|error| words(error.to_string()))?;
+    Ok(list.data.into_iter().map(|model| model.id).collect())
+}
+
+impl Probe {
+    fn of(answer: &Answer) -> Self {
+        Self {
+            connect: answer.connect,
+            ttfb: answer.headers.saturating_sub(answer.sent),
+            ttft: answer.first_token.map(|at| at.saturating_sub(answer.sent)),
+            e2e: answer.finished.saturating_sub(answer.sent),
+            usage: answer.usage,
+            kernel_stamps: answer.kernel_stamps,
+        }
+    }
+
+    fn without_content(failure: &Failure) -> Self {
+        let took = failure.at.saturating_sub(failure.sent.unwrap_or(failure.at));
+        Self {
+            connect: failure.connect,
+            ttfb: took,
+            ttft: None,
+            e2e: took,
+            usage: None,
+            kernel_stamps: false,
+        }
+    }
+}
+
+async fn explained(
+    client: &Client,
+    target: &Target,
+    model: Option<&str>,
+    failure: Failure,
+) -> ProbeError {
+    let hint = match failure.class {
+        FailureClass::Connect => "is the server running, and is `target.endpoint` its address?".to_owned(),
+        FailureClass::Tls => {
+            "set `target.caFile` to the authority that signed its certificate, or `target.insecureSkipVerify: true`".to_owned()
+        }
+        FailureClass::Timeout => "raise `client.timeouts.request`, or look why the server does not answer".to_owned(),
+        FailureClass::Status(401 | 403) => "set OPENAI_API_KEY or `target.apiKeyFile` to a key that the server accepts".to_owned(),
+        FailureClass::Status(400 | 404 | 422) => about_model(client, model.or(target.model.as_deref())).await,
+        FailureClass::Status(429) => "the server refuses more load before any was offered: wait, or raise its limit".to_owned(),
+        FailureClass::Protocol if target.stream => {
+            "does the server stream (`target.stream`), and is `target.api` the one it speaks?".to_owned()
+        }
+        _ => "try the request by hand; `--no-probe` goes on without".to_owned(),
+    };
+    let what = format!("{} failed ({}): {}", target_name(client), failure.class, failure.detail);
+    ProbeError { what, hint, class: Some(failure.class) }
+}
+
+fn target_name(client: &Client) -> String {
+    let scheme = if client.endpoint.tls { "https" } else { "http" };
+    format!("POST {scheme}://{}{}", client.endpoint.authority, client.endpoint.path)
+}
+
+/// A server that does not know a model, or a path, says 404 to both: its list of models tells which.
+async fn about_model(client: &Client, model: Option<&str>) -> String {
+    let Ok(names) = listed(client).await else {
+        return "check `target.endpoint` (its path too) and `target.model`: the server has no list of models".to_owned();
+    };
+    let shown = names.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match model {
+        Some(model) if names.iter().any(|name| name == model) => {
+            format!(
+                "the server has the model `{model}`: check the path of `target.endpoint` and the request's settings"
+            )
+        }
+        Some(model) => {
+            format!("the server has no model `{model}`; set `target.model` to one of: {shown}")
+        }
+        None => format!("set `target.model` to one of: {shown}"),
+    }
 }

@@ -1,0 +1,372 @@
+//! One request from its body to its outcome. The shell: it awaits and stamps, and leaves what an
+//! answer means to [`crate::stream`].
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+use metrics::FailureClass;
+use tokio::task::coop::unconstrained;
+use tokio::time::timeout;
+use workload::Api;
+
+use crate::answer::{Answer, Failure, Progress};
+use crate::client::Client;
+use crate::event::{bounded, words_of};
+use crate::reader::{Reader, Rest};
+use crate::stream::{BodyEnd, Broken, Stream};
+use crate::transport::{ConnectError, Connection, HeadError, Write};
+use crate::trouble::{Trouble, answer_trouble, body_trouble, head_trouble};
+use crate::{chat, completions};
+
+/// The longest answer that is read whole.
+const WHOLE_ANSWER_BYTES: usize = 16 << 20;
+
+/// An error's words are read so far, and waited for so long.
+const WORDS_BYTES: usize = 64 << 10;
+const WORDS_TIME: Duration = Duration::from_secs(5);
+
+/// What is known of a request so far, outside of its future: a deadline that drops the future must
+/// not lose it.
+#[derive(Debug, Default)]
+struct Trace {
+    connected_at: Cell<Option<Duration>>,
+    connect: Cell<Option<Duration>>,
+    sent: Cell<Option<Duration>>,
+    write_call: Cell<Duration>,
+    reconnected: Cell<bool>,
+    events: Cell<u64>,
+}
+
+impl Trace {
+    fn failure(&self, trouble: Trouble, client: &Client) -> Failure {
+        Failure {
+            class: trouble.class,
+            at: client.clock.now(),
+            sent: self.sent.get(),
+            connected_at: self.connected_at.get(),
+            connect: self.connect.get(),
+            reconnected: self.reconnected.get(),
+            events: self.events.get(),
+            detail: bounded(&client.credentials.redact(&trouble.words)),
+            refused_by_gate: trouble.refused_by_gate,
+        }
+    }
+}
+
+/// What a request asks of HTTP.
+#[derive(Debug)]
+struct Ask {
+    method: Method,
+    path: Uri,
+    body: Bytes,
+}
+
+type Outcome<T> = (Result<T, Trouble>, Option<Rest>);
+
+impl Client {
+    /// Sends one request and reads its answer. `gate` is asked in the socket's write, immediately
+    /// before the request's first byte leaves (again if the request moves to a new connection); where
+    /// it says no, nothing is sent. `on` is told what happens as it happens. Dropping the future
+    /// closes the connection.
+    ///
+    /// # Errors
+    /// A failed request, with its class.
+    pub async fn exchange(
+        &self,
+        body: Bytes,
+        gate: impl FnMut() -> bool,
+        mut on: impl FnMut(Progress),
+    ) -> Result<Answer, Failure> {
+        let trace = Trace::default();
+        let ask = Ask { method: Method::POST, path: self.endpoint.path.clone(), body };
+        self.within(&trace, self.answer(&trace, ask, gate, &mut on)).await
+    }
+
+    /// Reads a whole answer of any kind (`GET path`), outside of any measurement.
+    pub(crate) async fn fetch(&self, path: Uri) -> Result<Vec<u8>, Failure> {
+        let trace = Trace::default();
+        let ask = Ask { method: Method::GET, path, body: Bytes::new() };
+        let fetched = async {
+            let mut on = |_| {};
+            match self.ask(&trace, ask, || true, &mut on).await {
+                Err(trouble) => (Err(trouble), None),
+                Ok(mut reader) if reader.status().is_success() => {
+                    let whole = reader.whole(WHOLE_ANSWER_BYTES, &mut on).await;
+                    (whole, Some(reader.into_rest()))
+                }
+                Ok(reader) => self.refused(reader, &mut on).await,
+            }
+        };
+        self.within(&trace, fetched).await
+    }
+
+    /// Puts the request's deadline on it; whatever is left of its body is read outside of that.
+    async fn within<T>(
+        &self,
+        trace: &Trace,
+        run: impl Future<Output = Outcome<T>>,
+    ) -> Result<T, Failure> {
+        // Without tokio's budget: hyper's side is polled with a waker that does nothing, and a budget
+        // that runs out says so to the waker alone. Fairness is the connection's own (its turns).
+        let (outcome, rest) =
+            timeout(self.request_timeout, unconstrained(run)).await.unwrap_or_else(|_| {
+                let words = format!("not done within {} s", self.request_timeout.as_secs_f64());
+                (Err(Trouble::new(FailureClass::Timeout, words)), None)
+            });
+        if let Some(rest) = rest {
+            rest.drain_into(&self.pool).await;
+        }
+        outcome.map_err(|trouble| trace.failure(trouble, self))
+    }
+
+    async fn answer(
+        &self,
+        trace: &Trace,
+        ask: Ask,
+        gate: impl FnMut() -> bool,
+        on: &mut impl FnMut(Progress),
+    ) -> Outcome<Answer> {
+        let reader = match self.ask(trace, ask, gate, on).await {
+            Ok(reader) => reader,
+            Err(trouble) => return (Err(trouble), None),
+        };
+        if !reader.status().is_success() {
+            return self.refused(reader, on).await;
+        }
+        if let Some(words) = reader.unasked(self.stream) {
+            return unasked(reader, words, on).await;
+        }
+        match self.stream {
+            true => self.streamed(trace, reader, on).await,
+            false => self.whole(trace, reader, on).await,
+        }
+    }
+
+    /// Sends the request on a connection of the pool or on a new one, and reads the answer's head.
+    async fn ask(
+        &self,
+        trace: &Trace,
+        ask: Ask,
+        mut gate: impl FnMut() -> bool,
+        on: &mut impl FnMut(Progress),
+    ) -> Result<Reader<'_>, Trouble> {
+        let mut pooled = self.pool.take();
+        loop {
+            let reused = pooled.is_some();
+            let mut connection = match pooled.take() {
+                Some(connection) => connection,
+                None => self.connect(trace).await?,
+            };
+            trace.connected_at.set(Some(self.clock.now()));
+            let reads_before = connection.stamps().last_read().serial;
+            let head = connection
+                .head(self.request(&ask), &mut gate, |write| self.sent(trace, write, on))
+                .await;
+            match head {
+                Ok(response) => {
+                    self.sent_early(trace, &connection, on);
+                    return Ok(Reader::new(self, connection, reads_before, response, on));
+                }
+                Err(HeadError::Refused) => return Err(Trouble::refused_by_gate()),
+                Err(HeadError::Unsent(_)) if reused => trace.reconnected.set(true),
+                Err(HeadError::Unsent(error)) => {
+                    let words =
+                        format!("the connection was closed before the request was sent: {error}");
+                    return Err(Trouble::new(FailureClass::Connect, words));
+                }
+                Err(HeadError::Failed(error)) => {
+                    let answered = connection.stamps().last_read().serial > reads_before;
+                    return Err(head_trouble(&error, reused && !answered));
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, trace: &Trace) -> Result<Box<Connection>, Trouble> {
+        let connection = self.connector.connect().await.map_err(|error| {
+            let class = match error {
+                ConnectError::Tcp { .. } => FailureClass::Connect,
+                ConnectError::Tls { .. } => FailureClass::Tls,
+                ConnectError::Http { .. } => FailureClass::Internal,
+            };
+            Trouble::new(class, error.to_string())
+        })?;
+        trace.connect.set(Some(connection.took()));
+        Ok(connection)
+    }
+
+    fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(ask.body.clone()));
+        *request.method_mut() = ask.method.clone();
+        *request.uri_mut() = ask.path.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    fn sent(&self, trace: &Trace, write: Write, on: &mut impl FnMut(Progress)) {
+        let at = self.clock.offset_of(write.at_ns);
+        trace.sent.set(Some(at));
+        trace.write_call.set(Duration::from_nanos(write.call_ns));
+        on(Progress::Sent { at });
+    }
+
+    /// A server may answer before it has the whole request: then the last write so far is what was sent.
+    fn sent_early(&self, trace: &Trace, connection: &Connection, on: &mut impl FnMut(Progress)) {
+        if let (None, Some(write)) = (trace.sent.get(), connection.stamps().last_write()) {
+            self.sent(trace, write, on);
+        }
+    }
+
+    /// An answer with a status that is none of success: the status is the class, the body its words.
+    async fn refused<T>(
+        &self,
+        mut reader: Reader<'_>,
+        on: &mut impl FnMut(Progress),
+    ) -> Outcome<T> {
+        let status = reader.status();
+        let class = FailureClass::Status(status.as_u16());
+        if let Some(place) = reader.redirect() {
+            let words =
+                format!("{status}: redirects are not followed: set `target.endpoint` to {place}");
+            return (Err(Trouble::new(class, words)), None);
+        }
+        let (words, whole) = words(&mut reader, on).await;
+        let words = if words.is_empty() { status.to_string() } else { words };
+        (Err(Trouble::new(class, words)), whole.then(|| reader.into_rest()))
+    }
+
+    async fn streamed(
+        &self,
+        trace: &Trace,
+        mut reader: Reader<'_>,
+        on: &mut impl FnMut(Progress),
+    ) -> Outcome<Answer> {
+        let mut stream = Stream::new(self.api);
+        let end = loop {
+            match reader.next(on).await {
+                Some(Ok(bytes)) => {
+                    let pushed = stream.push(&bytes, reader.arrival(), on);
+                    trace.events.set(stream.story().events);
+                    if let Err(broken) = pushed {
+                        return (Err(broken.into()), None);
+                    }
+                    if stream.is_done() {
+                        break BodyEnd::Clean;
+                    }
+                }
+                None => break BodyEnd::Clean,
+                Some(Err(error)) => match body_trouble(&error) {
+                    Ok(words) => break BodyEnd::Cut(words),
+                    Err(trouble) => return (Err(trouble), None),
+                },
+            }
+        };
+        match stream.end(reader.end_at(), &end) {
+            Ok(ended) => {
+                let story = stream.story();
+                let answer = Answer {
+                    first_token: story.first_token,
+                    last_token: story.last_token,
+                    first_output: story.first_output,
+                    finished: ended.finished,
+                    events: story.events,
+                    first_event_tokens: story.first_event_tokens,
+                    event_tokens: story.event_tokens,
+                    tokens_told: story.tokens_told,
+                    usage: story.usage,
+                    no_done: ended.no_done,
+                    ..self.answered(trace, &reader)
+                };
+                (Ok(answer), Some(reader.into_rest()))
+            }
+            Err(broken) => {
+                let rest = (broken.class == FailureClass::Empty).then(|| reader.into_rest());
+                (Err(broken.into()), rest)
+            }
+        }
+    }
+
+    async fn whole(
+        &self,
+        trace: &Trace,
+        mut reader: Reader<'_>,
+        on: &mut impl FnMut(Progress),
+    ) -> Outcome<Answer> {
+        let json = match reader.whole(WHOLE_ANSWER_BYTES, on).await {
+            Ok(json) => json,
+            Err(trouble) => return (Err(trouble), None),
+        };
+        let parsed = match self.api {
+            Api::Chat => chat::answer(&json),
+            Api::Completions => completions::answer(&json),
+        };
+        let outcome =
+            parsed.map_err(|error| answer_trouble(&error, &json)).and_then(|event| match event {
+                event if event.error.is_some() => {
+                    Err(Trouble::new(FailureClass::InBandError, event.error.unwrap_or_default()))
+                }
+                event if event.content.is_none() => {
+                    let words = "the answer holds no generated content".to_owned();
+                    Err(Trouble::new(FailureClass::Empty, words))
+                }
+                event => Ok(Answer { usage: event.usage, ..self.answered(trace, &reader) }),
+            });
+        (outcome, Some(reader.into_rest()))
+    }
+
+    /// What is known of every answer, the stream's own instants aside.
+    fn answered(&self, trace: &Trace, reader: &Reader<'_>) -> Answer {
+        let connected_at = trace.connected_at.get().unwrap_or_default();
+        Answer {
+            connect: trace.connect.get(),
+            connected_at,
+            sent: trace.sent.get().unwrap_or(connected_at),
+            write_call: trace.write_call.get(),
+            headers: reader.headers_at(),
+            first_token: None,
+            last_token: None,
+            first_output: None,
+            finished: reader.end_at(),
+            events: 0,
+            first_event_tokens: 0,
+            event_tokens: 0,
+            tokens_told: false,
+            usage: None,
+            no_done: false,
+            reconnected: trace.reconnected.get(),
+            read_lag_max: reader.lag_max(),
+            status: reader.status().as_u16(),
+            kernel_stamps: reader.kernel_stamps(),
+        }
+    }
+}
+
+/// An answer of success that is not what was asked for.
+async fn unasked<T>(
+    mut reader: Reader<'_>,
+    what: String,
+    on: &mut impl FnMut(Progress),
+) -> Outcome<T> {
+    let (words, _whole) = words(&mut reader, on).await;
+    (Err(Trouble::new(FailureClass::Protocol, format!("{what}: {words}"))), None)
+}
+
+/// The words in the body of an answer that is an error, and whether it was read to its end.
+async fn words(reader: &mut Reader<'_>, on: &mut impl FnMut(Progress)) -> (String, bool) {
+    if let Some(encoding) = reader.encoding() {
+        return (format!("(a body encoded as {encoding})"), false);
+    }
+    match timeout(WORDS_TIME, reader.whole(WORDS_BYTES, on)).await {
+        Ok(Ok(body)) => (words_of(&body), true),
+        Ok(Err(_)) | Err(_) => (words_of(reader.kept()), false),
+    }
+}
+
+impl From<Broken> for Trouble {
+    fn from(broken: Broken) -> Self {
+        Self::new(broken.class, broken.words)
+    }
+}

@@ -1,0 +1,133 @@
+//! Opening a connection, with the time that it took: it is shown as `connect`, never inside TTFT.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::connection::Connection;
+use super::socket::Socket;
+use super::stamps::Stamps;
+use super::wire::{Layer, Scratch, Wire};
+use crate::clock::Clock;
+
+/// No connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("cannot connect to {address}: {reason}")]
+    Tcp { address: String, reason: String },
+    #[error("no TLS with {address}: {reason}")]
+    Tls { address: String, reason: String },
+    #[error("no HTTP with {address}: {reason}")]
+    Http { address: String, reason: String },
+}
+
+/// Opens the connections of a lane, all to one place.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    host: String,
+    port: u16,
+    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+    timeout: Duration,
+    scratch: Scratch,
+}
+
+impl Connector {
+    pub(crate) fn new(
+        host: String,
+        port: u16,
+        tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+        timeout: Duration,
+    ) -> Self {
+        Self { host, port, tls, timeout, scratch: Scratch::new() }
+    }
+
+    /// DNS, TCP and TLS, all within the connect timeout.
+    pub(crate) async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
+        let begun_ns = Clock::monotonic_ns();
+        let deadline = Instant::now() + self.timeout;
+        let stamps = Rc::new(Stamps::new());
+        let tcp =
+            self.within(deadline, self.reach()).await.map_err(|reason| self.tcp_error(&reason))?;
+        let socket =
+            Socket::new(tcp, Rc::clone(&stamps)).map_err(|reason| self.tcp_error(&reason))?;
+        let fd = socket.fd();
+        let layer = match &self.tls {
+            None => Layer::Plain(socket),
+            Some((name, config)) => {
+                let handshake = handshake(socket, name.clone(), Arc::clone(config), &stamps);
+                self.within(deadline, handshake).await.map_err(|reason| self.tls_error(&reason))?
+            }
+        };
+        let took = Duration::from_nanos(Clock::monotonic_ns() - begun_ns);
+        let wire = Wire::new(layer, Rc::clone(&stamps), self.scratch.clone());
+        let opened = Connection::open(wire, stamps, fd, took).await;
+        opened.map_err(|error| ConnectError::Http {
+            address: self.address(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The first address of the name that answers.
+    async fn reach(&self) -> io::Result<TcpStream> {
+        let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            match TcpStream::connect(address).await {
+                Ok(tcp) => return Ok(tcp),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Instant,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        timeout_at(deadline, step).await.unwrap_or_else(|_| {
+            let late = format!(
+                "not done within {} s (`client.timeouts.connect`)",
+                self.timeout.as_secs_f64()
+            );
+            Err(io::Error::new(io::ErrorKind::TimedOut, late))
+        })
+    }
+
+    fn address(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    fn tcp_error(&self, reason: &io::Error) -> ConnectError {
+        ConnectError::Tcp { address: self.address(), reason: reason.to_string() }
+    }
+
+    fn tls_error(&self, reason: &io::Error) -> ConnectError {
+        ConnectError::Tls { address: self.address(), reason: reason.to_string() }
+    }
+}
+
+async fn handshake(
+    socket: Socket,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    stamps: &Stamps,
+) -> io::Result<Layer> {
+    let mut handshake = pin!(TlsConnector::from(config).connect(name, socket));
+    let tls = poll_fn(|context| {
+        stamps.attend(context.waker());
+        handshake.as_mut().poll(context)
+    });
+    Ok(Layer::Tls(Box::new(tls.await?)))
+}
