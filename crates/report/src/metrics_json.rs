@@ -1,0 +1,105 @@
+//! `metrics.json`: the run over time, and each stage's whole histograms.
+//!
+//! Percentiles of a point are those of all workers' merged samples. A histogram is the list of its occupied buckets,
+//! `[value, count]` with the largest value of the bucket, so that any percentile and any chart can be made from it. The
+//! exact sums stand beside it.
+
+use std::collections::BTreeMap;
+
+use metrics::{
+    Distribution, Metric, PointPercentiles, RunResult, SecondCounts, SeriesPoint, StageResult,
+};
+use serde_json::{Map, Value, json};
+
+use crate::directory::ReportError;
+use crate::summary_json::{SCHEMA_VERSION, definitions, iso_8601, shown};
+
+/// `metrics.json` as text.
+pub fn metrics_json(result: &RunResult) -> Result<String, ReportError> {
+    serde_json::to_string(&metrics_value(result))
+        .map_err(|error| ReportError::Write { path: "metrics.json".into(), source: error.into() })
+}
+
+pub(crate) fn metrics_value(result: &RunResult) -> Value {
+    let facts = &result.facts;
+    json!({
+        "schemaVersion": SCHEMA_VERSION,
+        "run": {
+            "id": facts.id,
+            "name": facts.name,
+            "startedAt": iso_8601(facts.started_at_unix_ns),
+        },
+        "definitions": definitions(),
+        "seconds": result.seconds.iter().map(point).collect::<Vec<_>>(),
+        "stages": result.stages.iter().map(stage).collect::<Vec<_>>(),
+    })
+}
+
+fn point(point: &SeriesPoint) -> Value {
+    let metrics: Map<String, Value> = point
+        .percentiles
+        .iter()
+        .map(|(metric, figures)| (metric.name().to_owned(), percentiles(*metric, figures)))
+        .collect();
+    json!({
+        "second": point.second,
+        "seconds": point.seconds,
+        "counts": counts(&point.counts),
+        "metrics": metrics,
+    })
+}
+
+fn percentiles(metric: Metric, figures: &PointPercentiles) -> Value {
+    let kind = metric.kind();
+    json!({
+        "count": figures.count,
+        "p50": shown(kind, figures.p50),
+        "p90": shown(kind, figures.p90),
+        "p99": shown(kind, figures.p99),
+    })
+}
+
+fn counts(counts: &SecondCounts) -> Value {
+    json!({
+        "due": counts.due,
+        "sent": counts.sent,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "outputTokens": counts.output_tokens,
+        "inputTokens": counts.input_tokens,
+        "inFlightMax": counts.in_flight_max,
+        "loopLagP99Us": counts.loop_lag_p99_us,
+        "laneCpuPermilleMax": counts.lane_cpu_permille_max,
+    })
+}
+
+fn stage(stage: &StageResult) -> Value {
+    json!({
+        "name": stage.name,
+        "index": stage.index,
+        "headline": stage.headline,
+        "histograms": histograms(&stage.distributions),
+    })
+}
+
+fn histograms(distributions: &BTreeMap<Metric, Distribution>) -> Value {
+    let occupied = distributions.iter().filter(|(_, distribution)| !distribution.is_empty());
+    let all =
+        occupied.map(|(metric, distribution)| (metric.name().to_owned(), histogram(distribution)));
+    all.collect::<Map<_, _>>().into()
+}
+
+fn histogram(distribution: &Distribution) -> Value {
+    let kind = distribution.kind();
+    let buckets = distribution.buckets().map(|(value, count)| json!([shown(kind, value), count]));
+    json!({
+        "unit": kind.unit(),
+        "count": distribution.count(),
+        "sum": distribution.sum().map(|sum| shown(kind, sum)),
+        "min": distribution.min().map(|min| shown(kind, min)),
+        "max": distribution.max().map(|max| shown(kind, max)),
+        "below": distribution.below(),
+        "above": distribution.above(),
+        "buckets": buckets.collect::<Vec<_>>(),
+    })
+}

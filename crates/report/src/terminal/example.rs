@@ -1,0 +1,179 @@
+//! Results to present in tests, made the way a run makes them: recorded, merged, built.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use metrics::{
+    Completion, EventSample, FailureClass, Interval, Lost, NotSent, Notes, Recorder, RunFacts,
+    RunRecord, RunResult, Scope, Series, StageDescription, StageWindow, Timeline, TokenUsage,
+    Warning, WorkerLost, WorkerResult,
+};
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn facts() -> RunFacts {
+    RunFacts {
+        id: "0123456789abcdef".to_owned(),
+        name: "demo".to_owned(),
+        started_at_unix_ns: 1_709_210_096_250_000_000,
+        ended_at_unix_ns: 1_709_210_118_000_000_000,
+        model: "llama-70b".to_owned(),
+        endpoint: "http://127.0.0.1:8000/v1/chat/completions".to_owned(),
+        api: "chat".to_owned(),
+        streamed: true,
+        seed: 42,
+        prompt_salt: "7d3f".to_owned(),
+        workers: 1,
+        lanes: 2,
+        token_source: "usage".to_owned(),
+        tokenizer: Some("bundled".to_owned()),
+        stamps: "kernel".to_owned(),
+        probe_requests: 1,
+        tokenstorm_version: "0.1.0".to_owned(),
+        interrupted: false,
+        degraded: false,
+    }
+}
+
+/// A request due at `at` ms: sent 40 µs later, TTFT 50 ms and a little that varies, 8 tokens 10 ms apart.
+fn answer(recorder: &mut Recorder, stage: u16, at: u64) {
+    let scope = Scope { stage, class: 0 };
+    let scheduled = ms(at);
+    let sent = scheduled + Duration::from_micros(40);
+    let first = sent + ms(50) + Duration::from_micros(at * 37 % 9_000);
+    let (gap, finished) = (ms(10), first + ms(70));
+    recorder.due(scope, scheduled);
+    recorder.sent(scope, sent);
+    for event in 0..8_u32 {
+        let at = first + gap * event;
+        let gap = (event > 0).then_some(gap);
+        recorder.event(scope, &EventSample { at, gap, tokens: 1, shared: false });
+    }
+    let timeline = Timeline {
+        scheduled,
+        permitted: scheduled,
+        ready: scheduled + Duration::from_micros(25),
+        connected: scheduled + Duration::from_micros(30),
+        sent,
+        write_call: Duration::from_micros(12),
+        headers: first,
+        first_token: Some(first),
+        last_token: Some(finished),
+        first_output: Some(first),
+        finished,
+        events: 8,
+        first_event_tokens: 1,
+        output_tokens: 8,
+        streamed_tokens: 8,
+        input_tokens: Some(16),
+        input_tokens_asked: Some(16),
+        streamed: true,
+        ..Timeline::default()
+    };
+    let usage = TokenUsage { input: 16, output: 8, hidden_reasoning: 0 };
+    let completion = Completion { usage: Some(usage), event_tokens: 8, ..Completion::default() };
+    recorder.completed(scope, &timeline, &completion);
+}
+
+fn stage(name: &str, headline: bool, from_ms: u64, to_ms: u64) -> StageDescription {
+    let window = StageWindow { start: ms(from_ms), end: Some(ms(to_ms)) };
+    StageDescription { name: name.to_owned(), headline, window }
+}
+
+fn recorder(stages: &[StageDescription]) -> Recorder {
+    Recorder::new(stages.iter().map(|stage| stage.window).collect())
+}
+
+fn built(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
+    let mut series = Series::new();
+    series.push(0..1, &merged);
+    let worker = WorkerResult {
+        ordinal: 0,
+        host: "bench-1".to_owned(),
+        incarnation: 7,
+        books: merged.books(),
+        generator_lag_p99_us: Some(25),
+        start_skew_us: 140,
+        clock_offset_us: -35,
+        clock_error_us: 60,
+        cpu_seconds: Some(1.5),
+        lost: None,
+    };
+    let workers = vec![worker];
+    RunRecord { facts: facts(), stages, workers, merged, series, warnings: Vec::new() }
+}
+
+/// 20 s at 100 requests a second, nothing wrong.
+pub(crate) fn one_stage() -> RunResult {
+    let stages = vec![stage("hold", true, 0, 20_000)];
+    let mut recorder = recorder(&stages);
+    (0..2_000).for_each(|n| answer(&mut recorder, 0, n * 10));
+    RunResult::build(built(stages, recorder.take())).unwrap()
+}
+
+/// Warm-up and two stages, failures, a cap, a lost worker, chunks of several tokens, few samples, warnings.
+pub(crate) fn troubled() -> RunResult {
+    let stages = vec![
+        stage("warmup", false, 0, 2_000),
+        stage("low", true, 2_000, 6_000),
+        stage("high", true, 6_000, 10_000),
+    ];
+    let mut recorder = recorder(&stages);
+    (0..20).for_each(|n| answer(&mut recorder, 0, n * 100));
+    (0..40).for_each(|n| answer(&mut recorder, 1, 2_000 + n * 100));
+    (0..400).for_each(|n| answer(&mut recorder, 2, 6_000 + n * 10));
+    let high = Scope { stage: 2, class: 0 };
+    for n in 0..30_u64 {
+        recorder.due(high, ms(7_000 + n));
+        match n {
+            0..12 => recorder.failed(high, FailureClass::Status(503), ms(7_100), Some(ms(90)), 0),
+            12..20 => recorder.failed(high, FailureClass::Timeout, ms(9_000), Some(ms(1_900)), 3),
+            20..26 => recorder.not_sent(high, NotSent::StageEnded),
+            _ => recorder.cancelled(high, 2),
+        }
+    }
+    recorder
+        .note(high, &Notes { token_comparisons: 10, token_disagreements: 10, ..Notes::default() });
+    let mut merged = recorder.take();
+    let books = &mut merged.scopes.entry(high).or_default().books;
+    books.due += 5;
+    books.lost = Lost { in_flight_at_last_snapshot: 3, due_after_last_snapshot: 2 };
+    let mut run = built(stages, merged);
+    run.workers[0].lost = Some(WorkerLost {
+        at: ms(9_500),
+        taken_over_at: None,
+        in_flight_at_last_snapshot: 3,
+        due_after_last_snapshot: 2,
+    });
+    run.warnings = vec![Warning::new(
+        "prompts_repeat",
+        "the data set was used up after 300 requests and began again: the server's prefix cache may answer the rest; use a \
+         larger one",
+    )];
+    RunResult::build(run).unwrap()
+}
+
+/// A closed loop whose requests all failed, not streamed.
+pub(crate) fn all_failed() -> RunResult {
+    let stages = vec![StageDescription {
+        name: "hold".to_owned(),
+        headline: true,
+        window: StageWindow { start: ms(0), end: None },
+    }];
+    let mut recorder = recorder(&stages);
+    for n in 0..4 {
+        recorder.due(Scope::default(), ms(n * 10));
+        recorder.failed(Scope::default(), FailureClass::Connect, ms(n * 10 + 5), None, 0);
+    }
+    let mut run = built(stages, recorder.take());
+    run.facts.streamed = false;
+    run.facts.token_source = "none".to_owned();
+    let mut result = RunResult::build(run).unwrap();
+    result.seconds.truncate(1);
+    for stage in &mut result.stages {
+        stage.distributions = BTreeMap::new();
+    }
+    result
+}

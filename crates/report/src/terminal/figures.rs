@@ -1,0 +1,132 @@
+//! Numbers as a person reads them: few digits, one unit a column, an absent figure shown as absent.
+
+use std::time::Duration;
+
+/// What stands where there is no figure.
+pub(super) const ABSENT: &str = "–";
+
+/// Microseconds as milliseconds with three significant digits: 0.512, 5.12, 51.2, 512, 5,120.
+pub(super) fn milliseconds(us: f64) -> String {
+    match us / 1_000.0 {
+        // Recorded in whole microseconds: 0 is less than one.
+        ms if us < 0.5 && ms >= 0.0 => "<0.001".to_owned(),
+        ms if ms < 9.995 => format!("{ms:.*}", if ms < 0.9995 { 3 } else { 2 }),
+        ms if ms < 99.95 => format!("{ms:.1}"),
+        ms => thousands(ms.round() as u64),
+    }
+}
+
+/// A rate or count that need not be whole: three significant digits under 100, whole with separators above.
+pub(super) fn quantity(value: f64) -> String {
+    match value {
+        value if value < 9.995 => format!("{value:.2}"),
+        value if value < 99.95 => format!("{value:.1}"),
+        value => thousands(value.round() as u64),
+    }
+}
+
+/// Digits in groups of three: 1,234,567.
+pub(super) fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let first = digits.len() % 3;
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && place % 3 == first {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A share as percent: 0 %, 0.01 %, 0.25 %, 12.5 %, 100 %; anything above nothing is more than 0 %.
+pub(super) fn percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent <= 0.0 => "0 %".to_owned(),
+        percent if percent < 0.005 => "<0.01 %".to_owned(),
+        percent if percent < 9.995 => format!("{percent:.2} %"),
+        percent if percent < 99.95 => format!("{percent:.1} %"),
+        _ => "100 %".to_owned(),
+    }
+}
+
+/// A length of time: 12.3 s, 4 min 05 s, 2 h 03 min.
+pub(super) fn length(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", duration.as_secs_f64()).replace(".0 s", " s"),
+        60..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+/// 1 worker, 2 workers.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(count))
+}
+
+/// Lines of at most `width` characters, broken at spaces; lines after the first begin with `indent` spaces. A word
+/// that is longer than a line stays whole.
+pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            lines.push('\n');
+            lines.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_three_significant_digits_and_one_unit() {
+        let shown = [
+            0.0, 1.0, 51.0, 512.0, 999.0, 1_000.0, 5_123.0, 9_996.0, 51_230.0, 99_960.0, 512_300.0,
+        ]
+        .map(milliseconds);
+        let expected = [
+            "<0.001", "0.001", "0.051", "0.512", "0.999", "1.00", "5.12", "10.0", "51.2", "100",
+            "512",
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(milliseconds(3_600_000_000.0), "3,600,000");
+    }
+
+    #[test]
+    fn quantities_and_shares() {
+        assert_eq!(
+            [0.0, 9.99, 10.0, 99.9, 100.0, 12_345.6].map(quantity),
+            ["0.00", "9.99", "10.0", "99.9", "100", "12,346"]
+        );
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0.0, 0.000_01, 0.0025, 0.5, 1.0].map(percent),
+            ["0 %", "<0.01 %", "0.25 %", "50.0 %", "100 %"]
+        );
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        let shown = [0.25, 12.34, 20.0, 245.0, 7_385.0].map(|s| length(Duration::from_secs_f64(s)));
+        assert_eq!(shown, ["0.2 s", "12.3 s", "20 s", "4 min 05 s", "2 h 03 min"]);
+    }
+
+    #[test]
+    fn long_text_breaks_at_spaces_under_its_indent() {
+        assert_eq!(wrapped("a bb ccc dddd", 8, 2), "a bb ccc\n  dddd");
+        assert_eq!(wrapped("averyveryverylongword x", 5, 1), "averyveryverylongword\n x");
+    }
+}
