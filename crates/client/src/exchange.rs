@@ -18,7 +18,7 @@ use crate::event::{bounded, words_of};
 use crate::reader::{Reader, Rest};
 use crate::stream::{BodyEnd, Broken, Stream};
 use crate::transport::{ConnectError, Connection, HeadError, Write};
-use crate::trouble::{Trouble, answer_trouble, body_trouble, head_trouble};
+use crate::trouble::{Trouble, answer_trouble, body_trouble, head_trouble, unsent_trouble};
 use crate::{chat, completions};
 
 /// The longest answer that is read whole.
@@ -134,14 +134,14 @@ impl Client {
             Err(trouble) => return (Err(trouble), None),
         };
         if !reader.status().is_success() {
-            return self.refused(reader, on).await;
+            return Box::pin(self.refused(reader, on)).await;
         }
         if let Some(words) = reader.unasked(self.stream) {
-            return unasked(reader, words, on).await;
+            return Box::pin(unasked(reader, words, on)).await;
         }
         match self.stream {
             true => self.streamed(trace, reader, on).await,
-            false => self.whole(trace, reader, on).await,
+            false => Box::pin(self.whole(trace, reader, on)).await,
         }
     }
 
@@ -152,13 +152,14 @@ impl Client {
         ask: Ask,
         mut gate: impl FnMut() -> bool,
         on: &mut impl FnMut(Progress),
-    ) -> Result<Reader<'_>, Trouble> {
+    ) -> Result<Box<Reader<'_>>, Trouble> {
         let mut pooled = self.pool.take();
         loop {
             let reused = pooled.is_some();
             let mut connection = match pooled.take() {
                 Some(connection) => connection,
-                None => self.connect(trace).await?,
+                // Rare paths are boxed: they would widen every request's future.
+                None => Box::pin(self.connect(trace)).await?,
             };
             trace.connected_at.set(Some(self.clock.now()));
             let reads_before = connection.stamps().last_read().serial;
@@ -168,18 +169,16 @@ impl Client {
             match head {
                 Ok(response) => {
                     self.sent_early(trace, &connection, on);
-                    return Ok(Reader::new(self, connection, reads_before, response, on));
+                    return Ok(Box::new(Reader::new(self, connection, reads_before, response, on)));
                 }
                 Err(HeadError::Refused) => return Err(Trouble::refused_by_gate()),
                 Err(HeadError::Unsent(_)) if reused => trace.reconnected.set(true),
                 Err(HeadError::Unsent(error)) => {
-                    let words =
-                        format!("the connection was closed before the request was sent: {error}");
-                    return Err(Trouble::new(FailureClass::Connect, words));
+                    return Err(unsent_trouble(&error, answered(&connection, reads_before)));
                 }
                 Err(HeadError::Failed(error)) => {
-                    let answered = connection.stamps().last_read().serial > reads_before;
-                    return Err(head_trouble(&error, reused && !answered));
+                    let stale = reused && !answered(&connection, reads_before);
+                    return Err(head_trouble(&error, stale));
                 }
             }
         }
@@ -223,7 +222,7 @@ impl Client {
     /// An answer with a status that is none of success: the status is the class, the body its words.
     async fn refused<T>(
         &self,
-        mut reader: Reader<'_>,
+        mut reader: Box<Reader<'_>>,
         on: &mut impl FnMut(Progress),
     ) -> Outcome<T> {
         let status = reader.status();
@@ -241,7 +240,7 @@ impl Client {
     async fn streamed(
         &self,
         trace: &Trace,
-        mut reader: Reader<'_>,
+        mut reader: Box<Reader<'_>>,
         on: &mut impl FnMut(Progress),
     ) -> Outcome<Answer> {
         let mut stream = Stream::new(self.api);
@@ -292,7 +291,7 @@ impl Client {
     async fn whole(
         &self,
         trace: &Trace,
-        mut reader: Reader<'_>,
+        mut reader: Box<Reader<'_>>,
         on: &mut impl FnMut(Progress),
     ) -> Outcome<Answer> {
         let json = match reader.whole(WHOLE_ANSWER_BYTES, on).await {
@@ -344,9 +343,14 @@ impl Client {
     }
 }
 
+/// Whether the server has said anything since the request began.
+fn answered(connection: &Connection, reads_before: u64) -> bool {
+    connection.stamps().last_read().serial > reads_before
+}
+
 /// An answer of success that is not what was asked for.
 async fn unasked<T>(
-    mut reader: Reader<'_>,
+    mut reader: Box<Reader<'_>>,
     what: String,
     on: &mut impl FnMut(Progress),
 ) -> Outcome<T> {

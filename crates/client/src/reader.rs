@@ -150,7 +150,7 @@ impl<'client> Reader<'client> {
     }
 
     /// Gives the connection back, with what may be left of the body.
-    pub(crate) fn into_rest(self) -> Rest {
+    pub(crate) fn into_rest(self: Box<Self>) -> Rest {
         let closes = self.head.version < Version::HTTP_11
             || self.header(CONNECTION).is_some_and(|value| value.eq_ignore_ascii_case("close"));
         Rest { connection: self.connection, body: (!self.body_ended).then_some(self.body), closes }

@@ -27,6 +27,15 @@ impl Trouble {
     }
 }
 
+/// A new connection ended before a byte of the request left; one that spoke first is no HTTP server.
+pub(crate) fn unsent_trouble(error: &hyper::Error, spoke_first: bool) -> Trouble {
+    let class = if spoke_first { FailureClass::Protocol } else { FailureClass::Connect };
+    Trouble::new(
+        class,
+        format!("the connection ended before the request was sent: {}", chain(error)),
+    )
+}
+
 /// A request that may have been sent got no answer's head. On a connection that had served before,
 /// and that said nothing more, it is `stale`: the server closed it as the request left.
 pub(crate) fn head_trouble(error: &hyper::Error, stale: bool) -> Trouble {

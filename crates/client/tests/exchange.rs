@@ -525,6 +525,7 @@ async fn an_endless_error_is_cut_off() {
 #[tokio::test]
 async fn an_answer_before_the_whole_request_was_read_is_an_answer() {
     let server = Server::run(|mut peer| {
+        std::io::Read::read_exact(&mut peer.stream, &mut [0; 100]).unwrap();
         peer.send(plain("413 Payload Too Large", "text/plain", "too much"));
         peer.wait();
     });

@@ -1,0 +1,100 @@
+//! The probe tells what is wrong with a target, in the server's words, and what to do about it.
+
+#[path = "support/scripted.rs"]
+mod scripted;
+
+use std::net::TcpListener;
+
+use client::{ClientOptions, Credentials, Probe, ProbeError, models, probe};
+use metrics::FailureClass;
+use scripted::{LAST_CHUNK, OK_STREAM, Server, done, plain, prompt, target, two_words};
+
+const MODELS: &str = r#"{"object":"list","data":[{"id":"llama-70b"},{"id":"qwen"}]}"#;
+
+async fn probed(server: &Server) -> Result<Probe, ProbeError> {
+    probe(&server.target(), &ClientOptions::default(), &prompt(), None).await
+}
+
+/// A server that answers completions with `answer` and has a list of models.
+fn server(answer: String) -> Server {
+    Server::run(move |mut peer| {
+        while let Some(request) = peer.request() {
+            match request.starts_with("GET /v1/models ") {
+                true => peer.send(plain("200 OK", "application/json", MODELS)),
+                false => peer.send(&answer),
+            }
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_target_that_answers_is_ready_and_was_asked_for_one_token() {
+    let server = server(two_words());
+    let probe = probed(&server).await.unwrap();
+    assert!(probe.connect.is_some() && probe.kernel_stamps);
+    assert!(probe.ttfb <= probe.ttft.unwrap() && probe.ttft.unwrap() <= probe.e2e);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(requests[0].contains(r#""max_tokens":1,"stream":true"#), "{}", requests[0]);
+}
+
+#[tokio::test]
+async fn one_token_without_text_is_enough() {
+    let server = server(OK_STREAM.to_owned() + &done() + LAST_CHUNK);
+    assert_eq!(probed(&server).await.unwrap().ttft, None);
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = target(&format!("http://{}/v1/chat/completions", listener.local_addr().unwrap()));
+    drop(listener);
+    let error = probe(&target, &ClientOptions::default(), &prompt(), None).await.unwrap_err();
+    assert_eq!(error.class, Some(FailureClass::Connect));
+    let text = error.to_string();
+    assert!(text.contains("refused") && text.contains("target.endpoint"), "{text}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_not_repeated() {
+    let words = r#"{"error":{"message":"Incorrect API key provided: sk-wrong-key"}}"#;
+    let server = server(plain("401 Unauthorized", "application/json", words));
+    let credentials = Credentials { api_key: Some("sk-wrong-key".into()), headers: Vec::new() };
+    let options = ClientOptions { credentials, ..ClientOptions::default() };
+    let error = probe(&server.target(), &options, &prompt(), None).await.unwrap_err().to_string();
+    assert!(error.contains("Incorrect API key") && error.contains("OPENAI_API_KEY"), "{error}");
+    assert!(!error.contains("sk-wrong-key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_model_that_the_server_does_not_have_is_told_from_those_that_it_has() {
+    let words = r#"{"error":{"message":"The model `m` does not exist."}}"#;
+    let server = server(plain("404 Not Found", "application/json", words));
+    let error = probed(&server).await.unwrap_err().to_string();
+    assert!(error.contains("does not exist") && error.contains("no model `m`"), "{error}");
+    assert!(error.contains("llama-70b, qwen"), "{error}");
+    let known = probe(&server.target(), &ClientOptions::default(), &prompt(), Some("qwen")).await;
+    assert!(known.unwrap_err().to_string().contains("has the model `qwen`"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_stream_asks_for_the_settings() {
+    let server = server(plain("200 OK", "application/json", r#"{"choices":[]}"#));
+    let error = probed(&server).await.unwrap_err().to_string();
+    assert!(error.contains("a stream was asked for") && error.contains("target.stream"), "{error}");
+}
+
+#[tokio::test]
+async fn the_models_of_a_server_are_listed_in_its_order() {
+    let server = server(two_words());
+    assert_eq!(
+        models(&server.target(), &ClientOptions::default()).await.unwrap(),
+        ["llama-70b", "qwen"]
+    );
+    let none = Server::run(|mut peer| {
+        let _request = peer.request();
+        peer.send(plain("404 Not Found", "text/plain", "nothing here"));
+    });
+    let error = models(&none.target(), &ClientOptions::default()).await.unwrap_err().to_string();
+    assert!(error.contains("/v1/models") && error.contains("nothing here"), "{error}");
+}
