@@ -1,10 +1,34 @@
 //! What each request asks: a pure function of (plan, number), made ahead of its due time.
+//!
+//! Synthetic prompts are made of words, exact in tokens; records of a data set are read by an index of
+//! byte offsets, so that a file of any size takes little memory. Either way the prompt of a number is
+//! the same on every worker.
+
+mod dataset;
+mod error;
+mod file;
+mod lengths;
+mod record;
+mod scan;
+mod sharegpt;
+mod synthetic;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use metrics::Warning;
 
-use crate::plan::Plan;
+use crate::plan::{OutputLengths, Plan, SaltPlacement, TokenizerChoice};
+use crate::random::{Purpose, Random};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use dataset::{Counts, Dataset};
+use record::{Answer, Record};
+use synthetic::{Synthetic, common_prefix};
+
+pub use error::PromptError;
+
+/// One request in so many has its tokens counted again.
+const CHECKED_ONE_IN: u64 = 1000;
 
 /// What one request asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +39,7 @@ pub struct Prompt {
     pub class: u16,
     /// What is asked.
     pub content: Content,
-    /// Input tokens asked, content only; `None` where they are not counted.
+    /// Input tokens asked, content only; `None` where they are not counted (messages, bodies).
     pub input_tokens: Option<u32>,
     /// Output tokens ordered (`max_tokens`); `None`: not set.
     pub output_tokens: Option<u32>,
@@ -52,68 +76,221 @@ pub struct LengthCheck {
     pub counted: u32,
 }
 
-/// A prompt file or data set is unusable, or a tokenizer is.
-#[derive(Debug, thiserror::Error)]
-pub enum PromptError {
-    /// The file cannot be read.
-    #[error("cannot read `{}`: {reason}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        reason: String,
-    },
-}
-
 /// Makes the prompts of a run; shared by the threads that build requests.
 #[derive(Debug)]
-pub struct PromptSource {}
+pub struct PromptSource {
+    text: TextSource,
+    tokenizer: Arc<Tokenizer>,
+    tokenizer_file: Option<InputFile>,
+    output_length: OutputLengths,
+    prefix_ratio: f64,
+    salt_placement: SaltPlacement,
+    seed: u64,
+    salt: u64,
+}
+
+#[derive(Debug)]
+enum TextSource {
+    Synthetic(Synthetic),
+    Dataset(Dataset),
+}
 
 impl PromptSource {
-    /// Reads what the plan's prompts need.
+    /// Reads what the plan's prompts need: the tokenizer, and the whole of a data set once.
     ///
     /// # Errors
     /// Every problem found, in one line each.
     pub fn open(plan: &Plan) -> Result<(Self, Vec<Warning>), Vec<PromptError>> {
-        let _ = plan;
-        Err(Vec::new())
+        let (tokenizer, tokenizer_file) =
+            tokenizer(&plan.prompts.tokenizer).map_err(|error| vec![error.into()])?;
+        Self::with_tokenizer(plan, tokenizer, tokenizer_file)
+    }
+
+    fn with_tokenizer(
+        plan: &Plan,
+        tokenizer: Arc<Tokenizer>,
+        tokenizer_file: Option<InputFile>,
+    ) -> Result<(Self, Vec<Warning>), Vec<PromptError>> {
+        let prompts = &plan.prompts;
+        let (text, mut warnings) = if prompts.kind == crate::plan::PromptKind::Synthetic {
+            let synthetic =
+                Synthetic::new(plan, Arc::clone(&tokenizer)).map_err(|error| vec![error.into()])?;
+            (TextSource::Synthetic(synthetic), Vec::new())
+        } else {
+            if prompts.prefix_ratio > 0.0 {
+                _ = tokenizer.words().map_err(|error| vec![error.into()])?;
+            }
+            let (dataset, warnings) = Dataset::open(plan, &tokenizer)?;
+            (TextSource::Dataset(dataset), warnings)
+        };
+        let source = Self {
+            text,
+            tokenizer,
+            tokenizer_file,
+            output_length: prompts.output_length,
+            prefix_ratio: prompts.prefix_ratio,
+            salt_placement: prompts.salt,
+            seed: plan.seed,
+            salt: plan.prompt_salt,
+        };
+        warnings.extend(source.repeats(plan));
+        Ok((source, warnings))
     }
 
     /// The prompt of request `number`.
     ///
     /// # Errors
-    /// The data set has changed or cannot be read any more.
+    /// The data set has changed or cannot be read any more, or has a text that cannot be encoded.
     pub fn prompt(&self, number: u64) -> Result<Prompt, PromptError> {
-        Ok(Prompt {
-            number,
-            class: 0,
-            content: Content::Text(String::new()),
-            input_tokens: None,
-            output_tokens: None,
-        })
+        match &self.text {
+            TextSource::Synthetic(synthetic) => {
+                let (text, tokens) = synthetic.text(number)?;
+                let output_tokens = self.ordered(number, None);
+                Ok(Prompt {
+                    number,
+                    class: 0,
+                    content: Content::Text(text),
+                    input_tokens: Some(tokens),
+                    output_tokens,
+                })
+            }
+            TextSource::Dataset(dataset) => self.recorded(dataset, number),
+        }
     }
 
-    /// Counts the tokens of the prompt of request `number` again, for 1 request in 1,000: `None` for the others.
+    /// Counts the tokens of a synthetic prompt again, for 1 request in 1,000; `None` for the others. A
+    /// count that differs from what was asked is a mistake in the tokenizer's table of words.
     ///
     /// # Errors
     /// As [`PromptSource::prompt`].
     pub fn check(&self, number: u64) -> Result<Option<LengthCheck>, PromptError> {
-        let _ = number;
-        Ok(None)
+        match &self.text {
+            TextSource::Synthetic(synthetic) if number.is_multiple_of(CHECKED_ONE_IN) => {
+                let (text, asked) = synthetic.text(number)?;
+                Ok(Some(LengthCheck { asked, counted: self.tokenizer.count(&text)? }))
+            }
+            TextSource::Synthetic(_) | TextSource::Dataset(_) => Ok(None),
+        }
     }
 
     /// After how many requests the data set starts again; `None` for synthetic prompts.
     pub fn wraps_at(&self) -> Option<u64> {
-        None
+        match &self.text {
+            TextSource::Synthetic(_) => None,
+            TextSource::Dataset(dataset) => Some(dataset.len()),
+        }
     }
 
-    /// The files read.
+    /// The files read: data set and tokenizer, where they are files.
     pub fn inputs(&self) -> Vec<InputFile> {
-        Vec::new()
+        let dataset = match &self.text {
+            TextSource::Synthetic(_) => None,
+            TextSource::Dataset(dataset) => Some(dataset.input_file()),
+        };
+        dataset.into_iter().chain(self.tokenizer_file.clone()).collect()
     }
 
-    /// The name of the tokenizer that counts, if one is loaded.
-    pub fn tokenizer_name(&self) -> Option<&str> {
-        None
+    /// The name of the tokenizer that counts.
+    pub fn tokenizer_name(&self) -> &str {
+        self.tokenizer.name()
+    }
+
+    fn recorded(&self, dataset: &Dataset, number: u64) -> Result<Prompt, PromptError> {
+        let place = dataset.place(number);
+        let record = dataset.record(place)?;
+        let (content, input_tokens, recorded) = match record {
+            Record { content: Content::Text(text), answer } => {
+                let counts = dataset.counts(place, || self.count(&text, &answer))?;
+                let (text, input) = self.altered(number, text, counts.input)?;
+                (Content::Text(text), Some(input), Some(counts.reply).filter(|reply| *reply > 0))
+            }
+            Record { content, answer: Answer::Tokens(tokens) } => (content, None, Some(tokens)),
+            Record { content, answer: Answer::Unknown | Answer::Text(_) } => (content, None, None),
+        };
+        let output_tokens = match content {
+            Content::Body(_) => recorded,
+            Content::Text(_) | Content::Messages(_) => self.ordered(number, recorded),
+        };
+        Ok(Prompt { number, class: 0, content, input_tokens, output_tokens })
+    }
+
+    fn count(&self, text: &str, answer: &Answer) -> Result<Counts, TokenizerError> {
+        let input = self.tokenizer.count(text)?;
+        let reply = match (self.output_length, answer) {
+            (OutputLengths::Recorded { .. }, Answer::Text(reply)) => self.tokenizer.count(reply)?,
+            (OutputLengths::Drawn(_), Answer::Text(_)) | (_, Answer::Unknown) => 0,
+            (_, Answer::Tokens(tokens)) => *tokens,
+        };
+        Ok(Counts { input, reply })
+    }
+
+    /// The text of a data set with what is to stand before it, and its length in tokens. P tokens of
+    /// prefix before L tokens are a share p of the whole where P = p·L / (1 − p).
+    fn altered(
+        &self,
+        number: u64,
+        text: String,
+        tokens: u32,
+    ) -> Result<(String, u32), TokenizerError> {
+        let common =
+            (self.prefix_ratio * f64::from(tokens) / (1.0 - self.prefix_ratio)).round() as u32;
+        let salted = self.salt_placement == SaltPlacement::Prepend;
+        if common == 0 && !salted {
+            return Ok((text, tokens));
+        }
+        let mut whole = String::new();
+        if common > 0 {
+            whole = common_prefix(self.tokenizer.words()?, self.salt, common);
+            whole.push_str("\n\n");
+        }
+        if salted {
+            let bits = Random::new(self.salt, Purpose::Text, number).bits();
+            whole.push_str(&format!("{bits:016x} "));
+        }
+        whole.push_str(&text);
+        let counted = self.tokenizer.count(&whole)?;
+        Ok((whole, counted))
+    }
+
+    /// Output tokens to order for request `number`.
+    fn ordered(&self, number: u64, recorded: Option<u32>) -> Option<u32> {
+        match &self.output_length {
+            OutputLengths::Drawn(length) => {
+                Some(lengths::draw(length, self.seed, Purpose::OutputLengths, number))
+            }
+            OutputLengths::Recorded { max: None } => recorded,
+            OutputLengths::Recorded { max: Some(max) } => {
+                Some(recorded.map_or(max.get(), |tokens| tokens.min(max.get())))
+            }
+        }
+    }
+
+    /// Said beforehand where the number of requests is known; else the workers count it.
+    fn repeats(&self, plan: &Plan) -> Option<Warning> {
+        let records = self.wraps_at()?;
+        let requests =
+            plan.expected_arrivals().or(plan.requests).filter(|requests| *requests > records)?;
+        let advice = "repeated prompts may be answered from the server's prefix cache: use a larger data set or `prompts.salt: prepend`";
+        Some(Warning::new(
+            "prompts_repeat",
+            format!("{requests} requests use {records} prompts, which repeat: {advice}"),
+        ))
     }
 }
+
+fn tokenizer(
+    choice: &TokenizerChoice,
+) -> Result<(Arc<Tokenizer>, Option<InputFile>), TokenizerError> {
+    let TokenizerChoice::File(path) = choice else { return Ok((Tokenizer::bundled()?, None)) };
+    let name = path.display().to_string();
+    let json = std::fs::read(path).map_err(|error| TokenizerError::Unreadable {
+        name: name.clone(),
+        reason: error.to_string(),
+    })?;
+    let file =
+        InputFile { path: path.clone(), bytes: json.len() as u64, sha256: dataset::sha256(&json) };
+    Ok((Arc::new(Tokenizer::parse(&name, &json)?), Some(file)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ pub struct Arrivals {
 enum Process {
     Even,
     Poisson {
-        gaps: Random,
+        /// Boxed: a ChaCha generator keeps 256 bytes of words ahead.
+        gaps: Box<Random>,
         /// Position of arrival `number` on the current stage's Λ, in nano-arrivals, once drawn.
         position: u128,
         drawn: bool,
@@ -101,7 +102,7 @@ impl Plan {
                     .iter()
                     .any(|stage| matches!(stage.offered, Offered::Burst { .. })) =>
             {
-                let gaps = Random::new(self.seed, Purpose::Arrivals, 0);
+                let gaps = Box::new(Random::new(self.seed, Purpose::Arrivals, 0));
                 Process::Poisson { gaps, position: 0, drawn: false }
             }
             ArrivalProcess::Poisson | ArrivalProcess::Even => Process::Even,

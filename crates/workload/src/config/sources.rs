@@ -131,7 +131,12 @@ impl Gathered {
         let origin = Origin::Env(name.to_owned());
         match KEYS.iter().position(|key| key.path.eq_ignore_ascii_case(&path)) {
             Some(index) => {
-                self.insert(index, KEYS[index].kind.read_written(text), &Value::from(text), &origin)
+                self.insert(
+                    index,
+                    KEYS[index].kind.read_written(text),
+                    &Value::from(text),
+                    &origin,
+                );
             }
             None => self.unknown(&path.to_lowercase(), &origin),
         }
@@ -241,13 +246,8 @@ fn entry_of_map(path: &str) -> Option<(usize, &str)> {
 }
 
 fn names_a_secret(path: &str) -> bool {
-    let last: String = path
-        .rsplit('.')
-        .next()
-        .unwrap_or(path)
-        .chars()
-        .filter(|c| c.is_ascii_alphabetic())
-        .collect();
+    let last: String =
+        path.rsplit('.').next().unwrap_or(path).chars().filter(char::is_ascii_alphabetic).collect();
     ["apikey", "openaiapikey", "token", "apitoken", "secret", "password", "authorization"]
         .contains(&last.to_lowercase().as_str())
 }

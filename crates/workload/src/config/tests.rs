@@ -14,7 +14,7 @@ fn refusal(yaml: &str) -> Vec<String> {
     let problems = load_text(yaml).expect_err("this configuration is refused");
     problems
         .iter()
-        .map(|problem| problem.to_string())
+        .map(std::string::ToString::to_string)
         .map(|line| line[line.find("run.yaml").unwrap_or(0)..].to_owned())
         .collect()
 }
@@ -123,7 +123,7 @@ fn mistakes_outside_the_file_name_their_source() {
         flags: vec![("benchmark.duration".to_owned(), json!("never"))],
     })
     .unwrap_err();
-    let lines: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+    let lines: Vec<String> = problems.iter().map(std::string::ToString::to_string).collect();
     assert_eq!(
         lines[0],
         "environment variable TOKENSTORM__LOAD__RAET: unknown key `load.raet`; did you mean `load.rate`?"

@@ -30,7 +30,7 @@ impl Config {
                     place(&mut root, key.path, redacted(key.kind, key.is_secret(), &setting.value));
                 }
                 None if key.path == "benchmark.seed" => {
-                    place(&mut root, key.path, Value::from(DEFAULT_SEED))
+                    place(&mut root, key.path, Value::from(DEFAULT_SEED));
                 }
                 Some(_) | None => {}
             }

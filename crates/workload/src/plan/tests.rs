@@ -25,7 +25,7 @@ fn planned(sets: &[&str]) -> (Plan, Vec<String>) {
 
 fn refusal(sets: &[&str]) -> Vec<String> {
     let problems = Plan::from_config(&config(sets), &INPUTS).expect_err("this plan is refused");
-    problems.iter().map(|problem| problem.to_string()).collect()
+    problems.iter().map(std::string::ToString::to_string).collect()
 }
 
 fn seconds(stages: &[Stage]) -> Vec<(&str, u64, Option<u64>)> {

@@ -122,9 +122,9 @@ impl Burst {
         while low < high {
             let middle = low + (high - low) / 2;
             if self.due(middle).round() < length_ns as f64 {
-                low = middle + 1
+                low = middle + 1;
             } else {
-                high = middle
+                high = middle;
             }
         }
         low

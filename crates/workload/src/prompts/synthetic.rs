@@ -1,0 +1,57 @@
+//! Prompts made of words: exact in tokens, different in every run, alike only where asked.
+//!
+//! A prompt's words come from a stream keyed by (salt, number), so that no two prompts share more than
+//! a word or two by accident; the common prefix comes from one stream of the salt alone, of which
+//! longer prompts take more.
+
+use std::sync::Arc;
+
+use super::lengths::draw;
+use crate::plan::{LengthPlan, Plan};
+use crate::random::{Purpose, Random};
+use crate::tokenizer::{Tokenizer, TokenizerError, Words};
+
+/// Makes synthetic prompts.
+#[derive(Debug)]
+pub(super) struct Synthetic {
+    tokenizer: Arc<Tokenizer>,
+    seed: u64,
+    salt: u64,
+    length: LengthPlan,
+    prefix_ratio: f64,
+}
+
+impl Synthetic {
+    pub(super) fn new(plan: &Plan, tokenizer: Arc<Tokenizer>) -> Result<Self, TokenizerError> {
+        // Finding the words now reports their lack before the run starts.
+        _ = tokenizer.words()?;
+        Ok(Self {
+            tokenizer,
+            seed: plan.seed,
+            salt: plan.prompt_salt,
+            length: plan.prompts.input_length,
+            prefix_ratio: plan.prompts.prefix_ratio,
+        })
+    }
+
+    /// The text of request `number` and its length in tokens.
+    pub(super) fn text(&self, number: u64) -> Result<(String, u32), TokenizerError> {
+        let words = self.tokenizer.words()?;
+        let tokens = draw(&self.length, self.seed, Purpose::InputLengths, number);
+        let common = (self.prefix_ratio * f64::from(tokens)).round() as u32;
+        let mut text = common_prefix(words, self.salt, common);
+        words.append(
+            &mut text,
+            &mut Random::new(self.salt, Purpose::Text, number),
+            tokens - common.min(tokens),
+        );
+        Ok((text, tokens))
+    }
+}
+
+/// The first `tokens` words of the run's common prefix.
+pub(super) fn common_prefix(words: &Words, salt: u64, tokens: u32) -> String {
+    let mut text = String::with_capacity(tokens as usize * 8);
+    words.append(&mut text, &mut Random::new(salt, Purpose::CommonPrefix, 0), tokens);
+    text
+}
