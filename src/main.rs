@@ -1,3 +1,26 @@
-//! The `tokenstorm` command.
+//! The `tokenstorm` command: what do the users of an LLM inference service feel, at this load?
 
-fn main() {}
+mod cli;
+mod exit;
+mod progress;
+mod run;
+mod settings;
+mod simulate;
+mod target;
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Verb},
+    exit::Exit,
+};
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    cli::log_to_stderr();
+    let ended = match cli.verb {
+        Verb::Run(arguments) => run::run(arguments),
+        Verb::Simulate(arguments) => simulate::simulate(arguments).map(|()| Exit::Ok),
+    };
+    ended.unwrap_or_else(exit::explain).into()
+}

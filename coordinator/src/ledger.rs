@@ -184,6 +184,12 @@ impl Ledger {
         &self.series
     }
 
+    /// The last second that every live worker has reported.
+    #[must_use]
+    pub fn last_second(&self) -> Option<u32> {
+        self.told_to.checked_sub(1)
+    }
+
     /// The last number taken from a worker.
     #[must_use]
     pub fn accepted(&self, worker: WorkerId) -> u64 {

@@ -46,12 +46,9 @@ impl Progress {
 
     /// Takes what was merged since the last view.
     pub(crate) fn refresh(&mut self, recent: &Interval, ledger: &Ledger) {
-        self.second = recent
-            .seconds
-            .keys()
-            .next_back()
-            .and_then(|second| Some((*second, *ledger.total().seconds.get(second)?)))
-            .or(self.second);
+        self.second = ledger.last_second().map(|second| {
+            (second, ledger.total().seconds.get(&second).copied().unwrap_or_default())
+        });
         self.ttft = percentiles(recent, Metric::Ttft);
         self.itl = percentiles(recent, Metric::Itl);
         self.generator_lag_p99 = percentiles(recent, Metric::GeneratorLag).map(|(_, p99)| p99);

@@ -179,7 +179,11 @@ impl Run {
 
     fn assigned(&mut self, worker: WorkerId, answer: Result<Assigned, Refusal>) -> Vec<Command> {
         match (self.phase, answer) {
-            (Phase::Assigning, Err(refusal)) => self.abort(format!("{worker}: {refusal}")),
+            (Phase::Assigning, Err(refusal)) => {
+                let alone = self.roster.len() == 1;
+                let whose = if alone { String::new() } else { format!("{worker}: ") };
+                self.abort(format!("{whose}{refusal}"))
+            }
             (Phase::Assigning, Ok(assigned)) => {
                 if !self.roster.advance(worker, Standing::Assigned) {
                     return Vec::new();

@@ -52,6 +52,7 @@ pub(crate) struct RecorderArguments {
 pub(crate) struct RecorderState {
     door: Peer<CoordinatorMessage>,
     lanes: Vec<FlushedLane>,
+    finished: usize,
     outbox: Outbox,
     clock: Option<Clock>,
     covered_to: u32,
@@ -81,6 +82,7 @@ impl Actor for Recorder {
         Ok(RecorderState {
             door: arguments.door,
             lanes: lanes.map(|actor| FlushedLane { actor, spent: Interval::default() }).collect(),
+            finished: 0,
             outbox: Outbox::new(arguments.worker),
             clock: None,
             covered_to: 0,
@@ -106,10 +108,7 @@ impl Actor for Recorder {
                 state.flush(second).await?;
                 state.send_again();
             }
-            RecorderMessage::LaneFinished => {
-                let second = state.clock.map_or(0, |clock| clock.now().as_secs() + 1);
-                state.flush(u32::try_from(second).unwrap_or(u32::MAX)).await?;
-            }
+            RecorderMessage::LaneFinished => state.lane_finished().await?,
             RecorderMessage::Acknowledged(sequence) => state.acknowledged(sequence),
         }
         Ok(())
@@ -152,6 +151,16 @@ impl RecorderState {
         let parts = self.outbox.offer(delta)?;
         self.send(&parts);
         Ok(())
+    }
+
+    /// The last lane's end is not waited out to the full second.
+    async fn lane_finished(&mut self) -> Result<(), ActorProcessingErr> {
+        self.finished += 1;
+        if self.finished < self.lanes.len() {
+            return Ok(());
+        }
+        let second = self.clock.map_or(0, |clock| clock.now().as_secs() + 1);
+        self.flush(u32::try_from(second).unwrap_or(u32::MAX)).await
     }
 
     fn acknowledged(&mut self, sequence: u64) {

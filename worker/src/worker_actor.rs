@@ -24,6 +24,9 @@ use crate::{
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
 };
 
+/// Lanes of a worker, unless the plan says otherwise.
+const MOST_LANES: u16 = 8;
+
 /// See the module's documentation.
 pub(crate) struct WorkerActor;
 
@@ -115,7 +118,7 @@ impl WorkerState {
         let Assignment { plan, shard } = assignment;
         let plan: Arc<Plan> = plan.into();
         let (prompts, warnings) = open_prompts(Arc::clone(&plan)).await?;
-        let tokenizer = prompts.tokenizer_name().map(ToOwned::to_owned);
+        let tokenizer = Some(prompts.tokenizer_name().to_owned());
         let lanes = self.lanes(&plan, shard);
         let crew = self.hire(me, plan, shard, lanes, Arc::new(prompts)).await;
         self.crew = Some(crew.map_err(|error| Refusal::for_good(error.to_string()))?);
@@ -123,9 +126,10 @@ impl WorkerState {
         Ok(Assigned { lanes, tokenizer, warnings })
     }
 
-    /// One lane a processor but one, which the control runtime keeps; never more lanes than slots.
+    /// One lane a processor but one, which the control runtime keeps; never more lanes than slots. A
+    /// lane carries some 100,000 events a second, so few machines need more than [`MOST_LANES`].
     fn lanes(&self, plan: &Plan, shard: Shard) -> NonZeroU32 {
-        let spare = self.arguments.processors.saturating_sub(1);
+        let spare = self.arguments.processors.saturating_sub(1).min(MOST_LANES);
         let lanes = plan.client.lanes.or(NonZeroU16::new(spare)).map_or(1, NonZeroU16::get);
         let units = match plan.drive {
             Drive::Closed { slots, .. } => shard.share(slots.get()),

@@ -1,0 +1,92 @@
+//! Exit codes, and the errors that choose one.
+
+use std::process::ExitCode;
+
+use metrics::{RunResult, Status};
+
+/// How the command ends. Where several hold: interrupted, internal, configuration, target, every
+/// request failed, invalid, objective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The answer can be used.
+    Ok,
+    /// A fault of ours.
+    Internal,
+    /// Nothing was sent: the configuration or its inputs are unusable.
+    BadConfiguration,
+    /// The numbers cannot be trusted.
+    Invalid,
+    /// No request completed.
+    EveryRequestFailed,
+    /// The probe found the target not ready.
+    TargetNotReady,
+    /// By the user; the report is written.
+    Interrupted,
+}
+
+impl Exit {
+    /// What a result says.
+    pub(crate) fn of(result: &RunResult) -> Self {
+        let books = &result.books;
+        if result.facts.interrupted {
+            Self::Interrupted
+        } else if books.completed == 0 && books.failed_total() > 0 {
+            Self::EveryRequestFailed
+        } else if result.verdict.status == Status::Invalid {
+            Self::Invalid
+        } else {
+            Self::Ok
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Ok => 0,
+            Exit::Internal => 1,
+            Exit::BadConfiguration => 2,
+            Exit::Invalid => 4,
+            Exit::EveryRequestFailed => 5,
+            Exit::TargetNotReady => 6,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+/// An error that knows its exit code: one clear line a problem.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .lines.join("\n"))]
+pub(crate) struct Stop {
+    exit: Exit,
+    lines: Vec<String>,
+}
+
+impl Stop {
+    /// One problem.
+    pub(crate) fn new(exit: Exit, line: impl ToString) -> Self {
+        Self { exit, lines: vec![line.to_string()] }
+    }
+
+    /// All problems of a configuration at once.
+    pub(crate) fn bad_configuration<E: ToString>(problems: &[E]) -> Self {
+        let lines = problems.iter().map(ToString::to_string).collect();
+        Self { exit: Exit::BadConfiguration, lines }
+    }
+}
+
+/// Prints what went wrong to stderr; the exit code it stands for.
+pub(crate) fn explain(error: anyhow::Error) -> Exit {
+    match error.downcast::<Stop>() {
+        Ok(stop) => {
+            for line in &stop.lines {
+                eprintln!("error: {line}");
+            }
+            stop.exit
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Internal
+        }
+    }
+}

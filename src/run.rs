@@ -1,0 +1,248 @@
+//! `tokenstorm run`: one machine, on the path that carries a fleet.
+//!
+//! The coordinator and a worker live in this process and speak to each other in the bytes that they
+//! would send over a network; ledger and journal are those of a fleet.
+
+use std::{
+    num::NonZeroU32,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use client::Credentials;
+use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
+use metrics::{RunFacts, RunResult, Warning};
+use report::ResultsDirectory;
+use serde_json::json;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+use worker::{Worker, WorkerOptions};
+use workload::{Api, Config, Content, Plan, Prompt};
+
+use crate::{
+    exit::{Exit, Stop},
+    progress,
+    settings::{Loaded, Settings},
+    target,
+};
+
+/// Threads of the control runtime: actors, snapshots, journal. Lanes have their own.
+const CONTROL_THREADS: usize = 2;
+/// A local worker answers in well under a millisecond; this leaves room for a busy machine.
+const START_AHEAD: Duration = Duration::from_millis(300);
+/// A local worker that has not registered by now never will.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Both sides of this process are one build.
+const BUILD: &str = env!("CARGO_PKG_VERSION");
+
+/// What `run` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Where the results directory is made
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    output: PathBuf,
+    /// Do not try the target with one request first
+    #[arg(long)]
+    no_probe: bool,
+    /// Print the summary as JSON instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known before the load starts.
+struct Prepared {
+    plan: Plan,
+    credentials: Credentials,
+    warnings: Vec<Warning>,
+    probe_requests: u64,
+}
+
+/// Runs the benchmark, writes its results, prints them.
+pub(crate) fn run(arguments: RunArgs) -> anyhow::Result<Exit> {
+    let Loaded { mut config, credentials } = arguments.settings.load()?;
+    let simulator = target::start_simulator(&mut config)?;
+    let runtime = control_runtime()?;
+    let exit = runtime.block_on(async {
+        let prepared = prepare(&mut config, credentials, &arguments).await?;
+        let directory = ResultsDirectory::create(&arguments.output, &prepared.plan.name, now())?;
+        directory.write_config(&config.to_yaml())?;
+        let result = measure(&prepared, &directory).await?;
+        directory.write_result(&result)?;
+        print(&result, &directory, &prepared.plan.collect, &arguments)?;
+        Ok(Exit::of(&result))
+    });
+    drop(simulator);
+    exit
+}
+
+fn control_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+}
+
+/// Plan, probe, and what the run decides itself; it is all written to the configuration as run.
+async fn prepare(
+    config: &mut Config,
+    credentials: Credentials,
+    arguments: &RunArgs,
+) -> anyhow::Result<Prepared> {
+    let (mut plan, mut warnings) = target::plan(config, &credentials).await?;
+    let mut probe_requests = 0;
+    let mut stagger = Duration::ZERO;
+    if arguments.no_probe {
+        if plan.needs_ramp_up() {
+            warnings.push(Warning::new(
+                "no_stagger",
+                "without a probe the users of the closed loop start together and may stay in step: \
+                 set `load.rampUp` to about one request's time",
+            ));
+        }
+    } else {
+        probe_requests = 1;
+        stagger = plan.ramp_up_for(probe(&plan, &credentials).await?);
+    }
+    if plan.needs_ramp_up() {
+        plan = plan.with_ramp_up(stagger);
+        config.set("load.rampUp", json!(stagger.as_secs_f64()))?;
+    }
+    config.set("benchmark.seed", json!(plan.seed))?;
+    config.set("benchmark.promptSalt", json!(plan.prompt_salt))?;
+    Ok(Prepared { plan, credentials, warnings, probe_requests })
+}
+
+/// One real request; its time to first byte.
+async fn probe(plan: &Plan, credentials: &Credentials) -> Result<Duration, Stop> {
+    let prompt = Prompt {
+        number: 0,
+        class: 0,
+        content: Content::Text("Hello".to_owned()),
+        input_tokens: None,
+        output_tokens: Some(1),
+    };
+    let options = worker::client_options(&plan.client, credentials.clone());
+    let model = plan.target.model.as_deref();
+    let seen = client::probe(&plan.target, &options, &prompt, model).await;
+    Ok(seen.map_err(|error| Stop::new(Exit::TargetNotReady, error))?.ttfb)
+}
+
+async fn measure(prepared: &Prepared, directory: &ResultsDirectory) -> anyhow::Result<RunResult> {
+    let options = CoordinatorOptions {
+        plan: prepared.plan.clone(),
+        workers: NonZeroU32::MIN,
+        join_timeout: JOIN_TIMEOUT,
+        start_ahead: START_AHEAD,
+        journal: directory.journal_path(),
+        build: BUILD.to_owned(),
+    };
+    let coordinator = Coordinator::start(options).await?;
+    interrupt_on_signals(coordinator.interrupter())?;
+    let watching = tokio::spawn(progress::show(coordinator.progress(), prepared.plan.clone()));
+    let worker = Worker::start(this_machine(&prepared.credentials)?, coordinator.door()).await?;
+    let merged = coordinator.finished().await?;
+    watching.abort();
+    if let Ending::NotStarted(reason) = &merged.ending {
+        directory.discard()?;
+        return Err(Stop::new(Exit::BadConfiguration, reason).into());
+    }
+    tokio::spawn(worker.complete());
+    result(prepared, directory, &merged)
+}
+
+fn this_machine(credentials: &Credentials) -> anyhow::Result<WorkerOptions> {
+    let mut incarnation = [0; 8];
+    getrandom::fill(&mut incarnation).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    let processors = std::thread::available_parallelism()?;
+    Ok(WorkerOptions {
+        ordinal: Some(0),
+        incarnation: u64::from_le_bytes(incarnation),
+        host: hostname(),
+        processors: u16::try_from(processors.get()).unwrap_or(u16::MAX),
+        build: BUILD.to_owned(),
+        credentials: credentials.clone(),
+    })
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}
+
+/// Ctrl-C or SIGTERM: the first ends the load with a drain, the second cancels what is open, the third
+/// ends the process.
+fn interrupt_on_signals(interrupt: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        for received in 1.. {
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+            }
+            match received {
+                1 => eprintln!(
+                    "stopping: open requests are followed to their end; again to cancel them"
+                ),
+                2 => eprintln!("cancelling open requests; again to end without a report"),
+                _ => std::process::exit(130),
+            }
+            interrupt();
+        }
+    });
+    Ok(())
+}
+
+fn result(
+    prepared: &Prepared,
+    directory: &ResultsDirectory,
+    merged: &Merged,
+) -> anyhow::Result<RunResult> {
+    let plan = &prepared.plan;
+    let facts = RunFacts {
+        id: directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: plan.name.clone(),
+        model: plan.target.model.clone().unwrap_or_default(),
+        endpoint: plan.target.url.clone(),
+        api: match plan.target.api {
+            Api::Chat => "chat",
+            Api::Completions => "completions",
+        }
+        .to_owned(),
+        streamed: plan.target.stream,
+        seed: plan.seed,
+        prompt_salt: plan.prompt_salt.to_string(),
+        probe_requests: prepared.probe_requests,
+        tokenstorm_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..RunFacts::default()
+    };
+    Ok(RunResult::build(merged.record(plan, facts, prepared.warnings.clone()))?)
+}
+
+fn print(
+    result: &RunResult,
+    directory: &ResultsDirectory,
+    collect: &[String],
+    arguments: &RunArgs,
+) -> anyhow::Result<()> {
+    if arguments.json {
+        println!("{}", report::summary_json(result)?);
+        return Ok(());
+    }
+    let width = terminal_size::terminal_size().map(|(width, _)| width.0);
+    let rows = report::Selection::of(collect);
+    println!("{}", report::table_of(result, width.unwrap_or(report::DEFAULT_WIDTH), &rows));
+    println!("Results: {}", directory.path().display());
+    Ok(())
+}
+
+/// Unix time in seconds, for the directory's name.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

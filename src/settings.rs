@@ -1,0 +1,142 @@
+//! The flags that `run` and its relatives share, and how they become a configuration.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use client::Credentials;
+use serde_json::{Value, json};
+use workload::{Config, Sources};
+
+use crate::exit::{Exit, Stop};
+
+/// What to offer, and to whom. Every key of docs/configuration.md can be given with `--set`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Settings {
+    /// A benchmark in YAML; without one, flags and environment say everything
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to measure: a host, a base URL ending in /v1, or a complete URL
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// The model's name [default: the server's own, if it lists one]
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Requests in flight; with --rate the most of them
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u64>,
+    /// Requests per second, offered whatever the server's state
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// How long load is offered: seconds, or a text such as 5m
+    #[arg(long, value_name = "TIME")]
+    duration: Option<String>,
+    /// Ends the run after so many requests
+    #[arg(long, value_name = "N")]
+    requests: Option<u64>,
+    /// `synthetic`, or a file of prompts: .txt, .jsonl, .json, .csv, or ShareGPT as sharegpt:FILE
+    #[arg(long, value_name = "KIND|FILE")]
+    prompts: Option<String>,
+    /// Any key, such as load.rate=80; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Variables to read beside the environment's, which win; never logged
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
+/// A configuration and what proves who we are; the second is in no file that we write.
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) credentials: Credentials,
+}
+
+impl Settings {
+    /// Merges flags, `--set`, environment and file.
+    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        let env = self.environment()?;
+        let api_key = env.iter().find(|(name, _)| name == "OPENAI_API_KEY");
+        let api_key =
+            api_key.map(|(_, value)| value.trim().to_owned()).filter(|key| !key.is_empty());
+        let sources = Sources {
+            file: self.config.clone(),
+            env,
+            sets: self.sets.clone(),
+            flags: self.flags(),
+        };
+        let config = Config::load(sources).map_err(|all| Stop::bad_configuration(&all))?;
+        let api_key = match config.api_key_file() {
+            Some(path) => Some(read_key(&path)?),
+            None => api_key,
+        };
+        let headers = config.credential_headers();
+        Ok(Loaded { config, credentials: Credentials { api_key, headers } })
+    }
+
+    fn flags(&self) -> Vec<(String, Value)> {
+        let given = [
+            ("target.endpoint", self.endpoint.as_ref().map(|url| json!(url))),
+            ("target.model", self.model.as_ref().map(|name| json!(name))),
+            ("load.concurrency", self.concurrency.map(|n| json!(n))),
+            ("load.rate", self.rate.map(|rate| json!(rate))),
+            ("benchmark.duration", self.duration.as_deref().map(seconds_or_text)),
+            ("benchmark.requests", self.requests.map(|n| json!(n))),
+        ];
+        let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        let mut flags: Vec<_> = given.collect();
+        flags.extend(self.prompts.iter().flat_map(|prompts| prompt_flags(prompts)));
+        flags
+    }
+
+    /// The process's own variables win over those of `--env-file`.
+    fn environment(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let own: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let Some(path) = &self.env_file else { return Ok(own) };
+        let unreadable = |reason: String| {
+            let line = format!("cannot read `--env-file {}`: {reason}", path.display());
+            Stop::new(Exit::BadConfiguration, line)
+        };
+        let mut all = Vec::new();
+        for variable in
+            dotenvy::from_path_iter(path).map_err(|error| unreadable(error.to_string()))?
+        {
+            // The library's error quotes the line, which may hold a secret.
+            let (name, value) =
+                variable.map_err(|_| unreadable("a line is no NAME=VALUE".to_owned()))?;
+            if own.iter().all(|(known, _)| *known != name) {
+                all.push((name, value));
+            }
+        }
+        all.extend(own);
+        Ok(all)
+    }
+}
+
+/// `30` is a number of seconds, `5m` a text with a unit.
+fn seconds_or_text(text: &str) -> Value {
+    text.parse::<f64>().map_or_else(|_| json!(text), |seconds| json!(seconds))
+}
+
+fn prompt_flags(prompts: &str) -> Vec<(String, Value)> {
+    let key = |path: &str, value: &str| (path.to_owned(), json!(value));
+    match prompts.split_once(':') {
+        _ if prompts == "synthetic" => vec![key("prompts.type", "synthetic")],
+        Some((kind, file)) if kind.eq_ignore_ascii_case("sharegpt") => {
+            vec![key("prompts.type", "shareGPT"), key("prompts.dataset", file)]
+        }
+        Some(_) | None => vec![key("prompts.type", "file"), key("prompts.file", prompts)],
+    }
+}
+
+fn read_key(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `target.apiKeyFile` {}", path.display()))
+        .map_err(|error| Stop::new(Exit::BadConfiguration, format!("{error:#}")))?;
+    let key = text.trim();
+    if key.is_empty() || key.contains(char::is_whitespace) {
+        let line = format!("`target.apiKeyFile` {} holds no key in one line", path.display());
+        return Err(Stop::new(Exit::BadConfiguration, line).into());
+    }
+    Ok(key.to_owned())
+}

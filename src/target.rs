@@ -1,0 +1,53 @@
+//! What is measured: an endpoint, or a simulator that this command starts itself.
+
+use client::{ClientOptions, Credentials};
+use serde_json::json;
+use simulator::{Running, Simulator, SimulatorConfig};
+use workload::{Config, Plan, PlanInputs};
+
+use crate::exit::{Exit, Stop};
+
+/// Starts the simulator that the configuration names, and points the run at it.
+pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Running>> {
+    let Some(section) = config.simulator() else { return Ok(None) };
+    let bad = |error: String| Stop::new(Exit::BadConfiguration, format!("`simulator`: {error}"));
+    let settings: SimulatorConfig =
+        serde_json::from_value(section).map_err(|error| bad(error.to_string()))?;
+    let model = settings.model.clone();
+    let running = Simulator::start(settings).map_err(|error| bad(error.to_string()))?;
+    config.set("target.endpoint", json!(running.base_url()))?;
+    if !config.has("target.model") {
+        config.set("target.model", json!(model))?;
+    }
+    Ok(Some(running))
+}
+
+/// The plan, with the model's name asked of the server where nobody gave one.
+pub(crate) async fn plan(
+    config: &mut Config,
+    credentials: &Credentials,
+) -> anyhow::Result<(Plan, Vec<metrics::Warning>)> {
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    // Above 2^53 a JSON reader that knows only floating point would change it.
+    let prompt_salt = u64::from_le_bytes(salt) >> 11;
+    let inputs = PlanInputs { model: None, prompt_salt };
+    let (plan, warnings) = checked(config, &inputs)?;
+    if plan.target.model.is_some() {
+        return Ok((plan, warnings));
+    }
+    let options = worker::client_options(&plan.client, credentials.clone());
+    let Some(model) = only_model(&plan, &options).await else { return Ok((plan, warnings)) };
+    config.set("target.model", json!(model))?;
+    Ok(checked(config, &inputs)?)
+}
+
+fn checked(config: &Config, inputs: &PlanInputs) -> Result<(Plan, Vec<metrics::Warning>), Stop> {
+    Plan::from_config(config, inputs).map_err(|problems| Stop::bad_configuration(&problems))
+}
+
+/// The first model of the server's list; a server without a list gets requests without a model.
+async fn only_model(plan: &Plan, options: &ClientOptions) -> Option<String> {
+    let models = client::models(&plan.target, options).await.ok()?;
+    models.into_iter().next()
+}

@@ -1,0 +1,71 @@
+//! Targets that are not ready, and targets that fail under load.
+
+use serde_json::json;
+
+use crate::support::{Bench, Ended, number, run_in};
+
+const FEW: [&str; 8] = [
+    "--rate",
+    "20",
+    "--duration",
+    "1",
+    "--set",
+    "prompts.inputLength.mean=16",
+    "--set",
+    "prompts.outputLength.mean=8",
+];
+
+#[test]
+fn an_unreachable_endpoint_is_found_before_the_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_in(folder.path())
+        .args(["--endpoint", "http://127.0.0.1:1", "--model", "m"])
+        .args(FEW)
+        .output();
+    let ended = Ended::from(output.unwrap(), folder.path());
+    assert_eq!(ended.code, Some(6), "{}", ended.all_output());
+    assert!(ended.stderr.contains("refused"), "{}", ended.stderr);
+    assert!(ended.results.is_none());
+}
+
+#[test]
+fn a_wrong_model_is_named_in_the_servers_words_with_the_models_it_has() {
+    let bench = Bench::new(json!({"model": "simulated"}));
+    let ended = bench.run(&[&["--model", "gpt-17"], &FEW[..]].concat());
+    assert_eq!(ended.code, Some(6), "{}", ended.all_output());
+    assert!(
+        ended.stderr.contains("gpt-17") && ended.stderr.contains("simulated"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_missing_key_is_a_target_that_is_not_ready() {
+    let bench = Bench::new(json!({"apiKey": "sesame-open-now"}));
+    let ended = bench.run(&[&["--model", "simulated"], &FEW[..]].concat());
+    assert_eq!(ended.code, Some(6), "{}", ended.all_output());
+    assert!(ended.stderr.contains("401"), "{}", ended.stderr);
+}
+
+#[test]
+fn when_every_request_fails_the_classes_are_told() {
+    let bench = Bench::new(json!({"faults": {"status": {"code": 503, "rate": 1.0}}}));
+    let ended = bench.run(&[&["--no-probe"], &FEW[..]].concat());
+    assert_eq!(ended.code, Some(5), "{}", ended.all_output());
+    assert_eq!(number(&ended.summary(), "/books/failedBy/status_503"), 20);
+    assert!(ended.stdout.contains("status_503"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_cut_stream_is_a_failure_of_its_class_and_the_others_complete() {
+    let bench = Bench::new(
+        json!({"fixed": true, "ttftMs": 5, "itlMs": 1, "faults": {"cut": {"rate": 0.5, "afterTokens": 3}}}),
+    );
+    let ended = bench.run(&[&["--no-probe"], &FEW[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+    let summary = ended.summary();
+    let cut = number(&summary, "/books/failedBy/stream_cut");
+    assert!(cut > 0, "{summary:#}");
+    assert_eq!(number(&summary, "/books/completed") + cut, 20);
+}

@@ -1,0 +1,50 @@
+//! Ctrl-C: the report is always written, with the books of what was due until then.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::{Bench, Ended, number, start, wait_until};
+
+fn interrupt(process: u32) {
+    let sent = Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn the_first_interrupt_drains_and_the_books_balance() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 20, "itlMs": 2}));
+    let arguments = ["--rate", "50", "--duration", "600", "--set", "prompts.outputLength.mean=20"];
+    let running = start(bench.command(&arguments));
+    wait_until("the load runs", || bench.simulator.truth().received > 40);
+    interrupt(running.id());
+    let ended = Ended::from(running.wait_with_output().unwrap(), bench.folder.path());
+    assert_eq!(ended.code, Some(130), "{}", ended.all_output());
+    let summary = ended.summary();
+    let due = number(&summary, "/books/due");
+    assert_eq!(number(&summary, "/books/completed"), due, "{summary:#}");
+    assert_eq!(bench.simulator.truth().received, due + 1);
+}
+
+#[test]
+fn the_second_interrupt_cancels_what_is_open_and_still_reports() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 60_000, "itlMs": 2}));
+    let running = start(bench.command(&["--rate", "50", "--duration", "600", "--no-probe"]));
+    wait_until("requests are open", || bench.simulator.truth().received > 20);
+    interrupt(running.id());
+    // The first one must be heard as one of its own: the load has stopped when the count stands still.
+    let mut last = 0;
+    wait_until("the load has stopped", || {
+        let received = bench.simulator.truth().received;
+        let stands = received == last;
+        last = received;
+        std::thread::sleep(std::time::Duration::from_millis(90));
+        stands
+    });
+    interrupt(running.id());
+    let ended = Ended::from(running.wait_with_output().unwrap(), bench.folder.path());
+    assert_eq!(ended.code, Some(130), "{}", ended.all_output());
+    let summary = ended.summary();
+    assert_eq!(number(&summary, "/books/cancelled"), number(&summary, "/books/due"), "{summary:#}");
+    assert!(number(&summary, "/books/due") > 20);
+}

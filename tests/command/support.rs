@@ -1,0 +1,102 @@
+//! A simulator, the command, and its results directory.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use simulator::{Running, Simulator, SimulatorConfig};
+use tempfile::TempDir;
+
+/// A simulator of this process and a folder for results.
+pub(crate) struct Bench {
+    pub(crate) simulator: Running,
+    pub(crate) folder: TempDir,
+}
+
+impl Bench {
+    /// Settings as under `simulator:` in a configuration.
+    pub(crate) fn new(settings: Value) -> Self {
+        let config: SimulatorConfig = serde_json::from_value(settings).unwrap();
+        Self { simulator: Simulator::start(config).unwrap(), folder: TempDir::new().unwrap() }
+    }
+
+    /// `tokenstorm run` against the simulator.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = run_in(self.folder.path());
+        command.args(["--endpoint", &self.simulator.base_url()]).args(arguments);
+        command
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::from(self.command(arguments).output().unwrap(), self.folder.path())
+    }
+}
+
+/// `tokenstorm run` with its results in `folder`, and nothing inherited that could change it.
+pub(crate) fn run_in(folder: &Path) -> Command {
+    let mut command = tokenstorm();
+    command.args(["run", "--output"]).arg(folder.join("results"));
+    command
+}
+
+pub(crate) fn tokenstorm() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokenstorm"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+/// What a command left.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// The results directory, if it made one.
+    pub(crate) results: Option<PathBuf>,
+}
+
+impl Ended {
+    pub(crate) fn from(output: Output, folder: &Path) -> Self {
+        let results = std::fs::read_dir(folder.join("results"));
+        let results = results.ok().and_then(|mut found| Some(found.next()?.unwrap().path()));
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            results,
+        }
+    }
+
+    pub(crate) fn all_output(&self) -> String {
+        format!("{}\n{}", self.stdout, self.stderr)
+    }
+
+    pub(crate) fn summary(&self) -> Value {
+        let results =
+            self.results.as_ref().unwrap_or_else(|| panic!("no results:\n{}", self.stderr));
+        serde_json::from_str(&std::fs::read_to_string(results.join("summary.json")).unwrap())
+            .unwrap()
+    }
+}
+
+/// A number in a JSON value, by a pointer such as `/books/due`.
+pub(crate) fn number(value: &Value, pointer: &str) -> u64 {
+    let found = value.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {value:#}"));
+    found.as_u64().unwrap_or_else(|| panic!("{pointer} is {found}"))
+}
+
+/// Starts a command with its output kept.
+pub(crate) fn start(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until a condition holds; panics after 20 seconds.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < limit, "waited too long until {what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
