@@ -122,8 +122,8 @@ pub struct Books {
 /// Books that do not balance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "due {due} is not completed {completed} + failed {failed} + cancelled {cancelled} + not sent {not_sent} \
-     + lost {lost} = {answered}"
+    "due {due} is not completed {completed} + failed {failed} + cancelled {cancelled} + not sent \
+     {not_sent} + lost {lost} = {answered}"
 )]
 #[expect(missing_docs, reason = "the message names every figure")]
 pub struct BooksError {

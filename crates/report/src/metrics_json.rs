@@ -103,3 +103,59 @@ fn histogram(distribution: &Distribution) -> Value {
         "buckets": buckets.collect::<Vec<_>>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::example;
+
+    #[test]
+    fn a_point_has_counters_and_three_percentiles() {
+        let value = metrics_value(&example::one_stage());
+        let counts = serde_json::to_string_pretty(&value["seconds"][0]["counts"]).unwrap();
+        insta::assert_snapshot!(counts, @r#"
+        {
+          "due": 2000,
+          "sent": 2000,
+          "completed": 2000,
+          "failed": 0,
+          "outputTokens": 16000,
+          "inputTokens": 32000,
+          "inFlightMax": 0,
+          "loopLagP99Us": 0,
+          "laneCpuPermilleMax": 0
+        }
+        "#);
+        insta::assert_snapshot!(value["seconds"][0]["metrics"]["icl"], @r#"{"count":14000,"p50":10007,"p90":10007,"p99":10007}"#);
+        let completed: u64 = value["seconds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|point| point["counts"]["completed"].as_u64().unwrap())
+            .sum();
+        assert_eq!(completed, 2_000);
+    }
+
+    #[test]
+    fn a_histogram_holds_every_sample_in_ascending_buckets() {
+        let value = metrics_value(&example::one_stage());
+        let histograms = value["stages"][0]["histograms"].as_object().unwrap();
+        assert!(histograms.len() > 15);
+        for (name, histogram) in histograms {
+            let buckets: Vec<(f64, u64)> =
+                serde_json::from_value(histogram["buckets"].clone()).unwrap();
+            assert!(buckets.is_sorted_by(|left, right| left.0 < right.0), "{name}");
+            let samples: u64 = buckets.iter().map(|(_, count)| count).sum();
+            assert_eq!(histogram["count"], samples, "{name}");
+            assert!(value["definitions"][name].is_string(), "{name}");
+        }
+        assert_eq!(histograms["output_tokens"]["buckets"], json!([[8, 2_000]]));
+        assert_eq!(histograms["output_tokens"]["sum"], 16_000);
+    }
+
+    #[test]
+    fn a_stage_without_samples_has_no_histograms() {
+        let value = metrics_value(&example::all_failed());
+        assert_eq!(value["stages"][0]["histograms"], json!({}));
+    }
+}

@@ -262,3 +262,267 @@ pub(crate) fn definitions() -> Value {
         Metric::ALL.iter().map(|metric| (metric.name().to_owned(), json!(metric.definition())));
     entries.collect::<Map<_, _>>().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::example;
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    fn pretty(value: &Value) -> String {
+        serde_json::to_string_pretty(value).unwrap()
+    }
+
+    /// Every key that others read. Keys may be added, never renamed or removed.
+    #[test]
+    fn the_promised_keys_are_there() {
+        let summary = summary_value(&example::troubled());
+        let promised: [(&str, &[&str]); 9] = [
+            ("", &["schemaVersion", "run", "verdict", "books", "overall", "stages", "workers"]),
+            (
+                "/run",
+                &[
+                    "id",
+                    "name",
+                    "startedAt",
+                    "model",
+                    "endpoint",
+                    "seed",
+                    "workers",
+                    "tokenSource",
+                    "probeRequests",
+                ],
+            ),
+            (
+                "/books",
+                &[
+                    "due",
+                    "completed",
+                    "failed",
+                    "cancelled",
+                    "notSent",
+                    "lost",
+                    "failedBy",
+                    "notSentBy",
+                ],
+            ),
+            ("/overall/window", &["startSeconds", "endSeconds"]),
+            (
+                "/overall/rates",
+                &[
+                    "offered",
+                    "achieved",
+                    "throughput",
+                    "tokensPerSecond",
+                    "inputTokensPerSecond",
+                    "totalTokensPerSecond",
+                    "errorRate",
+                    "goodput",
+                ],
+            ),
+            (
+                "/overall/metrics/ttft",
+                &[
+                    "unit", "count", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99",
+                    "p99_9", "ci95",
+                ],
+            ),
+            ("/stages/0", &["name", "index", "books", "window", "rates", "metrics"]),
+            (
+                "/workers/0",
+                &[
+                    "ordinal",
+                    "host",
+                    "books",
+                    "generatorLagP99Us",
+                    "startSkewUs",
+                    "clockOffsetUs",
+                    "clockErrorUs",
+                    "lost",
+                ],
+            ),
+            (
+                "/workers/0/lost",
+                &[
+                    "atSeconds",
+                    "takenOverAtSeconds",
+                    "inFlightAtLastSnapshot",
+                    "dueAfterLastSnapshot",
+                ],
+            ),
+        ];
+        for (place, wanted) in promised {
+            let value = summary.pointer(place).unwrap();
+            let found = keys(value);
+            for key in wanted {
+                assert!(found.contains(key), "{place}/{key}");
+            }
+        }
+        assert_eq!(keys(&summary["overall"]["metrics"]).len(), Metric::ALL.len());
+    }
+
+    #[test]
+    fn latencies_are_integers_of_microseconds() {
+        let summary = summary_value(&example::one_stage());
+        insta::assert_snapshot!(pretty(&summary["overall"]["metrics"]["ttft"]), @r#"
+        {
+          "unit": "us",
+          "count": 2000,
+          "mean": 54483,
+          "stddev": 2602,
+          "min": 50000,
+          "max": 58990,
+          "p50": 54495,
+          "p90": 58111,
+          "p95": 58559,
+          "p99": 58911,
+          "p99_9": 58990,
+          "ci95": null,
+          "nulls": {},
+          "nullReason": null,
+          "ci95NullReason": "few_blocks",
+          "outOfRange": 0
+        }
+        "#);
+    }
+
+    #[test]
+    fn rates_are_shown_per_second_and_counts_as_tokens() {
+        let metrics = &summary_value(&example::one_stage())["overall"]["metrics"];
+        // tpot is 10 ms.
+        assert_eq!(metrics["token_rate_per_user"]["unit"], "per_s");
+        assert_eq!(metrics["token_rate_per_user"]["max"], 100.0);
+        assert_eq!(metrics["output_tokens"]["unit"], "tokens");
+        assert_eq!(
+            (&metrics["output_tokens"]["p50"], &metrics["output_tokens"]["mean"]),
+            (&json!(8), &json!(8.0))
+        );
+    }
+
+    #[test]
+    fn what_is_absent_is_null_with_its_reason() {
+        let metrics = &summary_value(&example::troubled())["overall"]["metrics"];
+        assert_eq!(metrics["itl"]["nullReason"], "chunks_are_not_tokens");
+        assert_eq!(metrics["itl"]["p50"], Value::Null);
+        assert_eq!(metrics["ttft"]["nulls"], json!({"p99": "censored", "p99_9": "few_samples"}));
+        assert_eq!(metrics["ttft"]["p99"], Value::Null);
+        assert_eq!(metrics["ttft"]["ci95NullReason"], "few_blocks");
+        let failed = &summary_value(&example::all_failed())["overall"]["metrics"];
+        assert_eq!(failed["ttft"]["nullReason"], "not_streamed");
+        assert_eq!(failed["e2e_latency"]["nullReason"], "no_samples");
+    }
+
+    #[test]
+    fn the_rest_of_a_run_with_every_trouble() {
+        let summary = summary_value(&example::troubled());
+        insta::assert_snapshot!(pretty(&summary["run"]), @r#"
+        {
+          "id": "0123456789abcdef",
+          "name": "demo",
+          "startedAt": "2024-02-29T12:34:56.250Z",
+          "endedAt": "2024-02-29T12:35:18.000Z",
+          "model": "llama-70b",
+          "endpoint": "http://127.0.0.1:8000/v1/chat/completions",
+          "api": "chat",
+          "streamed": true,
+          "seed": 42,
+          "promptSalt": "7d3f",
+          "workers": 1,
+          "lanes": 2,
+          "tokenSource": "usage",
+          "tokenizer": "bundled",
+          "stamps": "kernel",
+          "probeRequests": 1,
+          "tokenstormVersion": "0.1.0",
+          "interrupted": false,
+          "degraded": false
+        }
+        "#);
+        insta::assert_snapshot!(pretty(&summary["books"]), @r#"
+        {
+          "due": 495,
+          "completed": 460,
+          "failed": 20,
+          "cancelled": 4,
+          "notSent": 6,
+          "lost": 5,
+          "failedBy": {
+            "timeout": 8,
+            "status_503": 12
+          },
+          "notSentBy": {
+            "stage_ended": 6
+          },
+          "lostBy": {
+            "inFlightAtLastSnapshot": 3,
+            "dueAfterLastSnapshot": 2
+          }
+        }
+        "#);
+        insta::assert_snapshot!(pretty(&summary["overall"]["window"]), @r#"
+        {
+          "startSeconds": 2.0,
+          "endSeconds": 10.0,
+          "measuredSeconds": 8.0
+        }
+        "#);
+        insta::assert_snapshot!(pretty(&summary["overall"]["rates"]), @r#"
+        {
+          "offered": 58.75,
+          "achieved": 55.0,
+          "throughput": 53.625,
+          "tokensPerSecond": 431.875,
+          "inputTokensPerSecond": 880.0,
+          "totalTokensPerSecond": 1311.875,
+          "errorRate": 0.043478260869565216,
+          "goodput": null
+        }
+        "#);
+        insta::assert_snapshot!(pretty(&summary["workers"]), @r#"
+        [
+          {
+            "ordinal": 0,
+            "host": "bench-1",
+            "incarnation": "0000000000000007",
+            "books": {
+              "due": 495,
+              "completed": 460,
+              "failed": 20,
+              "cancelled": 4,
+              "notSent": 6,
+              "lost": 5,
+              "failedBy": {
+                "timeout": 8,
+                "status_503": 12
+              },
+              "notSentBy": {
+                "stage_ended": 6
+              },
+              "lostBy": {
+                "inFlightAtLastSnapshot": 3,
+                "dueAfterLastSnapshot": 2
+              }
+            },
+            "generatorLagP99Us": 25,
+            "startSkewUs": 140,
+            "clockOffsetUs": -35,
+            "clockErrorUs": 60,
+            "cpuSeconds": 1.5,
+            "lost": {
+              "atSeconds": 9.5,
+              "takenOverAtSeconds": null,
+              "inFlightAtLastSnapshot": 3,
+              "dueAfterLastSnapshot": 2
+            }
+          }
+        ]
+        "#);
+        assert_eq!(summary["overall"]["ttftOver3s"], 0.0);
+        assert_eq!(summary["warnings"][0]["code"], "prompts_repeat");
+        assert_eq!(summary["verdict"]["status"], "INVALID");
+        assert_eq!(summary["verdict"]["reasons"][0]["code"], "lost");
+    }
+}

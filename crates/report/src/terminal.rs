@@ -13,17 +13,25 @@ pub use progress::{ProgressView, progress_line};
 
 use std::collections::BTreeSet;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use metrics::{
-    Books, Metric, NullReason, Percentile, RunResult, StageResult, Status, Summary, WindowResult,
+    Books, Kind, Metric, NullReason, Percentile, RunFacts, RunResult, StageResult, Status, Summary,
+    WindowResult,
 };
 
-use figures::{ABSENT, counted, length, milliseconds, percent, quantity, thousands, wrapped};
+use figures::{
+    ABSENT, GLUE, counted, labelled, length, milliseconds, percent, quantity, thousands, wrapped,
+};
 
 /// Columns where the terminal's width is not known.
 pub const DEFAULT_WIDTH: u16 = 100;
 /// Under this many columns a table is no table.
 const MIN_WIDTH: u16 = 60;
+/// From this width on the rates stand in columns.
+const ALIGNED_RATES_WIDTH: u16 = 76;
+/// A line under the header and nothing else: figures need no cage.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 /// A percentile that is null because answers were cut off.
 const CENSORED: &str = "×";
 
@@ -43,8 +51,8 @@ impl Selection {
         self.names.is_empty() || self.names.contains(name)
     }
 
-    /// The usual latencies, or those named. `itl` and `icl` stand for each other: where one event is one token they are
-    /// the same, and where it is not, `itl` is null.
+    /// The usual latencies that have samples, or all that are named. `itl` and `icl` stand for each other: where an
+    /// event is one token they are the same, and where it is not, `itl` is null and `icl` takes its place.
     fn latencies(&self, window: &WindowResult) -> Vec<Metric> {
         const USUAL: [Metric; 7] = [
             Metric::Ttft,
@@ -55,25 +63,19 @@ impl Selection {
             Metric::E2eLatency,
             Metric::GeneratorLag,
         ];
+        let count = |metric| window.metrics.get(&metric).map_or(0, |summary| summary.count);
+        let (events, tokens) = (count(Metric::Icl), count(Metric::Itl));
         if self.names.is_empty() {
-            let chunks = window.metrics.get(&Metric::Itl).is_none_or(|itl| itl.p50.is_none());
-            let icl_too = chunks || differ(window, Metric::Icl, Metric::Itl);
-            return USUAL.into_iter().filter(|&metric| metric != Metric::Icl || icl_too).collect();
+            let usual = USUAL.into_iter().filter(|&metric| count(metric) > 0);
+            return usual.filter(|&metric| metric != Metric::Icl || events != tokens).collect();
         }
+        let stands_in = self.names.contains("itl") && tokens == 0;
         let named = |metric: &Metric| self.names.contains(metric.name());
-        let with_icl = |metric: &Metric| {
-            let itl = window.metrics.get(&Metric::Itl);
-            *metric == Metric::Icl
-                && self.names.contains("itl")
-                && itl.is_none_or(|itl| itl.p50.is_none())
-        };
-        Metric::ALL.into_iter().filter(|metric| named(metric) || with_icl(metric)).collect()
+        Metric::ALL
+            .into_iter()
+            .filter(|metric| named(metric) || (*metric == Metric::Icl && stands_in))
+            .collect()
     }
-}
-
-fn differ(window: &WindowResult, one: Metric, other: Metric) -> bool {
-    let count = |metric| window.metrics.get(&metric).map(|summary| summary.count);
-    count(one) != count(other)
 }
 
 /// The usual table for that many columns.
@@ -86,7 +88,7 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
     let width = width.max(MIN_WIDTH);
     let mut parts = vec![
         heading(result, width),
-        rates(result, selection),
+        rates(result, selection, width),
         latencies(&result.overall, selection, width),
         requests(&result.books, width),
     ];
@@ -106,68 +108,99 @@ fn heading(result: &RunResult, width: u16) -> String {
     let window = &result.overall;
     let first = format!("{}: {} at {}", facts.name, facts.model, facts.endpoint);
     let second = format!(
-        "measured {} (run time {} to {}) with {}; output tokens counted by {}{}",
+        "measured {} (run time {} to {}) with {}{}{}",
         length(window.measured),
         length(window.start),
         length(window.end),
         counted(facts.workers.into(), "worker"),
-        facts.token_source,
+        token_source(facts),
         if facts.interrupted { "; interrupted" } else { "" },
     );
     let lines = [first, second].map(|line| wrapped(&line, width.into(), 2));
     lines.join("\n")
 }
 
-/// Per second: three columns of requests, three of tokens.
-fn rates(result: &RunResult, selection: &Selection) -> String {
+fn token_source(facts: &RunFacts) -> &'static str {
+    match facts.token_source.as_str() {
+        "usage" => "; tokens as the server counts them",
+        "tokenizer" => "; tokens as our tokenizer counts them",
+        "events" => "; one event counted as one token",
+        "mixed" => "; tokens counted by the server or, where it did not, by events",
+        _ => "",
+    }
+}
+
+/// Per second, requests above tokens.
+fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
     let rates = &result.overall.rates;
     let figure = |rate: Option<f64>| rate.map_or_else(|| ABSENT.to_owned(), quantity);
+    let line = |label: &str, columns: [(&str, Option<f64>); 3]| {
+        if width < ALIGNED_RATES_WIDTH {
+            let words = columns.map(|(name, rate)| format!("{name}{GLUE}{}", figure(rate)));
+            return labelled(label, &words.join(", "), width.into());
+        }
+        let cells = columns.map(|(name, rate)| format!("{name:<9} {:>9}", figure(rate)));
+        format!("{label:<13}{}", cells.join("   "))
+    };
     let mut lines = Vec::new();
     if selection.wants("throughput") {
-        lines.push(format!(
-            "requests/s   offered {}   sent {}   completed {}",
-            figure(rates.offered),
-            figure(rates.achieved),
-            figure(rates.throughput)
-        ));
+        let columns =
+            [("offered", rates.offered), ("sent", rates.achieved), ("completed", rates.throughput)];
+        lines.push(line("requests/s", columns));
     }
     if selection.wants("tokens_per_second") {
-        lines.push(format!(
-            "tokens/s     output {}   input {}   total {}",
-            figure(rates.tokens_per_second),
-            figure(rates.input_tokens_per_second),
-            figure(rates.total_tokens_per_second)
-        ));
+        let columns = [
+            ("output", rates.tokens_per_second),
+            ("input", rates.input_tokens_per_second),
+            ("total", rates.total_tokens_per_second),
+        ];
+        lines.push(line("tokens/s", columns));
     }
     if selection.wants("error_rate") || selection.wants("errors") {
-        lines.push(format!(
-            "errors       {}",
-            rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent)
-        ));
+        let share = rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent);
+        lines.push(format!("{:<13}{share}", "errors"));
     }
     lines.join("\n")
 }
 
 fn latencies(window: &WindowResult, selection: &Selection, width: u16) -> String {
-    let mut rows = Vec::new();
-    let mut reasons = BTreeSet::new();
-    for metric in selection.latencies(window) {
-        let Some(summary) = window.metrics.get(&metric) else { continue };
-        if summary.kind != metrics::Kind::Latency {
-            continue;
-        }
-        rows.push(latency_row(metric, summary));
-        reasons.extend(summary.nulls.values().copied().chain(summary.null_reason));
+    let summaries: Vec<(Metric, &Summary)> = selection
+        .latencies(window)
+        .into_iter()
+        .filter_map(|metric| Some((metric, window.metrics.get(&metric)?)))
+        .filter(|(_, summary)| summary.kind == Kind::Latency)
+        .collect();
+    let mut lines = Vec::new();
+    if !summaries.is_empty() {
+        let header = ["ms", "p50", "p90", "p95", "p99", "p99.9", "mean", "max", "samples"];
+        let rows = summaries.iter().map(|(metric, summary)| latency_row(*metric, summary));
+        lines.push(aligned(&header, rows.collect(), width));
     }
-    if rows.is_empty() {
-        return String::new();
-    }
-    let header = ["ms", "p50", "p90", "p95", "p99", "p99.9", "mean", "max", "samples"];
-    let mut lines = vec![aligned(&header, rows, width)];
-    lines.extend(
-        reasons.into_iter().filter_map(footnote).map(|note| wrapped(note, width.into(), 4)),
-    );
+    lines.extend(intervals(window, &summaries, width));
+    let mut reasons: BTreeSet<NullReason> =
+        summaries.iter().flat_map(|(_, summary)| summary.nulls.values().copied()).collect();
+    let absent = [Metric::Ttft, Metric::Itl].map(|metric| window.metrics.get(&metric));
+    reasons.extend(absent.into_iter().flatten().filter_map(|summary| summary.null_reason));
+    let notes = reasons.into_iter().filter_map(footnote);
+    lines.extend(notes.map(|note| wrapped(note, width.into(), 2)));
     lines.join("\n")
+}
+
+/// How far the two latencies that matter most could have come out otherwise.
+fn intervals(window: &WindowResult, shown: &[(Metric, &Summary)], width: u16) -> Option<String> {
+    let mut parts = Vec::new();
+    for metric in [Metric::Ttft, Metric::E2eLatency] {
+        let is_shown = shown.iter().any(|(candidate, _)| *candidate == metric);
+        let Some(summary) = window.metrics.get(&metric).filter(|_| is_shown) else { continue };
+        for percentile in [Percentile::P50, Percentile::P99] {
+            let Some(interval) = summary.ci95.get(&percentile) else { continue };
+            let [low, high] = [interval.low, interval.high].map(|us| milliseconds(us as f64));
+            let words = format!("{} {} {low} to {high}", metric.name(), percentile.name());
+            parts.push(words.replace(' ', &GLUE.to_string()));
+        }
+    }
+    let text = format!("95{GLUE}% intervals: {}", parts.join(", "));
+    (!parts.is_empty()).then(|| wrapped(&text, width.into(), 2))
 }
 
 fn latency_row(metric: Metric, summary: &Summary) -> Vec<String> {
@@ -186,15 +219,15 @@ fn latency_row(metric: Metric, summary: &Summary) -> Vec<String> {
 
 fn footnote(reason: NullReason) -> Option<&'static str> {
     match reason {
-        NullReason::FewSamples => Some("  –  too few samples for this percentile"),
+        NullReason::FewSamples => Some("– too few samples for this percentile"),
         NullReason::Censored => {
-            Some("  ×  more requests were cancelled or timed out than lie above this percentile")
+            Some("× more requests were cancelled or timed out than lie above this percentile")
         }
         NullReason::ChunksAreNotTokens => {
-            Some("  itl is absent: an event of this server is not one token; read icl and tpot")
+            Some("itl is absent: an event of this server is not one token; read icl and tpot")
         }
         NullReason::NotStreamed => {
-            Some("  answers were not streamed: there are no single tokens to time")
+            Some("answers were not streamed: there are no single tokens to time")
         }
         NullReason::NoSamples | NullReason::FewBlocks | NullReason::NotKept => None,
     }
@@ -202,41 +235,30 @@ fn footnote(reason: NullReason) -> Option<&'static str> {
 
 /// What became of every request that was due.
 fn requests(books: &Books, width: u16) -> String {
-    let failed: Vec<_> = books
-        .failed
-        .iter()
-        .map(|(class, count)| format!("{} {class}", thousands(*count)))
-        .collect();
-    let not_sent: Vec<_> = books
-        .not_sent
-        .iter()
-        .map(|(reason, count)| format!("{} {}", thousands(*count), reason.name()))
-        .collect();
-    let parts = [
-        (books.completed, "completed", Vec::new()),
-        (books.failed_total(), "failed", failed),
-        (books.cancelled, "cancelled", Vec::new()),
-        (books.not_sent_total(), "not sent", not_sent),
-        (books.lost.total(), "lost", Vec::new()),
+    let failed = books.failed.iter().map(|(class, &count)| (count, class.name()));
+    let not_sent = books.not_sent.iter().map(|(why, &count)| (count, why.name().to_owned()));
+    let outcomes = [
+        (books.completed, "completed", String::new()),
+        (books.failed_total(), "failed", broken_down(failed.collect())),
+        (books.cancelled, "cancelled", String::new()),
+        (books.not_sent_total(), "not sent", broken_down(not_sent.collect())),
+        (books.lost.total(), "lost", String::new()),
     ];
-    let shown = parts.iter().filter(|(count, what, _)| *count > 0 || *what == "completed");
-    let outcomes: Vec<_> = shown
-        .map(|(count, what, by)| match by.as_slice() {
-            [] => format!("{} {what}", thousands(*count)),
-            classes => format!("{} {what} ({})", thousands(*count), classes.join(", ")),
-        })
-        .collect();
-    let line = format!("requests     {} due = {}", thousands(books.due), outcomes.join(" + "));
-    keep_gap(&line, width)
+    let shown = outcomes.iter().filter(|(count, what, _)| *count > 0 || *what == "completed");
+    let words: Vec<_> =
+        shown.map(|(count, what, by)| format!("{}{GLUE}{what}{by}", thousands(*count))).collect();
+    let text = format!("{} due = {}", thousands(books.due), words.join(" + "));
+    labelled("requests", &text, width.into())
 }
 
-/// Wraps a line whose label is followed by several spaces.
-fn keep_gap(line: &str, width: u16) -> String {
-    let label =
-        line.find("  ").map_or(0, |gap| gap + line[gap..].len() - line[gap..].trim_start().len());
-    let text = wrapped(&line[label..], usize::from(width).saturating_sub(label), 0);
-    let indented = text.replace('\n', &format!("\n{}", " ".repeat(label)));
-    format!("{}{indented}", &line[..label])
+/// ` (8 status_503, 2 timeout)`, the most frequent first; nothing for nothing.
+fn broken_down(mut classes: Vec<(u64, String)>) -> String {
+    classes.sort_by(|left, right| right.0.cmp(&left.0).then_with(|| left.1.cmp(&right.1)));
+    let words: Vec<_> = classes
+        .iter()
+        .map(|(count, class)| format!("{}{GLUE}{class}", thousands(*count)))
+        .collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
 }
 
 fn stages(stages: &[StageResult], width: u16) -> String {
@@ -249,14 +271,14 @@ fn stages(stages: &[StageResult], width: u16) -> String {
         "tokens/s",
         "errors",
         "ttft p50",
-        "p99",
+        "ttft p99",
         "e2e p50",
-        "p99",
+        "e2e p99",
     ];
-    let rows = stages.iter().map(stage_row).collect();
-    let mut text = aligned(&header, rows, width);
+    let mut text = aligned(&header, stages.iter().map(stage_row).collect(), width);
+    text.push_str("\nttft and e2e in ms");
     if stages.iter().any(|stage| !stage.headline) {
-        text.push_str("\n  *  not in the figures above");
+        text.push_str("; * not in the figures above");
     }
     text
 }
@@ -292,7 +314,7 @@ fn seconds(duration: std::time::Duration) -> String {
 fn aligned(header: &[&str], rows: Vec<Vec<String>>, width: u16) -> String {
     let mut table = Table::new();
     let _table = table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(STYLE)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width)
         .set_header(header.to_vec())
@@ -313,11 +335,12 @@ fn warnings(result: &RunResult, width: u16) -> String {
 fn verdict(result: &RunResult, width: u16) -> String {
     let verdict = &result.verdict;
     let meaning = match verdict.status {
-        Status::Valid => "the generator kept its schedule, and every request is accounted for",
+        Status::Valid => "nothing speaks against the figures",
         Status::Suspect => "read the figures with these reasons in mind",
         Status::Invalid => "do not use the figures",
     };
-    let mut lines = vec![format!("verdict      {}: {meaning}", verdict.status.name())];
+    let status = format!("{}: {meaning}", verdict.status.name());
+    let mut lines = vec![labelled("verdict", &status, width.into())];
     for reason in &verdict.reasons {
         let label = match reason.status {
             Status::Valid => "remark",

@@ -47,8 +47,8 @@ fn generator_lag(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason
         _ => return Vec::new(),
     };
     let message = format!(
-        "the generator itself was late: generator_lag p99 is {}, the limit {}; give it more cores, lanes or workers, or \
-         offer less load",
+        "the generator itself was late: generator_lag p99 is {}, the limit {}; give it more cores, \
+         lanes or workers, or offer less load",
         ms(p99),
         ms(limit)
     );
@@ -61,8 +61,9 @@ fn capped(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
         return Vec::new();
     }
     let message = format!(
-        "the cap on requests in flight held back {} of {} requests ({}): the offered rate did not reach the server; raise \
-         load.concurrency, or read ttft_scheduled and e2e_scheduled, which count the wait",
+        "the cap on requests in flight held back {} of {} requests ({}): the offered rate did not \
+         reach the server; raise load.concurrency, or read ttft_scheduled and e2e_scheduled, which \
+         count the wait",
         evidence.held_back,
         evidence.headline_due,
         percent(held)
@@ -88,8 +89,9 @@ fn generator_at_its_limit(evidence: &Evidence<'_>, thresholds: &Thresholds) -> V
         return Vec::new();
     }
     let message = format!(
-        "the generator was at its limit in {seconds} s (loop lag p99 above {} or a lane above {} of a core) and sent {sent} \
-         of {due} due requests then, {} short; give it more cores, lanes or workers",
+        "the generator was at its limit in {seconds} s (loop lag p99 above {} or a lane above {} \
+         of a core) and sent {sent} of {due} due requests then, {} short; give it more cores, \
+         lanes or workers",
         ms(thresholds.limit_loop_lag_us),
         percent(thresholds.limit_lane_cpu_permille as f64 / 1_000.0),
         percent(shortfall)
@@ -139,8 +141,9 @@ fn read_lag(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
     let late = evidence.read_lag_p99_us.filter(|&p99| p99 > thresholds.read_lag_suspect_us);
     let message = |p99| {
         format!(
-            "bytes waited to be read: read_lag p99 is {}, the limit {}; kernel stamps keep the latencies right, but the \
-             generator is short of CPU: give it more cores, lanes or workers",
+            "bytes waited to be read: read_lag p99 is {}, the limit {}; kernel stamps keep the \
+             latencies right, but the generator is short of CPU: give it more cores, lanes or \
+             workers",
             ms(p99),
             ms(thresholds.read_lag_suspect_us)
         )
@@ -155,8 +158,9 @@ fn shared_reads(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason>
         return Vec::new();
     }
     let message = format!(
-        "icl and itl are suspect: {} of {} gaps ({}) lie inside one read and so have no instants of their own; the server or \
-         the network sends events together, or the generator reads late: use tpot",
+        "icl and itl are suspect: {} of {} gaps ({}) lie inside one read and so have no instants \
+         of their own; the server or the network sends events together, or the generator reads \
+         late: use tpot",
         notes.shared_gaps,
         notes.gaps,
         percent(shared)
@@ -172,8 +176,9 @@ fn censored(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
         .filter_map(|(name, books)| Some((name, books, over(books)?)))
         .map(|(name, books, share)| {
             let message = format!(
-                "{} of {} requests of stage {name} ({}) were cancelled or timed out, each slower than what its histograms \
-                 hold: percentiles above p{:.1} are null; lengthen benchmark.drain or the request timeout, or offer less load",
+                "{} of {} requests of stage {name} ({}) were cancelled or timed out: how long they \
+                 would have taken is unknown, and percentiles above p{:.1} are null; lengthen \
+                 benchmark.drain or the request timeout, or offer less load",
                 books.censored(),
                 books.started(),
                 percent(share),
@@ -191,8 +196,8 @@ fn chunks(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
         return Vec::new();
     }
     let message = format!(
-        "itl is null: the server's usage and the number of events disagree in {} of {} requests, so an event is not a token; \
-         use icl and tpot",
+        "itl is null: the server's usage and the number of events disagree in {} of {} requests, \
+         so an event is not a token; use icl and tpot",
         notes.token_disagreements, notes.token_comparisons
     );
     vec![reason("chunks_are_not_tokens", Status::Valid, message)]
@@ -208,8 +213,8 @@ fn nothing_answered_or_degraded(evidence: &Evidence<'_>, _: &Thresholds) -> Vec<
         reasons.push(reason("nothing_answered", Status::Invalid, message));
     }
     if evidence.degraded {
-        let message = "the journal could not be written to its end, and what came after is not in it; free disk space";
-        reasons.push(reason("degraded", Status::Suspect, message.to_owned()));
+        let message = "the journal could not be written to its end; free disk space".to_owned();
+        reasons.push(reason("degraded", Status::Suspect, message));
     }
     reasons
 }
@@ -227,5 +232,5 @@ fn ms(us: u64) -> String {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    format!("{:.2} %", share * 100.0)
 }

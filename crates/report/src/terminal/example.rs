@@ -149,8 +149,8 @@ pub(crate) fn troubled() -> RunResult {
     });
     run.warnings = vec![Warning::new(
         "prompts_repeat",
-        "the data set was used up after 300 requests and began again: the server's prefix cache may answer the rest; use a \
-         larger one",
+        "the data set was used up after 300 requests and began again: the server's prefix cache \
+         may answer the rest; use a larger one",
     )];
     RunResult::build(run).unwrap()
 }

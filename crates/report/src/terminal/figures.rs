@@ -50,10 +50,11 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
-/// A length of time: 12.3 s, 4 min 05 s, 2 h 03 min.
+/// A length of time: 250 ms, 12.3 s, 4 min 05 s, 2 h 03 min.
 pub(super) fn length(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
+        0 if !duration.is_zero() => format!("{} ms", duration.as_millis()),
         0..60 => format!("{:.1} s", duration.as_secs_f64()).replace(".0 s", " s"),
         60..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
@@ -66,12 +67,15 @@ pub(super) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", thousands(count))
 }
 
+/// Stands for a space where a line must not break.
+pub(super) const GLUE: char = '\u{a0}';
+
 /// Lines of at most `width` characters, broken at spaces; lines after the first begin with `indent` spaces. A word
 /// that is longer than a line stays whole.
 pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> String {
     let mut lines = String::new();
     let mut column = 0;
-    for word in text.split_whitespace() {
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
         let length = word.chars().count();
         if column > 0 && column + 1 + length > width {
             lines.push('\n');
@@ -84,7 +88,15 @@ pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> String {
         lines.push_str(word);
         column += length;
     }
-    lines
+    lines.replace(GLUE, " ")
+}
+
+/// `text` under a label, in a column of its own.
+pub(super) fn labelled(label: &str, text: &str, width: usize) -> String {
+    const LABEL: usize = 13;
+    let indent = " ".repeat(LABEL);
+    let lines = wrapped(text, width.saturating_sub(LABEL), 0).replace('\n', &format!("\n{indent}"));
+    format!("{label:<LABEL$}{lines}")
 }
 
 #[cfg(test)]
@@ -121,12 +133,14 @@ mod tests {
     #[test]
     fn lengths_of_time() {
         let shown = [0.25, 12.34, 20.0, 245.0, 7_385.0].map(|s| length(Duration::from_secs_f64(s)));
-        assert_eq!(shown, ["0.2 s", "12.3 s", "20 s", "4 min 05 s", "2 h 03 min"]);
+        assert_eq!(shown, ["250 ms", "12.3 s", "20 s", "4 min 05 s", "2 h 03 min"]);
     }
 
     #[test]
     fn long_text_breaks_at_spaces_under_its_indent() {
         assert_eq!(wrapped("a bb ccc dddd", 8, 2), "a bb ccc\n  dddd");
         assert_eq!(wrapped("averyveryverylongword x", 5, 1), "averyveryverylongword\n x");
+        assert_eq!(wrapped(&format!("aaaa 1{GLUE}b"), 6, 0), "aaaa\n1 b");
+        assert_eq!(labelled("word", "aaa bbb", 17), "word         aaa\n             bbb");
     }
 }

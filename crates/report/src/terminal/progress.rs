@@ -31,7 +31,7 @@ pub struct ProgressView<'a> {
     pub workers: (usize, usize),
 }
 
-/// The line, without a line break: short enough for 120 columns.
+/// The line, without a line break, under 120 columns. Latencies are in milliseconds, medians where nothing else is said.
 pub fn progress_line(view: &ProgressView<'_>) -> String {
     let seconds = &view.last_second;
     let rate = match view.asked_per_s {
@@ -39,18 +39,17 @@ pub fn progress_line(view: &ProgressView<'_>) -> String {
         None => format!("{} req/s", thousands(seconds.completed)),
     };
     let ttft = match view.ttft {
-        Some((p50, p99)) => format!("{}/{}", ms(Some(p50)), ms(Some(p99))),
+        Some((p50, p99)) => format!("{} p99 {}", ms(Some(p50)), ms(Some(p99))),
         None => ABSENT.to_owned(),
     };
+    let (itl, lag) = (ms(view.itl_p50), ms(view.generator_lag_p99));
     let mut parts = vec![
         format!("{} {}", clock(view.elapsed, view.total), view.stage),
         rate,
         format!("{} in flight", thousands(seconds.in_flight_max)),
-        format!("ttft p50/p99 {ttft} ms"),
-        format!("itl {} ms", ms(view.itl_p50)),
+        format!("ms: ttft {ttft}, itl {itl}, lag p99 {lag}"),
         format!("{} tok/s", thousands(seconds.output_tokens)),
         format!("{} failed", thousands(view.failed)),
-        format!("lag p99 {} ms", ms(view.generator_lag_p99)),
     ];
     if view.workers.1 > 1 {
         parts.push(format!("{}/{} workers", view.workers.0, view.workers.1));
@@ -97,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_last_second_in_one_line() {
-        insta::assert_snapshot!(progress_line(&view()), @"");
+        insta::assert_snapshot!(progress_line(&view()), @"12/60 s hold · 99/100 req/s · 73 in flight · ms: ttft 50.1 p99 61.3, itl 10.0, lag p99 0.084 · 6,208 tok/s · 3 failed");
         assert!(progress_line(&view()).chars().count() <= 120);
     }
 
@@ -112,6 +111,6 @@ mod tests {
             workers: (1, 2),
             ..view()
         };
-        insta::assert_snapshot!(progress_line(&view), @"");
+        insta::assert_snapshot!(progress_line(&view), @"12 s hold · 97 req/s · 73 in flight · ms: ttft –, itl –, lag p99 – · 6,208 tok/s · 3 failed · 1/2 workers");
     }
 }

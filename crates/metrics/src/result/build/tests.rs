@@ -194,10 +194,10 @@ fn requests_that_the_cap_held_make_the_offered_rate_suspect() {
 
 #[test]
 fn a_long_run_has_intervals_and_a_series() {
-    let stages = vec![stage("hold", true, window(0, Some(200_000)))];
+    let stages = vec![stage("hold", true, window(0, Some(110_000)))];
     let mut recorder = recorder(&stages);
     let (mut merged, mut series) = (Interval::default(), Series::new());
-    for second in 0..200_u32 {
+    for second in 0..110_u32 {
         let start = u64::from(second) * 1_000;
         (0..20).for_each(|n| answer(&mut recorder, 0, start + n * 20, 100 + (n * 7 + start) % 90));
         let flushed = recorder.take();
@@ -210,7 +210,7 @@ fn a_long_run_has_intervals_and_a_series() {
     let (p50, interval) = (ttft.p50.unwrap(), ttft.ci95[&crate::Percentile::P50]);
     assert!(interval.low <= p50 && p50 <= interval.high);
     assert_eq!(result.overall.metrics[&Metric::ReadLag].ci95_null, None, "absent altogether");
-    assert_eq!(result.seconds.len(), 200);
+    assert_eq!(result.seconds.len(), 110);
     assert_eq!(result.seconds[7].counts.completed, 20);
     assert_eq!(result.seconds[7].percentiles[&Metric::Ttft].count, 20);
     let connect_wait = &result.overall.metrics[&Metric::ConnectWait];
