@@ -76,13 +76,22 @@ impl Usage {
 /// The parts of an answer that are the same in all of its events.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    pub(crate) api: Api,
-    pub(crate) id: String,
-    pub(crate) created_unix_s: u64,
-    pub(crate) model: String,
+    api: Api,
+    id: String,
+    created_unix_s: u64,
+    model: String,
 }
 
 impl Answer {
+    /// `number` becomes the answer's id.
+    pub(crate) fn new(api: Api, number: u64, created_unix_s: u64, model: &str) -> Self {
+        let kind = match api {
+            Api::Chat => "chatcmpl",
+            Api::Completions => "cmpl",
+        };
+        Self { api, id: format!("{kind}-{number:016x}"), created_unix_s, model: model.to_owned() }
+    }
+
     /// Real chat servers open with an event that names the role and holds no content.
     pub(crate) fn role_event(&self) -> Option<String> {
         let delta = json!({"role": "assistant", "content": ""});
@@ -183,7 +192,7 @@ mod tests {
     use crate::seeded::Purpose;
 
     fn answer(api: Api) -> Answer {
-        Answer { api, id: "id-1".to_owned(), created_unix_s: 7, model: "m\" @@@@".to_owned() }
+        Answer::new(api, 1, 7, "m\" @@@@")
     }
 
     fn parse(event: &str) -> serde_json::Value {

@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn yaml_takes_rates_as_numbers_and_as_fractions() {
+        let text =
+            "ttftMs: 5\nfaults:\n  cut: {rate: 0.05}\n  empty: {rate: 1}\n  noDone: {rate: 1/20}\n";
+        let config: SimulatorConfig = serde_saphyr::from_str(text).unwrap();
+        let faults = &config.faults;
+        let rates =
+            [faults.cut.rate, faults.empty.rate, faults.no_done.rate].map(|rate| rate.to_string());
+        assert_eq!((config.ttft_ms, rates), (5.0, ["0.05", "1", "1/20"].map(str::to_owned)));
+        assert!(serde_saphyr::from_str::<SimulatorConfig>("faults: {cut: {rate: 1.5}}").is_err());
+    }
+
+    #[test]
     fn unknown_keys_are_refused_at_every_depth() {
         for text in [
             r#"{"ttft": 1}"#,

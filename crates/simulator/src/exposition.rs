@@ -49,54 +49,25 @@ impl Counters {
 
     /// The whole page.
     pub(crate) fn page(&self, gauges: Gauges, model: &str) -> String {
-        let mut page =
-            Page { text: String::new(), label: format!("model_name=\"{}\"", escaped(model)) };
-        page.metric("num_requests_running", "gauge", "Sequences that run now.", gauges.running);
-        page.metric("num_requests_waiting", "gauge", "Requests that wait to run.", gauges.waiting);
-        page.metric(
-            "kv_cache_usage_perc",
-            "gauge",
-            "Share of the prefix cache in use, 0 to 1.",
-            gauges.cache_usage,
-        );
+        let label = format!("model_name=\"{}\"", escaped(model));
+        let mut page = Page { text: String::new(), label };
+        page.gauge("num_requests_running", "Sequences that run now.", gauges.running);
+        page.gauge("num_requests_waiting", "Requests that wait to run.", gauges.waiting);
+        page.gauge("kv_cache_usage_perc", "Share of the prefix cache in use.", gauges.cache_usage);
         // vLLM counts both in tokens: their quotient is the share of prompt tokens not computed.
-        let queries = self.prompt_tokens.get();
-        page.metric(
-            "prefix_cache_queries_total",
-            "counter",
-            "Prompt tokens looked up in the prefix cache.",
-            queries,
-        );
-        page.metric(
-            "prefix_cache_hits_total",
-            "counter",
-            "Prompt tokens found there.",
-            self.cached_tokens.get(),
-        );
-        page.metric(
-            "prompt_tokens_total",
-            "counter",
-            "Prompt tokens prefilled.",
-            self.prompt_tokens.get(),
-        );
-        page.metric(
-            "generation_tokens_total",
-            "counter",
-            "Tokens made.",
-            self.generation_tokens.get(),
-        );
-        page.metric("num_preemptions_total", "counter", "Preemptions; the simulator has none.", 0);
+        let prompt_tokens = self.prompt_tokens.get();
+        page.counter("prefix_cache_queries_total", "Prompt tokens looked up.", prompt_tokens);
+        page.counter("prefix_cache_hits_total", "Prompt tokens cached.", self.cached_tokens.get());
+        page.counter("prompt_tokens_total", "Prompt tokens prefilled.", prompt_tokens);
+        page.counter("generation_tokens_total", "Tokens made.", self.generation_tokens.get());
+        page.counter("num_preemptions_total", "Preemptions: the simulator has none.", 0);
         page.header("request_success_total", "counter", "Requests answered to the end.");
-        page.sample(
-            "request_success_total",
-            ",finished_reason=\"length\"",
-            self.finished_by_length.get(),
-        );
-        page.sample(
-            "request_success_total",
-            ",finished_reason=\"stop\"",
-            self.finished_by_stop.get(),
-        );
+        for (reason, count) in
+            [("length", &self.finished_by_length), ("stop", &self.finished_by_stop)]
+        {
+            let label = format!(",finished_reason=\"{reason}\"");
+            page.sample("request_success_total", &label, count.get());
+        }
         page.text
     }
 }
@@ -107,8 +78,13 @@ struct Page {
 }
 
 impl Page {
-    fn metric(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
-        self.header(name, kind, help);
+    fn gauge(&mut self, name: &str, help: &str, value: impl std::fmt::Display) {
+        self.header(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.header(name, "counter", help);
         self.sample(name, "", value);
     }
 

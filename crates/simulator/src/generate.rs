@@ -16,12 +16,13 @@ use crate::faults::{FaultPlan, Interruption};
 use crate::http::{BodyFraming, LAST_CHUNK, Request, push_chunk, response_head};
 use crate::openai::{Api, Ask, Refusal};
 use crate::pacer::Alarm;
-use crate::routes::{After, JSON, is_authorized, send_json, send_refusal};
+use crate::routes::{After, JSON, is_authorized, send_refusal};
 use crate::seeded::{Purpose, Seeded};
 use crate::service::{OpenRequest, Seat, Seating, Service};
 use crate::truth::Arrival;
 
 const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+const DONE: &[u8] = b"data: [DONE]\n\n";
 const NOT_JSON: &[u8] = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\n\n";
 
 /// Answers `request`, which arrived at one of the two completion paths.
@@ -70,39 +71,22 @@ impl Generation {
         request: &Request,
         open: &OpenRequest,
     ) -> Result<Self, Refusal> {
+        let (ask, prompt_tokens, limit) = accept(service, api, request)?;
         let config = &service.config;
-        if !is_authorized(config, request) {
-            return Err(Refusal::wrong_key());
-        }
-        let ask = Ask::parse(api, &request.body)?;
-        if ask.model != config.model {
-            return Err(Refusal::unknown_model(&ask.model));
-        }
-        let prompt_tokens = service.counter.count(&ask.prompt);
-        let limit = ask.token_limit(prompt_tokens, config.context_length)?;
         let eos_probability = if ask.ignore_eos { 0.0 } else { config.eos_probability };
         let mut lengths = Seeded::new(config.seed, Purpose::Length, open.body_number());
-        let (planned_tokens, planned_finish) =
-            output_length(limit, ask.min_tokens, eos_probability, &mut lengths);
+        let planned = output_length(limit, ask.min_tokens, eos_probability, &mut lengths);
 
         let number = service.next_number();
-        let faults = FaultPlan::draw(&config.faults, config.seed, number, planned_tokens);
+        let faults = FaultPlan::draw(&config.faults, config.seed, number, planned.0);
         if let Some(status) = faults.status {
             return Err(Refusal::new(status, "The simulator was told to fail this request."));
         }
-        let (output_tokens, finish) =
-            if faults.empty { (0, FinishReason::Stop) } else { (planned_tokens, planned_finish) };
-        let kind = if api == Api::Chat { "chatcmpl" } else { "cmpl" };
-        let answer = Answer {
-            api,
-            id: format!("{kind}-{number:016x}"),
-            created_unix_s: service.created_unix_s,
-            model: config.model.clone(),
-        };
+        let (output_tokens, finish) = if faults.empty { (0, FinishReason::Stop) } else { planned };
         Ok(Self {
             service: Rc::clone(service),
             number,
-            answer,
+            answer: Answer::new(api, number, service.created_unix_s, &config.model),
             usage: Usage { prompt_tokens, ..Usage::default() },
             output_tokens,
             finish,
@@ -128,10 +112,12 @@ impl Generation {
         let mut frame = TokenFrame::new(&self.answer);
         for index in 0..self.output_tokens {
             while let Some(interruption) = self.faults.next_before(index) {
-                if self.interrupt_stream(connection, interruption).await? == Next::End {
+                if let Next::End(end) =
+                    self.interrupt_stream(connection, interruption, after).await?
+                {
                     open.fail();
                     connection.flush().await?;
-                    return Ok(After::Close);
+                    return Ok(end);
                 }
             }
             self.reach_due(connection).await?;
@@ -187,7 +173,7 @@ impl Generation {
             push_event(&mut bytes, &self.answer.usage_event(self.usage));
         }
         if !self.faults.no_done {
-            push_chunk(&mut bytes, b"data: [DONE]\n\n");
+            push_chunk(&mut bytes, DONE);
         }
         bytes.extend_from_slice(LAST_CHUNK);
         bytes
@@ -217,24 +203,29 @@ impl Generation {
         &mut self,
         connection: &mut Connection,
         interruption: Interruption,
+        after: After,
     ) -> Result<Next, Gone> {
         let mut bytes = Vec::new();
-        match interruption {
+        let next = match interruption {
             Interruption::Stall(pause) => {
                 self.due = self.due + pause;
                 return Ok(Next::Continue);
             }
-            Interruption::Malformed => push_chunk(&mut bytes, NOT_JSON),
+            Interruption::Malformed => {
+                push_chunk(&mut bytes, NOT_JSON);
+                Next::Continue
+            }
             Interruption::InBandError => {
                 push_event(&mut bytes, &in_band_error().body());
-                push_chunk(&mut bytes, b"data: [DONE]\n\n");
+                push_chunk(&mut bytes, DONE);
                 bytes.extend_from_slice(LAST_CHUNK);
+                Next::End(after)
             }
-            Interruption::Cut => {}
-        }
+            Interruption::Cut => Next::End(After::Close),
+        };
         self.reach_due(connection).await?;
         let _written = connection.send(&bytes)?;
-        Ok(if interruption == Interruption::Malformed { Next::Continue } else { Next::End })
+        Ok(next)
     }
 
     /// Not streamed: the same tokens at the same pace, in one body at the end.
@@ -267,7 +258,10 @@ impl Generation {
         }
         self.usage.completion_tokens = self.output_tokens;
         let body = self.answer.whole(&text, self.finish, self.usage);
-        self.send_whole(connection, open, after, body, broken).await
+        match broken {
+            None => self.send_whole(connection, open, after, body).await,
+            Some(how) => self.send_broken(connection, open, after, body, how).await,
+        }
     }
 
     async fn send_whole(
@@ -275,35 +269,45 @@ impl Generation {
         connection: &mut Connection,
         mut open: OpenRequest,
         after: After,
-        mut body: String,
-        broken: Option<Interruption>,
+        body: String,
     ) -> Result<After, Gone> {
-        if broken == Some(Interruption::InBandError) {
-            open.status(500);
-            open.fail();
-            return send_refusal(connection, &in_band_error(), after).await;
-        }
         open.status(200);
-        let length = BodyFraming::Length(body.len());
-        if broken.is_some() {
-            body.truncate(body.len() / 2);
-        }
-        if broken == Some(Interruption::Malformed) {
-            self.finished(open, MonoTime::now());
-            return send_json(connection, body, after).await;
-        }
-        let mut bytes = response_head(200, JSON, length, after == After::KeepAlive, &[]);
-        bytes.extend_from_slice(body.as_bytes());
         let stamp = MonoTime::now();
+        let bytes = whole_response(&body, body.len(), after);
         let _written = connection.send(&bytes)?;
-        let is_cut = broken.is_some();
-        if is_cut {
-            open.fail();
-        } else {
-            self.finished(open, stamp);
-        }
+        self.finished(open, stamp);
         connection.flush().await?;
-        Ok(if is_cut { After::Close } else { after })
+        Ok(after)
+    }
+
+    /// The faults of a stream, as far as one body can have them.
+    async fn send_broken(
+        self,
+        connection: &mut Connection,
+        mut open: OpenRequest,
+        after: After,
+        mut body: String,
+        how: Interruption,
+    ) -> Result<After, Gone> {
+        let announced = body.len();
+        body.truncate(announced / 2);
+        match how {
+            Interruption::Stall(_) | Interruption::Malformed => {
+                self.send_whole(connection, open, after, body).await
+            }
+            Interruption::InBandError => {
+                open.status(500);
+                open.fail();
+                send_refusal(connection, &in_band_error(), after).await
+            }
+            Interruption::Cut => {
+                open.status(200);
+                let _written = connection.send(&whole_response(&body, announced, after))?;
+                open.fail();
+                connection.flush().await?;
+                Ok(After::Close)
+            }
+        }
     }
 
     /// Waits if the headers are to come late; returns from when on the answer may run.
@@ -347,16 +351,39 @@ impl Generation {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// How a stream goes on after an interruption.
 enum Next {
     Continue,
-    End,
+    End(After),
+}
+
+/// Reads a request that may be answered: its prompt's tokens, and how many the answer may have.
+fn accept(service: &Service, api: Api, request: &Request) -> Result<(Ask, u64, u64), Refusal> {
+    let config = &service.config;
+    if !is_authorized(config, request) {
+        return Err(Refusal::wrong_key());
+    }
+    let ask = Ask::parse(api, &request.body)?;
+    if ask.model != config.model {
+        return Err(Refusal::unknown_model(&ask.model));
+    }
+    let prompt_tokens = service.counter.count(&ask.prompt);
+    let limit = ask.token_limit(prompt_tokens, config.context_length)?;
+    Ok((ask, prompt_tokens, limit))
 }
 
 /// No delay means "as soon as possible", which is never in the past: else a server without delays
 /// would report its own throughput as lag.
 fn due_after(earlier: MonoTime, delay: Duration) -> MonoTime {
     if delay.is_zero() { MonoTime::now() } else { earlier + delay }
+}
+
+/// A response that announces `length` bytes of body, and holds `body`.
+fn whole_response(body: &str, length: usize, after: After) -> Vec<u8> {
+    let keep_alive = after == After::KeepAlive;
+    let mut bytes = response_head(200, JSON, BodyFraming::Length(length), keep_alive, &[]);
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
 }
 
 fn in_band_error() -> Refusal {

@@ -134,15 +134,6 @@ pub(crate) async fn send_refusal(
     Page::refusal(refusal).send(connection, after).await.map(|()| after)
 }
 
-/// Sends a body that may be no valid JSON, but says it is.
-pub(crate) async fn send_json(
-    connection: &mut Connection,
-    body: String,
-    after: After,
-) -> Result<After, Gone> {
-    Page { body, ..Page::EMPTY }.send(connection, after).await.map(|()| after)
-}
-
 fn models(service: &Service, request: &Request) -> Page {
     let config = &service.config;
     if !is_authorized(config, request) {

@@ -131,7 +131,8 @@ impl Running {
         self.ask(|reply| Command::Truth(RequestList::Included, reply))
     }
 
-    /// Forgets what it saw; its prefix cache and its Prometheus counters stay.
+    /// Forgets what it saw; its prefix cache and its Prometheus counters stay. Requests still open
+    /// belong to the past: nothing of them is counted any more.
     ///
     /// # Panics
     /// If the simulator's thread panicked.

@@ -71,6 +71,7 @@ fn an_error_in_the_stream_takes_the_place_of_the_rest() {
     assert_eq!((response.status, response.is_whole, response.tokens().len()), (200, true, 3));
     let events = response.events();
     assert_eq!(events.last().unwrap()["error"]["type"], "server_error");
+    assert!(response.text().ends_with("data: [DONE]\n\n"));
     assert_eq!(Client::connect(server.addr()).post(CHAT, &whole_chat(6)).status, 500);
     assert_eq!(server.truth().failed, 2);
 }
@@ -103,12 +104,11 @@ fn an_empty_answer_has_a_finish_reason_and_no_token() {
 }
 
 #[test]
-fn a_stall_lies_in_one_gap_and_is_no_lag() {
+fn a_stall_delays_the_rest_of_the_stream() {
     let stall = StallFault { rate: always(), after_tokens: 2, seconds: 0.2 };
     let server = start_with(FaultConfig { stall, ..FaultConfig::default() });
     assert_eq!(Client::connect(server.addr()).post(CHAT, &chat(5)).tokens().len(), 5);
     let truth = server.truth();
-    assert!(truth.icl_us.max.unwrap() >= 200_000, "{truth:?}");
     assert!(truth.e2e_us.min.unwrap() >= 200_000 + 2_000 + 4 * 1_000, "{truth:?}");
     assert_eq!(truth.icl_us.count, 4);
 }

@@ -51,7 +51,7 @@ fn nothing_is_earlier_than_the_latency_model_says_and_stamps_are_the_kernels() {
     assert_eq!(truth.user_space_stamps, 0);
     assert!(truth.ttft_us.min.unwrap() >= 2_000);
     assert!(truth.e2e_us.min.unwrap() >= 2_000 + 4 * 1_000);
-    assert!(truth.icl_us.mean.unwrap() > 500.0 && truth.loop_lag_us.count > 0);
+    assert!(truth.loop_lag_us.count > 0);
     assert_eq!(truth.pacing_lag_us.count, 50);
     assert!(truth.own_lag_p99_us().is_some());
     let first = &truth.requests.unwrap()[0];
