@@ -1,33 +1,19 @@
-//! The coordinator's monotonic clock: the one that run time is agreed on.
+//! The coordinator's clocks: the monotonic one that run time is agreed on, and wall time for records.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use nix::time::{ClockId, clock_gettime};
 
-/// Nanoseconds since an epoch of this process; workers learn their offset to it by asking.
-#[derive(Clone, Copy, Debug)]
-pub struct CoordinatorClock {
-    epoch: Instant,
-}
+/// CLOCK_MONOTONIC; workers learn their offset to it by asking. On one host that offset is zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CoordinatorClock;
 
 impl CoordinatorClock {
-    /// Starts an hour in the past, so that no offset between two young processes is negative time.
-    #[must_use]
-    pub fn new() -> Self {
-        let now = Instant::now();
-        Self { epoch: now.checked_sub(Duration::from_secs(3_600)).unwrap_or(now) }
-    }
-
     /// Now, in nanoseconds; 584 years fit.
     #[must_use]
-    pub fn now_ns(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-impl Default for CoordinatorClock {
-    fn default() -> Self {
-        Self::new()
+    pub fn now_ns(self) -> u64 {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

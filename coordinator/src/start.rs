@@ -89,7 +89,7 @@ impl Coordinator {
         let arguments = SupervisorArguments {
             plan,
             run: Run::new(options.workers, options.build),
-            clock: CoordinatorClock::new(),
+            clock: CoordinatorClock,
             journal,
             progress: views,
             join_timeout: options.join_timeout,
