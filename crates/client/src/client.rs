@@ -11,7 +11,7 @@ use workload::{Api, Target};
 use crate::clock::{Clock, ClockStep, StampConverter};
 use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, headers};
-use crate::transport::{Connector, Pool, TlsError, tls_config};
+use crate::transport::{Connector, Pool, TlsError, kernel_stamps_are_on, tls_config};
 
 /// How a client connects and what it waits for.
 #[derive(Clone, Debug)]
@@ -90,7 +90,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `target`, stamping on `clock`.
+    /// A client for `target`, stamping on `clock`. The first one of a process may take some
+    /// milliseconds, until the kernel stamps what is received.
     ///
     /// # Errors
     /// When the URL, a header or the certificates cannot be used.
@@ -106,6 +107,8 @@ impl Client {
                 Some((name, config))
             }
         };
+        // Each answer says what stamps it had; here they are only turned on.
+        let _stamped = kernel_stamps_are_on();
         Ok(Self {
             api: target.api,
             stream: target.stream,

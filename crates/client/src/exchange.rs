@@ -1,7 +1,7 @@
 //! One request from its body to its outcome. The shell: it awaits and stamps, and leaves what an
 //! answer means to [`crate::stream`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,7 +61,8 @@ impl Trace {
 struct Ask {
     method: Method,
     path: Uri,
-    body: Bytes,
+    /// Kept until it has been sent; a long prompt must not lie here while its answer comes.
+    body: RefCell<Bytes>,
 }
 
 type Outcome<T> = (Result<T, Trouble>, Option<Rest>);
@@ -81,14 +82,18 @@ impl Client {
         mut on: impl FnMut(Progress),
     ) -> Result<Answer, Failure> {
         let trace = Trace::default();
-        let ask = Ask { method: Method::POST, path: self.endpoint.path.clone(), body };
+        let ask = Ask {
+            method: Method::POST,
+            path: self.endpoint.path.clone(),
+            body: RefCell::new(body),
+        };
         self.within(&trace, self.answer(&trace, ask, gate, &mut on)).await
     }
 
     /// Reads a whole answer of any kind (`GET path`), outside of any measurement.
     pub(crate) async fn fetch(&self, path: Uri) -> Result<Vec<u8>, Failure> {
         let trace = Trace::default();
-        let ask = Ask { method: Method::GET, path, body: Bytes::new() };
+        let ask = Ask { method: Method::GET, path, body: RefCell::default() };
         let fetched = async {
             let mut on = |_| {};
             match self.ask(&trace, ask, || true, &mut on).await {
@@ -163,9 +168,11 @@ impl Client {
             };
             trace.connected_at.set(Some(self.clock.now()));
             let reads_before = connection.stamps().last_read().serial;
-            let head = connection
-                .head(self.request(&ask), &mut gate, |write| self.sent(trace, write, on))
-                .await;
+            let on_sent = |write| {
+                drop(ask.body.take());
+                self.sent(trace, write, on);
+            };
+            let head = connection.head(self.request(&ask), &mut gate, on_sent).await;
             match head {
                 Ok(response) => {
                     self.sent_early(trace, &connection, on);
@@ -198,7 +205,7 @@ impl Client {
     }
 
     fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(ask.body.clone()));
+        let mut request = Request::new(Full::new(ask.body.borrow().clone()));
         *request.method_mut() = ask.method.clone();
         *request.uri_mut() = ask.path.clone();
         *request.headers_mut() = self.headers.clone();

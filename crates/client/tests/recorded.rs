@@ -1,5 +1,6 @@
 //! Streams that real servers and mock servers sent, byte for byte: each gives the events that a reader
 //! of the file counts in it, however its bytes are cut.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use client::{Content, Event, Sse, chat, completions, event};
 use proptest::prelude::*;

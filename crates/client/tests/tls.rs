@@ -1,4 +1,5 @@
 //! TLS over the same socket: kernel stamps stay, trust is checked, and each refusal is told apart.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "support/scripted.rs"]
 mod scripted;

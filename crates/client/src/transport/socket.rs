@@ -64,20 +64,7 @@ impl Socket {
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut control = [0u8; CONTROL_BYTES];
-        let (bytes, kernel_ns) = loop {
-            let mut parts = [IoSliceMut::new(buffer)];
-            match recvmsg::<()>(self.fd(), &mut parts, Some(&mut control), MsgFlags::empty()) {
-                Ok(message) => {
-                    break (
-                        message.bytes,
-                        message.cmsgs().ok().and_then(|mut list| list.find_map(stamp_ns)),
-                    );
-                }
-                Err(nix::Error::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        };
+        let (bytes, kernel_ns) = receive(self.fd(), buffer)?;
         let now_ns = Clock::monotonic_ns();
         if bytes == 0 {
             self.stamps.ended(now_ns);
@@ -119,6 +106,22 @@ impl Socket {
             self.stamps.set_blocked(true);
         }
         readiness
+    }
+}
+
+/// One `recvmsg`: how many bytes, and the kernel's stamp on CLOCK_REALTIME where it gave one.
+pub(super) fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
+    let mut control = [0u8; CONTROL_BYTES];
+    loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        match recvmsg::<()>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
+            Ok(message) => {
+                let stamp_ns = message.cmsgs().ok().and_then(|mut list| list.find_map(stamp_ns));
+                return Ok((message.bytes, stamp_ns));
+            }
+            Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Servers that do what a test's script says, on threads of their own and real loopback sockets.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![expect(dead_code, reason = "each test binary uses a part of its own")]
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
