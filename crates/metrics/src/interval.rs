@@ -131,36 +131,41 @@ fn occupied<S: Serializer>(
     map.end()
 }
 
+/// Saturates: counts come from peers, and a wrong one must show and not panic.
+fn add(to: &mut u64, more: u64) {
+    *to = to.saturating_add(more);
+}
+
 impl WindowCounts {
     /// Adds the counts.
     pub fn merge(&mut self, other: &Self) {
-        self.due += other.due;
-        self.sent += other.sent;
-        self.completed += other.completed;
-        self.failed += other.failed;
-        self.output_tokens += other.output_tokens;
-        self.input_tokens += other.input_tokens;
+        add(&mut self.due, other.due);
+        add(&mut self.sent, other.sent);
+        add(&mut self.completed, other.completed);
+        add(&mut self.failed, other.failed);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.input_tokens, other.input_tokens);
     }
 }
 
 impl Notes {
     /// Adds the counts.
     pub fn merge(&mut self, other: &Self) {
-        self.gaps += other.gaps;
-        self.shared_gaps += other.shared_gaps;
-        self.no_done += other.no_done;
-        self.reconnected += other.reconnected;
-        self.queue_empty += other.queue_empty;
-        self.token_disagreements += other.token_disagreements;
-        self.token_comparisons += other.token_comparisons;
-        self.usage_requests += other.usage_requests;
-        self.tokenizer_requests += other.tokenizer_requests;
-        self.event_counted_requests += other.event_counted_requests;
-        self.chunk_samples_of_unfinished += other.chunk_samples_of_unfinished;
-        self.censored += other.censored;
-        self.clock_steps += other.clock_steps;
-        self.user_space_stamps += other.user_space_stamps;
-        self.prompts_wrapped += other.prompts_wrapped;
+        add(&mut self.gaps, other.gaps);
+        add(&mut self.shared_gaps, other.shared_gaps);
+        add(&mut self.no_done, other.no_done);
+        add(&mut self.reconnected, other.reconnected);
+        add(&mut self.queue_empty, other.queue_empty);
+        add(&mut self.token_disagreements, other.token_disagreements);
+        add(&mut self.token_comparisons, other.token_comparisons);
+        add(&mut self.usage_requests, other.usage_requests);
+        add(&mut self.tokenizer_requests, other.tokenizer_requests);
+        add(&mut self.event_counted_requests, other.event_counted_requests);
+        add(&mut self.chunk_samples_of_unfinished, other.chunk_samples_of_unfinished);
+        add(&mut self.censored, other.censored);
+        add(&mut self.clock_steps, other.clock_steps);
+        add(&mut self.user_space_stamps, other.user_space_stamps);
+        add(&mut self.prompts_wrapped, other.prompts_wrapped);
     }
 }
 
@@ -168,13 +173,13 @@ impl SecondCounts {
     /// The same second as seen by another lane or worker: counts and in-flight add up, the generator's limits take the
     /// worst.
     pub fn merge(&mut self, other: &Self) {
-        self.due += other.due;
-        self.sent += other.sent;
-        self.completed += other.completed;
-        self.failed += other.failed;
-        self.output_tokens += other.output_tokens;
-        self.input_tokens += other.input_tokens;
-        self.in_flight_max += other.in_flight_max;
+        add(&mut self.due, other.due);
+        add(&mut self.sent, other.sent);
+        add(&mut self.completed, other.completed);
+        add(&mut self.failed, other.failed);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.in_flight_max, other.in_flight_max);
         self.loop_lag_p99_us = self.loop_lag_p99_us.max(other.loop_lag_p99_us);
         self.lane_cpu_permille_max = self.lane_cpu_permille_max.max(other.lane_cpu_permille_max);
     }
@@ -190,8 +195,10 @@ impl SecondCounts {
 impl ScopeRecord {
     /// Adds another record of the same scope, or of another scope to a total.
     pub fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
-        for (&metric, theirs) in other.distributions.iter().filter(|(_, theirs)| !theirs.is_empty())
-        {
+        for (metric, theirs) in other.recorded() {
+            if theirs.kind() != metric.kind() {
+                return Err(MergeError::Kind { ours: metric.kind(), theirs: theirs.kind() });
+            }
             match self.distributions.get_mut(&metric) {
                 Some(ours) => ours.merge(theirs)?,
                 None => drop(self.distributions.insert(metric, theirs.clone())),
@@ -289,5 +296,74 @@ impl Interval {
         let mut books = Books::default();
         self.scopes.values().for_each(|record| books.merge(&record.books));
         books
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Kind;
+
+    fn holding(metric: Metric, kind: Kind) -> ScopeRecord {
+        let mut distribution = Distribution::new(kind);
+        distribution.record(5);
+        let distributions = BTreeMap::from([(metric, distribution)]);
+        ScopeRecord { distributions, ..ScopeRecord::default() }
+    }
+
+    #[test]
+    fn a_histogram_of_another_kind_than_its_metrics_is_refused_even_by_an_empty_record() {
+        let mut total = ScopeRecord::default();
+        let wrong = holding(Metric::Ttft, Kind::Count);
+        let error = MergeError::Kind { ours: Kind::Latency, theirs: Kind::Count };
+        assert_eq!(total.merge(&wrong), Err(error));
+        assert_eq!(total, ScopeRecord::default());
+    }
+
+    #[test]
+    fn an_empty_distribution_is_as_good_as_none() {
+        let mut with_empty = holding(Metric::Ttft, Kind::Latency);
+        let none = with_empty.distributions.insert(Metric::Icl, Distribution::new(Kind::Latency));
+        assert!(none.is_none());
+        assert_eq!(with_empty, holding(Metric::Ttft, Kind::Latency));
+        assert!(with_empty.distribution(Metric::Icl).is_none());
+        let mut total = ScopeRecord::default();
+        total.merge(&with_empty).unwrap();
+        assert_eq!(total.distributions.len(), 1);
+    }
+
+    #[test]
+    fn counts_saturate_instead_of_overflowing() {
+        let most = Notes { gaps: u64::MAX, ..Notes::default() };
+        let mut notes = most;
+        notes.merge(&most);
+        assert_eq!(notes, most);
+    }
+
+    #[test]
+    fn a_second_of_two_lanes_adds_up_and_two_seconds_of_a_point_take_the_maximum() {
+        let lane = |in_flight_max, loop_lag_p99_us| SecondCounts {
+            sent: 5,
+            in_flight_max,
+            loop_lag_p99_us,
+            ..SecondCounts::default()
+        };
+        let mut both = lane(3, 100);
+        both.merge(&lane(4, 50));
+        assert_eq!((both.sent, both.in_flight_max, both.loop_lag_p99_us), (10, 7, 100));
+        both.followed_by(&lane(9, 200));
+        assert_eq!((both.sent, both.in_flight_max, both.loop_lag_p99_us), (15, 9, 200));
+    }
+
+    #[test]
+    fn a_fold_takes_the_wanted_scopes_only() {
+        let mut interval = Interval::default();
+        for (stage, class) in [(0, 0), (0, 1), (1, 0)] {
+            let record = holding(Metric::Ttft, Kind::Latency);
+            drop(interval.scopes.insert(Scope { stage, class }, record));
+        }
+        let count = |record: ScopeRecord| record.distribution(Metric::Ttft).unwrap().count();
+        assert_eq!(count(interval.stage(0).unwrap()), 2);
+        assert_eq!(count(interval.total().unwrap()), 3);
     }
 }

@@ -105,7 +105,7 @@ fn the_table_counts_any_stretch_of_time_up_to_any_value() {
 #[test]
 fn intervals_cover_the_truth_even_where_samples_are_correlated() {
     let (mut covered, mut covered_by_textbook) = (0, 0);
-    let runs = 100;
+    let runs = 50;
     for seed in 0..runs {
         let units = coalesce(&drifting(seed * 7_919 + 1, 400, 0.6), MAX_UNITS);
         let table = CumulativeTable::of(&units);
@@ -116,6 +116,6 @@ fn intervals_cover_the_truth_even_where_samples_are_correlated() {
         let at = |rank| table.value_at_rank(&whole(&table), rank);
         covered_by_textbook += u32::from((at(ranks.low)..=at(ranks.high)).contains(&10_000));
     }
-    assert!(covered >= 85, "{covered} of {runs}");
-    assert!(covered_by_textbook <= 50, "{covered_by_textbook} of {runs}");
+    assert!(covered >= 42, "{covered} of {runs}");
+    assert!(covered_by_textbook <= 20, "{covered_by_textbook} of {runs}");
 }

@@ -26,6 +26,10 @@ const PLAIN_HEADER_BYTES: usize = 40;
 /// A count takes at most nine bytes (LEB128 in its 64b9B form).
 const MAX_COUNT_BYTES: usize = 9;
 
+/// More samples in one distribution are refused: no run has them, and below this limit the counts of as many peers as
+/// there can be add up without overflow.
+const MAX_SAMPLES: u64 = 1 << 48;
+
 /// A distribution in the form that travels and is journalled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncodedDistribution {
@@ -166,10 +170,13 @@ fn check_counts(mut bytes: &[u8], buckets: usize) -> Result<u64, DecodeError> {
         let zig_zag = ((number >> 1) as i64) ^ -((number & 1) as i64);
         match u64::try_from(zig_zag) {
             Ok(count) => {
-                total = total.checked_add(count).ok_or(DecodeError::Format("too many samples"))?;
+                total = total.saturating_add(count);
                 index += 1;
             }
             Err(_) => index = index.saturating_add(zig_zag.unsigned_abs()),
+        }
+        if total > MAX_SAMPLES {
+            return Err(DecodeError::Format("too many samples"));
         }
         if index > buckets as u64 {
             return Err(DecodeError::Format("more buckets than its bounds have"));
