@@ -251,24 +251,9 @@ impl Client {
         on: &mut impl FnMut(Progress),
     ) -> Outcome<Answer> {
         let mut stream = Stream::new(self.api);
-        let end = loop {
-            match reader.next(on).await {
-                Some(Ok(bytes)) => {
-                    let pushed = stream.push(&bytes, reader.arrival(), on);
-                    trace.events.set(stream.story().events);
-                    if let Err(broken) = pushed {
-                        return (Err(broken.into()), None);
-                    }
-                    if stream.is_done() {
-                        break BodyEnd::Clean;
-                    }
-                }
-                None => break BodyEnd::Clean,
-                Some(Err(error)) => match body_trouble(&error) {
-                    Ok(words) => break BodyEnd::Cut(words),
-                    Err(trouble) => return (Err(trouble), None),
-                },
-            }
+        let end = match read_stream(&mut stream, trace, &mut reader, on).await {
+            Ok(end) => end,
+            Err(trouble) => return (Err(trouble), None),
         };
         match stream.end(reader.end_at(), &end) {
             Ok(ended) => {
@@ -348,6 +333,28 @@ impl Client {
             kernel_stamps: reader.kernel_stamps(),
         }
     }
+}
+
+/// Reads until `[DONE]` or the end of the body.
+async fn read_stream(
+    stream: &mut Stream,
+    trace: &Trace,
+    reader: &mut Reader<'_>,
+    on: &mut impl FnMut(Progress),
+) -> Result<BodyEnd, Trouble> {
+    while let Some(frame) = reader.next(on).await {
+        let bytes = match frame {
+            Ok(bytes) => bytes,
+            Err(error) => return body_trouble(&error).map(BodyEnd::Cut),
+        };
+        let pushed = stream.push(&bytes, reader.arrival(), on);
+        trace.events.set(stream.story().events);
+        pushed?;
+        if stream.is_done() {
+            break;
+        }
+    }
+    Ok(BodyEnd::Clean)
 }
 
 /// Whether the server has said anything since the request began.
