@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::plan::{ArrivalProcess, Drive, Offered, Plan};
 use crate::random::{Purpose, Random};
 use crate::shard::Shard;
-use offered::{NANO, Span};
+use offered::{NANO, Span, rounded};
 
 /// One unit of an open loop's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,9 +165,9 @@ impl Arrivals {
     }
 }
 
-/// A draw of at most 36.8 in billionths, rounded.
+/// A draw of at most 36.8, in billionths.
 fn nano_arrivals(gap: f64) -> u64 {
-    (gap * NANO).round() as u64
+    rounded(gap * NANO)
 }
 
 /// What is due in each shard, second by second or in any other steps; see [`Plan::due_counts`].

@@ -32,7 +32,7 @@ pub enum Kind {
     Choices(&'static [&'static str]),
     /// A whole number of something.
     Integer {
-        /// Of what.
+        /// Of what; empty for a number of nothing.
         unit: &'static str,
         /// Smallest.
         min: u64,
@@ -41,7 +41,7 @@ pub enum Kind {
     },
     /// A number of something.
     Number {
-        /// Of what.
+        /// Of what; empty for a number of nothing.
         unit: &'static str,
         /// Smallest.
         min: f64,
@@ -92,12 +92,12 @@ impl Kind {
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::Choices(words) => format!("a list of {}", quoted(words)),
             Self::Integer { unit, min, max: u64::MAX } => {
-                format!("a whole number of {unit}, at least {min}")
+                format!("a whole number{}, at least {min}", of(unit))
             }
             Self::Integer { unit, min, max } => {
-                format!("a whole number of {unit} from {min} to {max}")
+                format!("a whole number{} from {min} to {max}", of(unit))
             }
-            Self::Number { unit, min, max } => format!("a number of {unit} from {min} to {max}"),
+            Self::Number { unit, min, max } => format!("a number{} from {min} to {max}", of(unit)),
             Self::Duration { min_s, max_s } => {
                 format!(
                     "a duration from {min_s} to {max_s} seconds (a number of seconds, or a text such as `500ms` or `5m`)"
@@ -135,4 +135,9 @@ impl Kind {
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// " of requests"; nothing where a number is just a number.
+fn of(unit: &str) -> String {
+    if unit.is_empty() { String::new() } else { format!(" of {unit}") }
 }

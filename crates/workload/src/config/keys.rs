@@ -17,6 +17,8 @@ pub(crate) const COLLECTABLE: &[&str] = &[
     "e2e_latency",
     "e2e_scheduled",
     "schedule_lag",
+    "generator_lag",
+    "cap_wait",
     "connect",
     "output_rate",
     "token_rate_per_user",
@@ -24,6 +26,8 @@ pub(crate) const COLLECTABLE: &[&str] = &[
     "input_tokens",
     "throughput",
     "tokens_per_second",
+    "input_tokens_per_second",
+    "total_tokens_per_second",
     "goodput",
     "error_rate",
     "errors",
@@ -49,7 +53,7 @@ const fn number(unit: &'static str, min: f64, max: f64) -> Kind {
     Kind::Number { unit, min, max }
 }
 
-const SHARE: Kind = number("1 (a share)", 0.0, 1.0);
+const SHARE: Kind = number("", 0.0, 1.0);
 const RATE: Kind = number("requests per second", 1e-6, 1e6);
 const TOKENS: Kind = integer("tokens", 1, 10_000_000);
 const TOKEN_MEAN: Kind = number("tokens", 1.0, 1e7);
@@ -64,8 +68,8 @@ pub const KEYS: &[Key] = &[
     key("benchmark.name", Kind::Text, "`benchmark`", "Names the run and its results directory."),
     key("benchmark.duration", duration(0.001, 30.0 * DAY_S), "60 s; with `benchmark.requests` none", "How long load is offered after the warm-up."),
     key("benchmark.warmup", duration(0.0, DAY_S), "0", "Load before the measurement, at the first stage's starting level; it precedes `duration` and is out of the headline."),
-    key("benchmark.seed", integer("1", 0, u64::MAX), "42", "Fixes due times, lengths and the order of shuffled records."),
-    key("benchmark.promptSalt", integer("1", 0, u64::MAX), "fresh for each run", "Fixes the text of synthetic prompts. Setting it repeats an earlier run's text exactly, which may then be in the server's cache."),
+    key("benchmark.seed", integer("", 0, u64::MAX), "42", "Fixes due times, lengths and the order of shuffled records."),
+    key("benchmark.promptSalt", integer("", 0, u64::MAX), "fresh for each run", "Fixes the text of synthetic prompts. Setting it repeats an earlier run's text exactly, which may then be in the server's cache."),
     key("benchmark.drain", duration(0.0, DAY_S), "30 s", "How long open requests are followed after the last stage, before they are cancelled."),
     key("benchmark.requests", integer("requests", 1, u64::MAX), "no limit", "Ends the run after so many requests, the warm-up's included; with `duration`, whichever comes first."),
     key("target.endpoint", Kind::Url, "`OPENAI_API_BASE`", "What to measure. A URL that ends in `/chat/completions` or `/completions` is used as it is and picks the API; to a bare host `/v1/chat/completions` is added, to any other path `/chat/completions`."),
@@ -115,20 +119,20 @@ pub const KEYS: &[Key] = &[
     key("fleet.onWorkerLoss", Kind::Choice(&["takeover", "continue", "abort"]), "`takeover`", "What becomes of a lost worker's share: others take it over, it is left out and counted, or the run ends."),
     key("simulator.listen", Kind::Text, "`127.0.0.1:0`", "Address and port to listen on; port 0 takes a free one."),
     key("simulator.model", Kind::Text, "`simulated`", "The name of the one model it serves."),
-    key("simulator.seed", integer("1", 0, u64::MAX), "42", "Fixes jitter, faults and answers."),
+    key("simulator.seed", integer("", 0, u64::MAX), "42", "Fixes jitter, faults and answers."),
     key("simulator.fixed", Kind::Switch, "`false`", "Constant TTFT and ITL, nothing else."),
     key("simulator.ttftMs", MILLISECONDS, "50", "Time to first token, before the prompt's length adds to it."),
     key("simulator.ttftPerInputTokenUs", MICROSECONDS, "20", "Added to the TTFT for each input token that is not cached."),
     key("simulator.itlMs", MILLISECONDS, "10", "Time between tokens of a sequence that runs alone."),
     key("simulator.itlPerSequenceUs", MICROSECONDS, "20", "Added to it for each sequence that runs at the same time."),
-    key("simulator.jitter", number("1 (sigma)", 0.0, 10.0), "0.1", "Spread of both, as the sigma of a logarithmic normal distribution; 0: none."),
+    key("simulator.jitter", number("", 0.0, 10.0), "0.1", "Spread of both, as the sigma of a logarithmic normal distribution; 0: none."),
     key("simulator.maxConcurrency", integer("sequences", 0, 10_000_000), "256", "Sequences that run at once; others queue. 0: no limit."),
     key("simulator.prefixCacheBlocks", integer("blocks of 64 bytes", 0, 1_000_000_000), "65536", "Size of the prefix cache; 0: none."),
     key("simulator.eosProbability", SHARE, "0", "Probability that an answer ends after a token, unless `ignore_eos` is asked for."),
     key("simulator.contextLength", integer("tokens", 1, 1_000_000_000), "131072", "Longer requests are refused with status 400."),
     key("simulator.tokenizer", Kind::Path, "none: ⌈bytes / 4⌉", "A `tokenizer.json` that counts prompt tokens."),
     key("simulator.apiKey", Kind::Text, "none", "Requests without this key are refused with status 401."),
-    key("simulator.faults.status.code", integer("1 (an HTTP status)", 400, 599), "503", "Status of the refused requests."),
+    key("simulator.faults.status.code", integer("", 400, 599), "503", "Status of the refused requests."),
     key("simulator.faults.status.rate", SHARE, "0", "Share of requests refused with that status."),
     key("simulator.faults.stall.rate", SHARE, "0", "Share of streams that stop for a while."),
     key("simulator.faults.stall.afterTokens", integer("tokens", 0, 10_000_000), "the simulator's", "After how many tokens they stop."),
@@ -142,3 +146,28 @@ pub const KEYS: &[Key] = &[
     key("simulator.faults.noDone.rate", SHARE, "0", "Share of streams that end without `[DONE]`."),
     key("simulator.faults.empty.rate", SHARE, "0", "Share of streams without a token."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_collected_is_a_metric_a_rate_or_the_servers() {
+        const RATES: [&str; 9] = [
+            "throughput",
+            "tokens_per_second",
+            "input_tokens_per_second",
+            "total_tokens_per_second",
+            "goodput",
+            "error_rate",
+            "errors",
+            "offered_rate",
+            "achieved_rate",
+        ];
+        const SERVERS: [&str; 2] = ["cache_hit_ratio", "queue_depth"];
+        for word in COLLECTABLE {
+            let known = metrics::Metric::from_name(word).is_some() || RATES.contains(word);
+            assert!(known || SERVERS.contains(word), "{word}");
+        }
+    }
+}

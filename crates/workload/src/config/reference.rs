@@ -71,11 +71,8 @@ pub fn reference() -> String {
 fn takes(kind: &Kind) -> String {
     match kind {
         Kind::Duration { min_s, max_s } => {
-            format!("duration, {min_s} s to {}", long_duration(*max_s))
+            format!("a duration from {min_s} s to {}", long_duration(*max_s))
         }
-        Kind::Number { unit, min, max } => format!("{unit}, {min} to {max}"),
-        Kind::Integer { unit, min, max: u64::MAX } => format!("{unit}, whole, at least {min}"),
-        Kind::Integer { unit, min, max } => format!("{unit}, whole, {min} to {max}"),
         other => other.allowed(),
     }
 }

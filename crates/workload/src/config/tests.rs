@@ -33,7 +33,7 @@ fn every_problem_is_reported_at_once_with_the_nearest_key() {
         [
             "run.yaml: unknown key `benchmark.durration`; did you mean `benchmark.duration`?",
             "run.yaml: `benchmark.warmup` is \"soon\": give a duration from 0 to 86400 seconds (a number of seconds, or a text such as `500ms` or `5m`)",
-            "run.yaml: `benchmark.seed` is -1: give a whole number of 1, at least 0",
+            "run.yaml: `benchmark.seed` is -1: give a whole number, at least 0",
             "run.yaml: `load.rate` is 0: give a number of requests per second from 0.000001 to 1000000",
             "run.yaml: `load.type` is \"sharegpt\": give one of `constant`, `ramp`, `burst`, `shareGPT`; did you mean `shareGPT`?",
             "run.yaml: `load.concurrency` is 1.5: give a whole number of requests in flight from 1 to 1000000",
@@ -259,5 +259,24 @@ fn no_key_stands_twice_in_the_table_and_none_is_a_section_of_another() {
             "{}",
             key.path
         );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[a-z:{}\\[\\],\"'#&*!|>% \n0-9.-]{0,80}") {
+        if let Err(problems) = load_text(&text) {
+            proptest::prop_assert!(!problems.is_empty());
+            for problem in problems {
+                proptest::prop_assert!(!problem.to_string().contains('\n'), "{problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_set_for_any_key_makes_the_reader_panic(index in 0..KEYS.len(), text in "\\PC{0,20}") {
+        let set = format!("{}={text}", KEYS[index].path);
+        let loaded = Config::load(Sources { sets: vec![set], ..Sources::default() });
+        proptest::prop_assert!(loaded.is_ok() || loaded.is_err_and(|problems| !problems.is_empty()));
     }
 }

@@ -35,10 +35,17 @@ struct Part {
     offered: Offered,
 }
 
+impl Part {
+    fn starts_at_nothing(&self) -> bool {
+        matches!(self.offered, Offered::Linear { from: 0.0, .. })
+    }
+}
+
 impl Builder<'_> {
     /// The stages of a load at `level`.
     pub(super) fn stages(&mut self, level: Level) -> Vec<Stage> {
         let duration = self.duration();
+        let warmup = self.config.duration("benchmark.warmup").unwrap_or_default();
         let parts = match self.config.text("load.type") {
             Some("ramp") => self.ramp(level, duration),
             Some("burst") => self.burst(level, duration),
@@ -48,7 +55,10 @@ impl Builder<'_> {
                 offered: Offered::Constant { level: level.value() },
             }],
         };
-        lay_out(self.config.duration("benchmark.warmup").unwrap_or_default(), parts)
+        if !warmup.is_zero() && parts.first().is_some_and(Part::starts_at_nothing) {
+            self.warn("warmup_idle", "the warm-up offers nothing, because `load.ramp.from` is 0: set it, or leave out `benchmark.warmup`");
+        }
+        lay_out(warmup, parts)
     }
 
     /// `benchmark.duration`; without it a number of requests ends the run, and without both a minute.

@@ -154,6 +154,8 @@ fn a_ramp_takes_half_of_the_duration_and_is_held() {
     let (_, warnings) =
         planned(&["load.type=ramp", "load.rate=80", "benchmark.duration=10", "load.ramp.over=10"]);
     assert_eq!(warnings, ["no_headline"]);
+    let (_, warnings) = planned(&["load.type=ramp", "load.rate=80", "benchmark.warmup=2"]);
+    assert_eq!(warnings, ["warmup_idle"]);
 }
 
 #[test]
@@ -306,4 +308,26 @@ fn credentials_are_not_in_the_plan() {
 fn a_fixed_salt_warns_of_warm_caches() {
     let (plan, warnings) = planned(&["load.rate=1", "benchmark.promptSalt=99"]);
     assert_eq!((plan.prompt_salt, warnings), (99, vec!["prompt_salt_fixed".to_owned()]));
+}
+
+#[test]
+fn every_file_in_configs_makes_a_plan() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
+    let env = vec![("OPENAI_API_BASE".to_owned(), "http://gateway/v1".to_owned())];
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let sources = Sources { file: Some(file.clone()), env: env.clone(), ..Sources::default() };
+        let config = Config::load(sources).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let (plan, warnings) =
+            Plan::from_config(&config, &INPUTS).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert!(warnings.iter().all(|warning| warning.code == "not_collected"), "{warnings:?}");
+        assert_eq!(Some(plan.name.as_str()), file.file_stem().and_then(std::ffi::OsStr::to_str));
+        names.push(plan.name);
+    }
+    names.sort();
+    assert_eq!(
+        names,
+        ["cache-effectiveness", "closed-loop", "constant", "demo", "throughput-test"]
+    );
 }

@@ -54,12 +54,12 @@ pub(super) enum Scanner {
 impl Scanner {
     /// A record a line.
     pub(super) fn lines() -> Self {
-        Self::Lines(lines::Lines::new(false))
+        Self::Lines(lines::Lines::new(lines::Quotes::Plain))
     }
 
     /// A record a line, but for line ends inside quotes (RFC 4180).
     pub(super) fn csv() -> Self {
-        Self::Lines(lines::Lines::new(true))
+        Self::Lines(lines::Lines::new(lines::Quotes::Enclose))
     }
 
     /// The values of a JSON list.

@@ -429,3 +429,10 @@ fn a_file_that_changes_under_the_run_is_noticed() {
     std::fs::write(file.path(), "x").unwrap();
     assert!(matches!(source.prompt(0), Err(PromptError::Changed { .. })));
 }
+
+#[test]
+fn threads_share_a_source() {
+    fn shared<T: Send + Sync + 'static>(_: &T) {}
+    let (source, _) = open(&plan(&[]));
+    shared(&source);
+}

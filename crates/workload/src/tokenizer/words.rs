@@ -14,6 +14,12 @@ pub(super) const MOST: usize = 4096;
 /// Fewest words with which texts still differ.
 const FEWEST: usize = 64;
 
+/// Words with these in them are left out: a server's filter could refuse the prompt, or count it.
+const UNSEEMLY: [&str; 12] = [
+    "anal", "fuck", "kill", "murder", "nazi", "nigg", "porn", "rape", "sex", "shit", "suicid",
+    "terror",
+];
+
 /// Orders in which the whole table is encoded as a check.
 const CHECKS: u64 = 3;
 
@@ -91,7 +97,8 @@ fn plain_word(token: &str) -> Option<&str> {
     let word = token.strip_prefix(['Ġ', '▁']).unwrap_or(token);
     let plain =
         (3..=12).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase());
-    plain.then_some(word)
+    let unseemly = || UNSEEMLY.iter().any(|part| word.contains(part));
+    (plain && !unseemly()).then_some(word)
 }
 
 /// Leaves out words that merge with a neighbour, found by bisection.

@@ -23,6 +23,15 @@ enum Place {
     End,
 }
 
+/// Which byte completed a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Completed {
+    /// Its own last one.
+    WithThis,
+    /// The one after it, as with numbers.
+    BeforeThis,
+}
+
 /// State between chunks.
 #[derive(Debug)]
 pub(crate) struct Values {
@@ -67,9 +76,9 @@ impl Values {
             if !was_inside && self.is_inside() {
                 (value_start, self.start, self.start_line) = (index, self.offset, self.line);
             }
-            if let Some(includes_byte) = completes {
-                self.begun
-                    .extend_from_slice(&chunk[value_start..index + usize::from(includes_byte)]);
+            if let Some(completed) = completes {
+                let end = index + usize::from(completed == Completed::WithThis);
+                self.begun.extend_from_slice(&chunk[value_start..end]);
                 on_record(RawRecord {
                     offset: self.start,
                     line: self.start_line,
@@ -99,23 +108,23 @@ impl Values {
         }
     }
 
-    /// One byte. `Some` when it completes a value: is it the value's own last byte, or the one after?
-    fn step(&mut self, byte: u8) -> Result<Option<bool>, ScanError> {
+    /// One byte; `Some` when it completes a value.
+    fn step(&mut self, byte: u8) -> Result<Option<Completed>, ScanError> {
         match self.place {
             Place::Text { escaped: true } => self.place = Place::Text { escaped: false },
             Place::Text { escaped: false } if byte == b'\\' => {
                 self.place = Place::Text { escaped: true }
             }
             Place::Text { escaped: false } if byte == b'"' && self.depth == 0 => {
-                return Ok(Some(self.close(true)));
+                return Ok(Some(self.close(Completed::WithThis)));
             }
             Place::Text { escaped: false } if byte == b'"' => self.place = Place::Nested,
             Place::Text { escaped: false } => {}
             Place::Nested => return Ok(self.nested(byte)),
             Place::Scalar if matches!(byte, b',' | b']') || byte.is_ascii_whitespace() => {
-                _ = self.close(false);
+                let completed = self.close(Completed::BeforeThis);
                 self.between(byte)?;
-                return Ok(Some(false));
+                return Ok(Some(completed));
             }
             Place::Scalar => {}
             Place::Outside | Place::BeforeValue | Place::AfterValue | Place::End => {
@@ -125,14 +134,14 @@ impl Values {
         Ok(None)
     }
 
-    fn nested(&mut self, byte: u8) -> Option<bool> {
+    fn nested(&mut self, byte: u8) -> Option<Completed> {
         match byte {
             b'"' => self.place = Place::Text { escaped: false },
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => {
                 self.depth -= 1;
                 if self.depth == 0 {
-                    return Some(self.close(true));
+                    return Some(self.close(Completed::WithThis));
                 }
             }
             _ => {}
@@ -140,10 +149,10 @@ impl Values {
         None
     }
 
-    fn close(&mut self, includes_byte: bool) -> bool {
+    fn close(&mut self, completed: Completed) -> Completed {
         self.place = if self.in_list { Place::AfterValue } else { Place::Outside };
         self.owes_value = false;
-        includes_byte
+        completed
     }
 
     fn between(&mut self, byte: u8) -> Result<(), ScanError> {

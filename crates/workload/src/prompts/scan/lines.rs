@@ -4,10 +4,19 @@ use super::{Ending, LONGEST_RECORD, RawRecord, ScanError};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What a quote means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quotes {
+    /// A character like any other.
+    Plain,
+    /// Line ends inside belong to the record.
+    Enclose,
+}
+
 /// State between chunks.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    heeds_quotes: bool,
+    quotes: Quotes,
     in_quotes: bool,
     /// The record so far, from earlier chunks.
     begun: Vec<u8>,
@@ -19,15 +28,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(heeds_quotes: bool) -> Self {
-        Self {
-            heeds_quotes,
-            in_quotes: false,
-            begun: Vec::new(),
-            offset: 0,
-            line: 1,
-            inner_lines: 0,
-        }
+    pub(super) fn new(quotes: Quotes) -> Self {
+        Self { quotes, in_quotes: false, begun: Vec::new(), offset: 0, line: 1, inner_lines: 0 }
     }
 
     pub(super) fn push(
@@ -38,7 +40,7 @@ impl Lines {
         let mut start = 0;
         for (place, byte) in chunk.iter().enumerate() {
             match byte {
-                b'"' if self.heeds_quotes => self.in_quotes = !self.in_quotes,
+                b'"' if self.quotes == Quotes::Enclose => self.in_quotes = !self.in_quotes,
                 b'\n' if self.in_quotes => self.inner_lines += 1,
                 b'\n' => {
                     self.begun.extend_from_slice(&chunk[start..place]);
