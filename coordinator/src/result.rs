@@ -99,7 +99,9 @@ impl Merged {
         let lost = self.lost(plan, shard, account);
         for (scope, lost) in &lost {
             books.merge(lost);
-            merged.scopes.entry(*scope).or_default().books.merge(lost);
+            let record = merged.scopes.entry(*scope).or_default();
+            record.books.merge(lost);
+            record.window.due += lost.due;
         }
         let (offset_ns, error_ns) = member.clock.unwrap_or_default();
         Some(WorkerResult {

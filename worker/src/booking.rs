@@ -57,9 +57,25 @@ impl Booking {
         Self { lane, due, booked: false, stream: Stream::default() }
     }
 
-    /// The cap let it go.
+    /// The cap let it go, some time after it was due.
     pub(crate) fn permit(&mut self, at: Duration) {
         self.due.permitted = at;
+        self.held_back();
+    }
+
+    /// Its stage ended while the cap held it back.
+    pub(crate) fn never_permitted(self) {
+        self.held_back();
+        self.not_sent(NotSent::StageEnded);
+    }
+
+    fn held_back(&self) {
+        self.lane.recorder.borrow_mut().held_back(self.due.scheduled);
+    }
+
+    /// Its task runs with its body at hand.
+    pub(crate) fn started(&self, at: Duration) {
+        self.lane.recorder.borrow_mut().started(at);
     }
 
     /// It is not sent at all.

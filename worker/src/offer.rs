@@ -45,9 +45,16 @@ async fn open_loop(lane: &Rc<Lane>, pacer: &mut impl Pacer, requests: &mut JoinS
         let scope = Scope { stage: arrival.stage, class: arrival.class };
         let due = Due { scope, scheduled: arrival.due, permitted: arrival.due };
         let mut booking = Booking::open(Rc::clone(lane), due);
-        let Ok(permit) = permit(lane, &mut booking, &arrival, &mut held_until).await else {
-            booking.not_sent(NotSent::StageEnded);
-            continue;
+        let permit = match permit(lane, &mut booking, &arrival, &mut held_until).await {
+            Ok(permit) => permit,
+            Err(Unsent::HeldBack) => {
+                booking.never_permitted();
+                continue;
+            }
+            Err(Unsent::Late) => {
+                booking.not_sent(NotSent::StageEnded);
+                continue;
+            }
         };
         let lane = Rc::clone(lane);
         requests.spawn_local(async move {
@@ -70,8 +77,13 @@ async fn reach(lane: &Lane, pacer: &mut impl Pacer, due: Duration) -> bool {
     }
 }
 
-/// The stage ended while the cap held the request back.
-struct StageEnded;
+/// The stage ended before the request could start.
+enum Unsent {
+    /// The cap held it back.
+    HeldBack,
+    /// This loop came to it too late.
+    Late,
+}
 
 /// A permit under the cap. An arrival that was due while an earlier one was being held back was held
 /// back too, even if a permit is free by the time the loop gets to it.
@@ -80,22 +92,25 @@ async fn permit(
     booking: &mut Booking,
     arrival: &Arrival,
     held_until: &mut Duration,
-) -> Result<Option<OwnedSemaphorePermit>, StageEnded> {
+) -> Result<Option<OwnedSemaphorePermit>, Unsent> {
     let end = lane.stage_end(arrival.stage);
+    let behind = arrival.due < *held_until;
     if end.is_some_and(|end| lane.clock.now() >= end) {
-        return Err(StageEnded);
+        return Err(if behind { Unsent::HeldBack } else { Unsent::Late });
     }
     let Some(permits) = &lane.permits else { return Ok(None) };
     if let Ok(free) = Arc::clone(permits).try_acquire_owned() {
-        if arrival.due < *held_until {
+        if behind {
             booking.permit(lane.clock.now());
         }
         return Ok(Some(free));
     }
     let freed = wait_for_permit(lane, permits, end).await;
     *held_until = lane.clock.now();
-    booking.permit(*held_until);
-    freed.map(Some).ok_or(StageEnded)
+    if freed.is_some() {
+        booking.permit(*held_until);
+    }
+    freed.map(Some).ok_or(Unsent::HeldBack)
 }
 
 /// `None` when the stage ends or the run is stopped first.

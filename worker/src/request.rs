@@ -23,6 +23,7 @@ pub(crate) async fn request(
         Err(reason) => return booking.broken(reason),
     };
     let ready = lane.clock.now();
+    booking.started(ready);
     let end = lane.stage_end(stage);
     let in_time = || end.is_none_or(|end| lane.clock.now() < end);
     let on = |progress: Progress| booking.progress(&progress);

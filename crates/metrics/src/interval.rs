@@ -97,6 +97,10 @@ pub struct ScopeRecord {
 pub struct SecondCounts {
     pub due: u64,
     pub sent: u64,
+    /// Requests whose task ran with its body at hand, whatever became of them then.
+    pub started: u64,
+    /// Of those due in it, requests that the cap held back, sent later or never.
+    pub held_back: u64,
     pub completed: u64,
     pub failed: u64,
     pub output_tokens: u64,
@@ -176,6 +180,8 @@ impl SecondCounts {
         add(&mut self.due, other.due);
         add(&mut self.sent, other.sent);
         add(&mut self.completed, other.completed);
+        add(&mut self.started, other.started);
+        add(&mut self.held_back, other.held_back);
         add(&mut self.failed, other.failed);
         add(&mut self.output_tokens, other.output_tokens);
         add(&mut self.input_tokens, other.input_tokens);

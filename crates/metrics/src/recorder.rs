@@ -157,6 +157,16 @@ impl Recorder {
         self.in_window(scope, at, |window| window.due += 1);
     }
 
+    /// The cap held back a request that was due at `due`.
+    pub fn held_back(&mut self, due: Duration) {
+        self.second(due).held_back += 1;
+    }
+
+    /// A request's task ran with its body at hand: what is late from here on is not the generator.
+    pub fn started(&mut self, at: Duration) {
+        self.second(at).started += 1;
+    }
+
     /// A request's last byte was handed over.
     pub fn sent(&mut self, scope: Scope, at: Duration) {
         self.second(at).sent += 1;

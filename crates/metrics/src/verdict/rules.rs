@@ -71,26 +71,27 @@ fn capped(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
     vec![reason("capped", Status::Suspect, message)]
 }
 
-/// Achieved against offered over all seconds in which the generator was at its limit, taken together. One request a
-/// second is no shortfall: it was due at the very end of that second and left in the next.
+/// Started against due over all seconds in which the generator was at its limit, taken together. What the cap held back
+/// is the cap's, and what failed before it was sent is the target's. One request a second is no shortfall: it was due at
+/// the very end of that second and left in the next.
 fn generator_at_its_limit(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
-    let (mut seconds, mut due, mut sent) = (0_u64, 0_u64, 0_u64);
+    let (mut seconds, mut due, mut started) = (0_u64, 0_u64, 0_u64);
     for counts in evidence.seconds.values() {
         let late_loop = counts.loop_lag_p99_us > thresholds.limit_loop_lag_us;
         if late_loop || counts.lane_cpu_permille_max > thresholds.limit_lane_cpu_permille {
             seconds += 1;
-            due += counts.due;
-            sent += counts.sent;
+            due += counts.due.saturating_sub(counts.held_back);
+            started += counts.started;
         }
     }
-    let missing = due.saturating_sub(sent).saturating_sub(seconds);
+    let missing = due.saturating_sub(started).saturating_sub(seconds);
     let shortfall = share(missing, due).unwrap_or(0.0);
     if shortfall <= thresholds.shortfall_share {
         return Vec::new();
     }
     let message = format!(
         "the generator was at its limit in {seconds} s (loop lag p99 above {} or a lane above {} \
-         of a core) and sent {sent} of {due} due requests then, {} short; give it more cores, \
+         of a core) and started {started} of {due} due requests then, {} short; give it more cores, \
          lanes or workers",
         ms(thresholds.limit_loop_lag_us),
         percent(thresholds.limit_lane_cpu_permille as f64 / 1_000.0),

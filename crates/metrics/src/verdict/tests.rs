@@ -17,6 +17,7 @@ fn sound() -> Run {
     let second = SecondCounts {
         due: 100,
         sent: 100,
+        started: 100,
         loop_lag_p99_us: 200,
         lane_cpu_permille_max: 300,
         ..SecondCounts::default()
@@ -111,16 +112,26 @@ fn sending_too_little_is_the_generators_fault_only_in_seconds_at_its_limit() {
         run.verdict()
     };
     let normal = sound().seconds[&5];
-    let slow = SecondCounts { sent: 90, ..normal };
-    assert_eq!(with(slow), valid(), "the generator was well: the cap or the server held it");
+    let slow = SecondCounts { started: 90, ..normal };
+    assert_eq!(with(slow), valid(), "the generator was well: the server held it");
     let late = SecondCounts { loop_lag_p99_us: 10_001, ..slow };
     assert_eq!(with(late), only(Status::Invalid, "generator_limit"));
     let busy = SecondCounts { lane_cpu_permille_max: 901, ..slow };
     assert_eq!(with(busy), only(Status::Invalid, "generator_limit"));
-    // 100 due, 97 sent, one of them at the second's end: 2 % and not more.
-    assert_eq!(with(SecondCounts { sent: 97, ..late }), valid());
-    assert_eq!(with(SecondCounts { sent: 96, ..late }), only(Status::Invalid, "generator_limit"));
-    assert_eq!(with(SecondCounts { sent: 100, ..late }), valid(), "late, but nothing is missing");
+    // 100 due, 97 started, one of them at the second's end: 2 % and not more.
+    assert_eq!(with(SecondCounts { started: 97, ..late }), valid());
+    assert_eq!(
+        with(SecondCounts { started: 96, ..late }),
+        only(Status::Invalid, "generator_limit")
+    );
+    assert_eq!(with(SecondCounts { held_back: 10, ..late }), valid(), "the cap held the ten back");
+    let refused = SecondCounts { started: 100, sent: 0, ..late };
+    assert_eq!(with(refused), valid(), "the target took none, and that is not the generator");
+    assert_eq!(
+        with(SecondCounts { started: 100, ..late }),
+        valid(),
+        "late, but nothing is missing"
+    );
 }
 
 #[test]
