@@ -14,6 +14,12 @@ def summary(path):
     return json.JSONDecoder().raw_decode(text[start:])[0] if start >= 0 else None
 
 
+def events(result):
+    """Content events of the whole run: the first one of each answer, and one after each gap."""
+    stages = result["stages"]
+    return sum(s["notes"]["gaps"] + s["metrics"]["ttft"]["count"] for s in stages)
+
+
 def row(name, values, unit, digits=2):
     if not values:
         print(f"| {name} | no round counted | | |")
@@ -28,9 +34,8 @@ def main():
     for number in range(1, rounds + 1):
         saturated = summary(work / f"saturated-{number}.json")
         if saturated:
-            tokens = saturated["run"]["outputTokens"]
             cpu = sum(worker["cpuSeconds"] for worker in saturated["workers"])
-            per_event.append(cpu * 1e6 / tokens)
+            per_event.append(cpu * 1e6 / events(saturated))
             rates.append(saturated["overall"]["rates"]["tokensPerSecond"])
             verdicts.append(saturated["verdict"]["status"])
         before, plateau = map(int, (work / f"memory-{number}").read_text().split())

@@ -47,24 +47,25 @@ for round in $(seq "$rounds"); do
         --output "$work/results" >"$work/saturated-$round.json" 2>"$work/saturated-$round.log" || true
 done
 
-simulator --ttft-ms 100 --itl-ms 50
-for round in $(seq "$rounds"); do
-    taskset -c 0 "$binary" run --endpoint "$base" --concurrency 1000 --duration 15 --no-probe --json \
-        --set client.lanes=1 --set load.rampUp=5 --set prompts.inputLength.mean=16 \
-        --set prompts.outputLength.mean=200 --set benchmark.drain=1 \
-        --output "$work/results" >"$work/paced-$round.json" 2>"$work/paced-$round.log" &
-    client=$!
-    pids+=($client)
-    before=0
-    plateau=0
-    for tick in $(seq 24); do
-        sleep 0.5
-        rss=$(awk '/^VmRSS/ {print $2}' "/proc/$client/status" 2>/dev/null || echo 0)
-        [ "$tick" = 1 ] && before=$rss
-        [ "$rss" -gt "$plateau" ] && plateau=$rss
+plateau() { # streams: prints the most resident KiB of a run with so many
+    taskset -c 0 "$binary" run --endpoint "$base" --concurrency "$1" --duration 10 --no-probe --json \
+        --set client.lanes=1 --set load.rampUp=3 --set prompts.inputLength.mean=16 \
+        --set prompts.outputLength.mean=300 --set benchmark.drain=0 \
+        --output "$work/results" >"$work/paced.json" 2>"$work/paced.log" &
+    local client=$! most=0 rss
+    pids+=("$client")
+    while rss=$(awk '/^VmRSS/ {print $2}' "/proc/$client/status" 2>/dev/null) && [ -n "$rss" ]; do
+        [ "$rss" -gt "$most" ] && most=$rss
+        sleep 0.25
     done
     wait "$client" || true
-    echo "$before $plateau" >"$work/memory-$round"
+    echo "$most"
+}
+
+# The difference of two plateaus is the streams alone: program, tokenizer and histograms are in both.
+simulator --ttft-ms 100 --itl-ms 50
+for round in $(seq "$rounds"); do
+    echo "$(plateau 100) $(plateau 1100)" >"$work/memory-$round"
 done
 
 python3 scripts/bench-summary.py "$work" "$rounds"

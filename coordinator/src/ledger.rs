@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use metrics::{Books, Distribution, Interval, MergeError, Metric, Scope, Series};
-use protocol::{Assembly, Delta, FailureSample, Part, PartError, WorkerId};
+use metrics::{Books, Distribution, FailureSample, Interval, MergeError, Metric, Scope, Series};
+use protocol::{Assembly, Delta, Part, PartError, WorkerId};
 
 /// How many failures in words are kept of each class.
 const SAMPLES_OF_A_CLASS: usize = 5;

@@ -33,6 +33,7 @@ impl Merged {
             merged,
             series: self.ledger.series().clone(),
             warnings,
+            failures: self.ledger.samples().cloned().collect(),
         }
     }
 

@@ -20,8 +20,7 @@ pub use messages::{
     Refusal, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, WorkerPhase, worker_group,
 };
 pub use part::{
-    Assembly, Covers, Delta, FailureSample, IntervalEnd, MAX_PART_BYTES, Part, PartError,
-    ScopedHistogram, split,
+    Assembly, Covers, Delta, IntervalEnd, MAX_PART_BYTES, Part, PartError, ScopedHistogram, split,
 };
 pub use peer::{Peer, PeerError};
 pub use wire::{MAX_FRAME_BYTES, Wire, WireError, decode, encode};

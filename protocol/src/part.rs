@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use metrics::{
-    DecodeError, EncodedDistribution, FailureClass, Interval, MergeError, Metric, Scope,
+    DecodeError, EncodedDistribution, FailureSample, Interval, MergeError, Metric, Scope,
     ScopeRecord, SecondCounts,
 };
 use serde::{Deserialize, Serialize};
@@ -25,17 +25,6 @@ pub struct Covers {
     pub from: u32,
     /// The second after the last.
     pub to: u32,
-}
-
-/// One failure in words, for the report. Credentials have been redacted by the client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailureSample {
-    /// Its class.
-    pub class: FailureClass,
-    /// The server's or the system's own words, at most 512 bytes.
-    pub detail: String,
-    /// When, in run time.
-    pub at: Duration,
 }
 
 /// What one worker recorded since its last delta.
@@ -311,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_large_delta_travels_in_several_frames_that_are_each_within_the_limit() {
-        let delta = heavy(12);
+        let delta = heavy(40);
         let parts = split(WORKER, 41, delta.clone());
         assert!(parts.len() > 1, "one part is no test");
         for part in &parts {

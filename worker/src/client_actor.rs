@@ -6,8 +6,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use client::{Client, ClientOptions, Clock, TimerfdPacer};
-use metrics::{Interval, Notes, Scope};
-use protocol::FailureSample;
+use metrics::{FailureSample, Interval, Notes, Scope};
 use ractor::{ActorProcessingErr, ActorRef, Message, RpcReplyPort, thread_local::ThreadLocalActor};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use workload::{Plan, Shard};

@@ -8,8 +8,7 @@ use std::{
 };
 
 use client::{Client, Clock};
-use metrics::{FailureClass, Recorder, StageWindow};
-use protocol::FailureSample;
+use metrics::{FailureClass, FailureSample, Recorder, StageWindow};
 use tokio::sync::{Notify, Semaphore};
 use workload::{Plan, Shard};
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,17 @@ impl fmt::Display for FailureClass {
             Self::Internal => "internal",
         })
     }
+}
+
+/// One failure in words, for the report. Credentials have been redacted by the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureSample {
+    /// Its class.
+    pub class: FailureClass,
+    /// The server's or the system's own words, at most 512 bytes.
+    pub detail: String,
+    /// When, in run time.
+    pub at: Duration,
 }
 
 /// Why a request that was due was never started. The order is the wire format: append only.

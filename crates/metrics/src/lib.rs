@@ -19,7 +19,7 @@ mod timeline;
 mod verdict;
 mod warning;
 
-pub use books::{Books, BooksError, FailureClass, Lost, NotSent};
+pub use books::{Books, BooksError, FailureClass, FailureSample, Lost, NotSent};
 pub use confidence::{Interval95, Stretch, intervals95};
 pub use distribution::{DecodeError, Distribution, EncodedDistribution, MergeError};
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};

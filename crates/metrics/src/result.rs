@@ -10,7 +10,7 @@ pub use build::RunRecord;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::books::Books;
+use crate::books::{Books, FailureSample};
 use crate::distribution::{Distribution, MergeError};
 use crate::interval::{Interval, Notes};
 use crate::metric::{Kind, Metric};
@@ -211,6 +211,8 @@ pub struct RunResult {
     pub verdict: Verdict,
     /// Doubts and hints.
     pub warnings: Vec<Warning>,
+    /// A few failures of each class in words.
+    pub failures: Vec<FailureSample>,
     /// The whole run's account, warm-up and ramp included.
     pub books: Books,
     /// The headline: the stages that are neither warm-up nor ramp, merged.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{
-    Books, FailureClass, Kind, Metric, NotSent, Notes, NullReason, Percentile, Rates, RunFacts,
-    RunResult, StageResult, Summary, Verdict, Warning, WindowResult, WorkerResult,
+    Books, FailureClass, FailureSample, Kind, Metric, NotSent, Notes, NullReason, Percentile,
+    Rates, RunFacts, RunResult, StageResult, Summary, Verdict, Warning, WindowResult, WorkerResult,
 };
 use serde_json::{Map, Value, json};
 
@@ -30,10 +30,19 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "run": run(&result.facts),
         "verdict": verdict(&result.verdict),
         "warnings": result.warnings.iter().map(warning).collect::<Vec<_>>(),
+        "failures": result.failures.iter().map(failure).collect::<Vec<_>>(),
         "books": books(&result.books),
         "overall": Value::Object(window(&result.overall)),
         "stages": result.stages.iter().map(stage).collect::<Vec<_>>(),
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
+    })
+}
+
+fn failure(sample: &FailureSample) -> Value {
+    json!({
+        "class": sample.class.name(),
+        "detail": sample.detail,
+        "atSeconds": sample.at.as_secs_f64(),
     })
 }
 

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use metrics::{
-    Books, Kind, Metric, NullReason, Percentile, RunFacts, RunResult, StageResult, Status, Summary,
-    WindowResult,
+    Books, FailureSample, Kind, Metric, NullReason, Percentile, RunFacts, RunResult, StageResult,
+    Status, Summary, WindowResult,
 };
 
 use figures::{
@@ -91,6 +91,7 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
         rates(result, selection, width),
         latencies(&result.overall, selection, width),
         requests(&result.books, width),
+        failures(result, width),
     ];
     if result.stages.len() > 1 {
         parts.push(stages(&result.stages, width));
@@ -259,6 +260,18 @@ fn broken_down(mut classes: Vec<(u64, String)>) -> String {
         .map(|(count, class)| format!("{}{GLUE}{class}", thousands(*count)))
         .collect();
     if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+}
+
+/// The first failure of each class in the words that came with it; the others are in summary.json.
+fn failures(result: &RunResult, width: u16) -> String {
+    let mut told = BTreeSet::new();
+    let first_of_class = result.failures.iter().filter(|sample| told.insert(sample.class));
+    let line = |sample: &FailureSample| {
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let words: String = sample.detail.chars().map(printable).collect();
+        wrapped(&format!("failed {}: {words}", sample.class.name()), width.into(), 2)
+    };
+    first_of_class.map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn stages(stages: &[StageResult], width: u16) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     Rates, RunFacts, RunResult, StageDescription, StageResult, WindowResult, WorkerResult,
 };
-use crate::books::{NotSent, share};
+use crate::books::{FailureSample, NotSent, share};
 use crate::confidence::intervals95;
 use crate::distribution::{Distribution, MergeError};
 use crate::interval::{Interval, ScopeRecord};
@@ -34,6 +34,8 @@ pub struct RunRecord {
     pub series: Series,
     /// Warnings collected on the way.
     pub warnings: Vec<Warning>,
+    /// A few failures of each class in words.
+    pub failures: Vec<FailureSample>,
 }
 
 impl RunResult {
@@ -46,8 +48,8 @@ impl RunResult {
         let books = record.merged.books();
         let verdict = context.verdict(&stages, &headline, &books);
         let seconds = record.series.points(&record.merged.seconds);
-        let RunRecord { facts, workers, warnings, .. } = record;
-        Ok(Self { facts, verdict, warnings, books, overall, stages, workers, seconds })
+        let RunRecord { facts, workers, warnings, failures, .. } = record;
+        Ok(Self { facts, verdict, warnings, failures, books, overall, stages, workers, seconds })
     }
 }
 

@@ -102,7 +102,15 @@ fn built(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
         lost: None,
     };
     let workers = vec![worker];
-    RunRecord { facts: facts(), stages, workers, merged, series, warnings: Vec::new() }
+    RunRecord {
+        facts: facts(),
+        stages,
+        workers,
+        merged,
+        series,
+        warnings: Vec::new(),
+        failures: Vec::new(),
+    }
 }
 
 /// 20 s at 100 requests a second, nothing wrong.

@@ -35,6 +35,7 @@ fn record(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
         merged,
         series: Series::new(),
         warnings: Vec::new(),
+        failures: Vec::new(),
     }
 }
 
