@@ -4,11 +4,13 @@
 //! comes last, where the eye is when the command ends: it decides how the rest is to be read.
 
 mod figures;
+mod plan;
 mod progress;
 
 #[cfg(test)]
 pub(crate) mod example;
 
+pub use plan::plan_text;
 pub use progress::{ProgressView, progress_line};
 
 use std::collections::BTreeSet;

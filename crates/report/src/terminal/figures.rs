@@ -39,6 +39,15 @@ pub(super) fn thousands(value: u64) -> String {
     grouped
 }
 
+/// An estimate: whole up to a million, three significant digits above: 825,000, 8.25 million, 1.2 billion.
+pub(super) fn rough(value: f64) -> String {
+    match value {
+        value if value < 999_500.0 => thousands(value.round() as u64),
+        value if value < 999.5e6 => format!("{} million", quantity(value / 1e6)),
+        value => format!("{} billion", quantity(value / 1e9)),
+    }
+}
+
 /// A share as percent: 0 %, 0.01 %, 0.25 %, 12.5 %, 100 %; anything above nothing is more than 0 %.
 pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
@@ -127,6 +136,14 @@ mod tests {
         assert_eq!(
             [0.0, 0.000_01, 0.0025, 0.5, 1.0].map(percent),
             ["0 %", "<0.01 %", "0.25 %", "50.0 %", "100 %"]
+        );
+    }
+
+    #[test]
+    fn estimates_are_rough_from_a_million_on() {
+        assert_eq!(
+            [0.4, 999_499.0, 999_500.0, 8_249_876.0, 1.234e9].map(rough),
+            ["0", "999,499", "1.00 million", "8.25 million", "1.23 billion"]
         );
     }
 

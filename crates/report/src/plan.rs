@@ -1,0 +1,304 @@
+//! What a plan would offer, as a person or a program is shown it before anything is sent.
+//!
+//! The view is plain figures: this room knows no workload, so that what is shown can be tested without
+//! a configuration. Whoever makes the view counts; here is only format.
+
+use std::time::Duration;
+
+use metrics::Warning;
+use serde_json::{Value, json};
+
+/// The version of the JSON form's layout.
+const SCHEMA_VERSION: u32 = 1;
+
+/// A plan to be shown. Instants are offsets from the run's start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanView {
+    /// The run's name.
+    pub name: String,
+    /// Where requests would go.
+    pub target: PlannedTarget,
+    /// Who decides when a request starts.
+    pub load: PlannedLoad,
+    /// In order of time.
+    pub stages: Vec<PlannedStage>,
+    /// The configured number of requests, where one ends the run.
+    pub request_limit: Option<u64>,
+    /// Requests that would be due, warm-up included; `None` where the answers decide.
+    pub requests: Option<u64>,
+    /// When the last of `requests` is due, where their number ends the run.
+    pub last_due: Option<Duration>,
+    /// How long open requests are followed after the end.
+    pub drain: Duration,
+    /// When the first requests are due, as far as that is known.
+    pub first_due: Vec<Duration>,
+    /// What is asked.
+    pub prompts: PlannedPrompts,
+    /// How many tokens that is.
+    pub tokens: PlannedTokens,
+    /// One for each worker, by rank.
+    pub shares: Vec<PlannedShare>,
+    /// Doubts.
+    pub warnings: Vec<Warning>,
+}
+
+/// Where requests would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedTarget {
+    /// The complete URL; `None`: of a simulator that the run starts itself.
+    pub url: Option<String>,
+    /// `chat` or `completions`.
+    pub api: &'static str,
+    /// Whether answers are asked for as streams.
+    pub streamed: bool,
+    /// The model; `None`: the server's list is asked when the run starts.
+    pub model: Option<String>,
+}
+
+/// Who decides when a request starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlannedLoad {
+    /// The schedule does.
+    Open {
+        /// `even`, `poisson` or `burst`.
+        arrivals: &'static str,
+        /// Most requests in flight.
+        cap: Option<u32>,
+    },
+    /// The end of a slot's last request does.
+    Closed {
+        /// Requests in flight at the most.
+        slots: u32,
+        /// How the first requests are spread.
+        stagger: PlannedStagger,
+    },
+}
+
+/// How the first requests of a closed loop are spread, so that they do not stay in step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlannedStagger {
+    /// Over this time.
+    Over(Duration),
+    /// Over about one request's time, which the run's probe measures.
+    Probed,
+    /// The load is a ramp of slots.
+    Ramp,
+}
+
+/// A part of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedStage {
+    /// Its name in results.
+    pub name: String,
+    /// Whether it counts for the headline.
+    pub headline: bool,
+    /// Start.
+    pub start: Duration,
+    /// End; `None`: when the requests are sent.
+    pub end: Option<Duration>,
+    /// Requests a second in an open loop, requests in flight in a closed one.
+    pub level: PlannedLevel,
+    /// Requests due in it, where that is known.
+    pub requests: Option<u64>,
+}
+
+/// The load of a stage over its time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlannedLevel {
+    /// One level.
+    Constant(f64),
+    /// From the first to the second, linearly.
+    Linear(f64, f64),
+    /// Requests at once, again and again.
+    Burst {
+        /// Mean requests per second.
+        mean: f64,
+        /// Requests in a burst.
+        size: u32,
+        /// Time from one burst's start to the next one's.
+        every: Duration,
+        /// Time over which a burst is spread.
+        width: Duration,
+    },
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedPrompts {
+    /// `synthetic`, `file` or `shareGPT`.
+    pub kind: &'static str,
+    /// The data set.
+    pub file: Option<String>,
+    /// Its usable records; after so many requests it starts again.
+    pub records: Option<u64>,
+    /// Whether its records are permuted.
+    pub shuffled: bool,
+    /// Whether its text is made different from run to run.
+    pub salted: bool,
+    /// Share of each prompt that is one common prefix.
+    pub prefix_ratio: f64,
+    /// Input lengths.
+    pub input: PlannedLengths,
+    /// Output lengths.
+    pub output: PlannedLengths,
+    /// What counts tokens.
+    pub tokenizer: String,
+}
+
+/// A distribution of lengths in tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlannedLengths {
+    /// Normal, drawn again outside of the bounds.
+    Drawn {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        stddev: f64,
+        /// Shortest.
+        min: u32,
+        /// Longest.
+        max: Option<u32>,
+    },
+    /// As the data set has them.
+    Recorded {
+        /// Longer ones are cut (output) or skipped (input).
+        max: Option<u32>,
+    },
+}
+
+/// Tokens, from prompts made as the run would make them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PlannedTokens {
+    /// How many prompts were made for it.
+    pub sampled: u64,
+    /// Input and output of a request on average; `None` where not every prompt says.
+    pub each: InOut,
+    /// In all; exact where every prompt was made.
+    pub total: InOut,
+    /// Per second at the highest rate offered.
+    pub per_s: InOut,
+}
+
+/// A figure for input and one for output tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct InOut {
+    /// Asked.
+    pub input: Option<f64>,
+    /// Ordered.
+    pub output: Option<f64>,
+}
+
+/// One worker's part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedShare {
+    /// Requests due, where that is known.
+    pub requests: Option<u64>,
+    /// Of the cap, or of the slots; `None` without a cap.
+    pub in_flight: Option<u32>,
+}
+
+/// The plan for programs.
+pub fn plan_json(view: &PlanView) -> Value {
+    json!({
+        "schemaVersion": SCHEMA_VERSION,
+        "name": view.name,
+        "target": {
+            "endpoint": view.target.url,
+            "simulated": view.target.url.is_none(),
+            "api": view.target.api,
+            "streamed": view.target.streamed,
+            "model": view.target.model,
+        },
+        "load": load(&view.load),
+        "stages": view.stages.iter().map(stage).collect::<Vec<_>>(),
+        "requestLimit": view.request_limit,
+        "requests": view.requests,
+        "lastDueSeconds": view.last_due.map(|last| last.as_secs_f64()),
+        "drainSeconds": view.drain.as_secs_f64(),
+        "firstDueSeconds": view.first_due.iter().map(Duration::as_secs_f64).collect::<Vec<_>>(),
+        "prompts": prompts(&view.prompts),
+        "tokens": {
+            "sampledPrompts": view.tokens.sampled,
+            "perRequest": in_out(view.tokens.each),
+            "total": in_out(view.tokens.total),
+            "perSecondAtMost": in_out(view.tokens.per_s),
+        },
+        "workers": view.shares.iter().enumerate().map(share).collect::<Vec<_>>(),
+        "warnings": view.warnings.iter().map(warning).collect::<Vec<_>>(),
+    })
+}
+
+fn load(load: &PlannedLoad) -> Value {
+    match load {
+        PlannedLoad::Open { arrivals, cap } => {
+            json!({"loop": "open", "arrivals": arrivals, "maxInFlight": cap})
+        }
+        PlannedLoad::Closed { slots, stagger } => {
+            let over = match stagger {
+                PlannedStagger::Over(time) => Some(time.as_secs_f64()),
+                PlannedStagger::Probed | PlannedStagger::Ramp => None,
+            };
+            json!({"loop": "closed", "maxInFlight": slots, "rampUpSeconds": over})
+        }
+    }
+}
+
+fn stage(stage: &PlannedStage) -> Value {
+    let (from, to) = match stage.level {
+        PlannedLevel::Constant(level) | PlannedLevel::Burst { mean: level, .. } => (level, level),
+        PlannedLevel::Linear(from, to) => (from, to),
+    };
+    let burst = match stage.level {
+        PlannedLevel::Burst { size, every, width, .. } => json!({
+            "size": size,
+            "everySeconds": every.as_secs_f64(),
+            "widthSeconds": width.as_secs_f64(),
+        }),
+        PlannedLevel::Constant(_) | PlannedLevel::Linear(..) => Value::Null,
+    };
+    json!({
+        "name": stage.name,
+        "headline": stage.headline,
+        "startSeconds": stage.start.as_secs_f64(),
+        "endSeconds": stage.end.map(|end| end.as_secs_f64()),
+        "levelAtStart": from,
+        "levelAtEnd": to,
+        "burst": burst,
+        "requests": stage.requests,
+    })
+}
+
+fn prompts(prompts: &PlannedPrompts) -> Value {
+    json!({
+        "type": prompts.kind,
+        "file": prompts.file,
+        "records": prompts.records,
+        "shuffled": prompts.shuffled,
+        "salted": prompts.salted,
+        "prefixRatio": prompts.prefix_ratio,
+        "inputLength": lengths(&prompts.input),
+        "outputLength": lengths(&prompts.output),
+        "tokenizer": prompts.tokenizer,
+    })
+}
+
+fn lengths(lengths: &PlannedLengths) -> Value {
+    match lengths {
+        PlannedLengths::Drawn { mean, stddev, min, max } => {
+            json!({"mean": mean, "stddev": stddev, "min": min, "max": max})
+        }
+        PlannedLengths::Recorded { max } => json!({"recorded": true, "max": max}),
+    }
+}
+
+fn in_out(tokens: InOut) -> Value {
+    json!({"input": tokens.input, "output": tokens.output})
+}
+
+fn share((rank, share): (usize, &PlannedShare)) -> Value {
+    json!({"rank": rank, "requests": share.requests, "maxInFlight": share.in_flight})
+}
+
+fn warning(warning: &Warning) -> Value {
+    json!({"code": warning.code, "message": warning.message})
+}

@@ -1,0 +1,265 @@
+//! A plan in five seconds: at whom, how much, for how long, with what, and what is doubtful.
+
+use std::time::Duration;
+
+use crate::plan::{
+    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPrompts, PlannedShare,
+    PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+};
+
+use super::MIN_WIDTH;
+use super::aligned;
+use super::figures::{
+    self, ABSENT, counted, labelled, percent, quantity, rough, thousands, wrapped,
+};
+
+/// The plan for that many columns.
+pub fn plan_text(view: &PlanView, width: u16) -> String {
+    let width = width.max(MIN_WIDTH);
+    let line = |label: &str, text: String| labelled(label, &text, width.into());
+    let what = [
+        Some(line("target", target(&view.target))),
+        Some(line("load", load(&view.load))),
+        Some(line("takes", takes(view))),
+    ];
+    let with = [
+        Some(line("prompts", prompts(&view.prompts))),
+        Some(line("tokens in", tokens(view, |tokens| tokens.input))),
+        Some(line("tokens out", tokens(view, |tokens| tokens.output))),
+        workers(&view.shares).map(|text| line("workers", text)),
+        first_due(&view.first_due).map(|text| line("first due", text)),
+    ];
+    let lines = |lines: Vec<Option<String>>| lines.into_iter().flatten().collect::<Vec<_>>();
+    let warnings = view.warnings.iter().map(|warning| {
+        wrapped(&format!("warning {}: {}", warning.code, warning.message), width.into(), 2)
+    });
+    let parts = [
+        vec![format!("{}: the plan; nothing was sent", view.name)],
+        lines(what.into()),
+        vec![stages(view, width)],
+        lines(with.into()),
+        warnings.collect(),
+    ];
+    let parts = parts.iter().filter(|part| !part.is_empty());
+    parts.map(|part| part.join("\n")).collect::<Vec<_>>().join("\n\n")
+}
+
+fn target(target: &PlannedTarget) -> String {
+    let place = match &target.url {
+        Some(url) => url,
+        None => "a simulator that the run starts itself",
+    };
+    let model = match &target.model {
+        Some(model) => format!("model {model}"),
+        None => "the first model of the server's list".to_owned(),
+    };
+    let streamed = if target.streamed { "streamed" } else { "not streamed" };
+    format!("{place}, {model} ({}, {streamed})", target.api)
+}
+
+fn load(load: &PlannedLoad) -> String {
+    match load {
+        PlannedLoad::Open { arrivals, cap } => {
+            let spaced = match *arrivals {
+                "poisson" => "as independent users arrive (Poisson)",
+                "burst" => "in bursts",
+                _ => "evenly spaced",
+            };
+            let bound = match cap {
+                Some(cap) => format!("at most {} in flight", thousands((*cap).into())),
+                None => "however many are in flight".to_owned(),
+            };
+            format!("open loop: requests start on schedule, {spaced}, {bound}")
+        }
+        PlannedLoad::Closed { slots, stagger } => {
+            let users = counted((*slots).into(), "user");
+            let spread = match stagger {
+                PlannedStagger::Over(time) if time.is_zero() => "all start at once".to_owned(),
+                PlannedStagger::Over(time) => format!("they start over {}", length(*time)),
+                PlannedStagger::Probed => {
+                    "they start over about one request's time, which a probe measures".to_owned()
+                }
+                PlannedStagger::Ramp => "they start one by one along the ramp".to_owned(),
+            };
+            format!("closed loop: {users}, each asks again when answered; {spread}")
+        }
+    }
+}
+
+/// A configured length of time is mostly round: 5 min, not 5 min 00 s.
+fn length(time: Duration) -> String {
+    let text = figures::length(time);
+    let round = text.strip_suffix(" 00 s").or_else(|| text.strip_suffix(" 00 min"));
+    round.map(str::to_owned).unwrap_or(text)
+}
+
+/// Until when, whichever of time and number comes first.
+fn takes(view: &PlanView) -> String {
+    let end = view.stages.last().and_then(|stage| stage.end);
+    let requests = view.request_limit.map(|limit| counted(limit, "request"));
+    let until = match (end, requests, view.last_due) {
+        (_, Some(requests), Some(last)) => format!("{requests}, the last due at {}", length(last)),
+        (Some(end), Some(requests), None) => {
+            format!("{} or {requests}, whichever comes first", length(end))
+        }
+        (None, Some(requests), None) => format!("as long as {requests} take"),
+        (Some(end), None, _) => length(end),
+        (None, None, _) => "no end".to_owned(),
+    };
+    if view.drain.is_zero() {
+        return format!("{until}; what is still open then is cancelled");
+    }
+    format!("{until}, then at most {} for answers still open", length(view.drain))
+}
+
+fn stages(view: &PlanView, width: u16) -> String {
+    let is_open = matches!(view.load, PlannedLoad::Open { .. });
+    let mut header = vec!["stage", "from", "to", if is_open { "requests/s" } else { "users" }];
+    let mut rows: Vec<_> = view.stages.iter().map(stage_row).collect();
+    let is_counted = is_open && view.stages.iter().any(|stage| stage.requests.is_some());
+    if is_counted {
+        header.push("requests");
+        let requests = view.stages.iter().map(|stage| stage.requests);
+        for (row, requests) in rows.iter_mut().zip(requests) {
+            row.push(requests.map_or_else(|| ABSENT.to_owned(), thousands));
+        }
+        if let Some(total) = view.requests.filter(|_| view.stages.len() > 1) {
+            let blank = String::new;
+            rows.push(vec!["total".to_owned(), blank(), blank(), blank(), thousands(total)]);
+        }
+    }
+    let mut text = aligned(&header, rows, width);
+    if view.stages.iter().any(|stage| !stage.headline) {
+        text.push_str("\n* not in the headline figures");
+    }
+    text
+}
+
+fn stage_row(stage: &PlannedStage) -> Vec<String> {
+    let end = stage.end.map_or_else(|| ABSENT.to_owned(), length);
+    let name = format!("{}{}", stage.name, if stage.headline { "" } else { " *" });
+    vec![name, length(stage.start), end, level(&stage.level)]
+}
+
+fn level(level: &PlannedLevel) -> String {
+    match level {
+        PlannedLevel::Constant(level) => plain(*level),
+        PlannedLevel::Linear(from, to) => format!("{} → {}", plain(*from), plain(*to)),
+        PlannedLevel::Burst { mean, size, every, width } => {
+            let spread = match width {
+                width if width.is_zero() => "at once".to_owned(),
+                width => format!("over {}", length(*width)),
+            };
+            format!(
+                "{} (every {}: {} {spread})",
+                plain(*mean),
+                length(*every),
+                thousands((*size).into())
+            )
+        }
+    }
+}
+
+/// As configured: 50, 0.5, 33.333.
+fn plain(level: f64) -> String {
+    if level.fract() == 0.0 {
+        return thousands(level as u64);
+    }
+    let text = format!("{level:.3}");
+    text.trim_end_matches('0').to_owned()
+}
+
+fn prompts(prompts: &PlannedPrompts) -> String {
+    let mut text = match (&prompts.file, prompts.records) {
+        (Some(file), Some(records)) => {
+            let order = if prompts.shuffled { "shuffled" } else { "in file order" };
+            let altered = match (prompts.salted, prompts.prefix_ratio > 0.0) {
+                (false, false) => "sent unaltered",
+                (true, _) => "with a text before each that differs from run to run",
+                (false, true) => "with the prefix before each",
+            };
+            format!("{file}: {}, {order}, {altered}", counted(records, "usable record"))
+        }
+        _ => "synthetic".to_owned(),
+    };
+    if prompts.prefix_ratio > 0.0 {
+        let share = percent(prompts.prefix_ratio).replace(".0 %", " %");
+        text.push_str(&format!("; {share} of each is a prefix common to all"));
+    }
+    let (input, output) = (lengths(&prompts.input, "in"), lengths(&prompts.output, "out"));
+    format!("{text}; {input}, {output}; tokenizer: {}", prompts.tokenizer)
+}
+
+fn lengths(lengths: &PlannedLengths, way: &str) -> String {
+    match lengths {
+        PlannedLengths::Drawn { mean, stddev, min, max } => {
+            let spread = match stddev {
+                stddev if *stddev == 0.0 => String::new(),
+                stddev => format!(" ± {}", plain(*stddev)),
+            };
+            let bounds = match (min, max) {
+                (1, None) => String::new(),
+                (1, Some(max)) => format!(" (at most {})", thousands((*max).into())),
+                (min, None) => format!(" (at least {})", thousands((*min).into())),
+                (min, Some(max)) => {
+                    format!(" ({} to {})", thousands((*min).into()), thousands((*max).into()))
+                }
+            };
+            format!("{}{spread} tokens {way}{bounds}", plain(*mean))
+        }
+        PlannedLengths::Recorded { max: Some(max) } => {
+            format!("tokens {way} as recorded, up to {}", thousands((*max).into()))
+        }
+        PlannedLengths::Recorded { max: None } => format!("tokens {way} as recorded"),
+    }
+}
+
+/// Of one side, input or output: a request's, in all, and a second's.
+fn tokens(view: &PlanView, side: impl Fn(InOut) -> Option<f64>) -> String {
+    let PlannedTokens { sampled, each, total, per_s } = view.tokens;
+    let Some(each) = side(each) else { return "not known: not every record says".to_owned() };
+    let about = if view.requests == Some(sampled) { "" } else { "about " };
+    let mut parts = vec![format!("{about}{} a request", quantity(each))];
+    parts.extend(side(total).map(|total| format!("{} in all", rough(total))));
+    parts.extend(side(per_s).map(|per_s| format!("up to {} a second", rough(per_s))));
+    parts.join(", ")
+}
+
+/// Nothing for one worker, which has all.
+fn workers(shares: &[PlannedShare]) -> Option<String> {
+    if shares.len() < 2 {
+        return None;
+    }
+    let requests: Option<Vec<u64>> = shares.iter().map(|share| share.requests).collect();
+    let in_flight: Option<Vec<u64>> =
+        shares.iter().map(|share| share.in_flight.map(u64::from)).collect();
+    let parts = [
+        requests.map(|all| format!("{} requests", range(&all))),
+        in_flight.map(|all| format!("{} in flight", range(&all))),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    let each = if parts.is_empty() { "an equal part".to_owned() } else { parts.join(", ") };
+    Some(format!("{}, each with {each}", thousands(shares.len() as u64)))
+}
+
+/// The one figure of all, or the least and the most.
+fn range(all: &[u64]) -> String {
+    let least = all.iter().min().copied().unwrap_or(0);
+    let most = all.iter().max().copied().unwrap_or(0);
+    if least == most {
+        return thousands(least);
+    }
+    format!("{} to {}", thousands(least), thousands(most))
+}
+
+fn first_due(due: &[Duration]) -> Option<String> {
+    let instants = due.iter().map(|due| {
+        let text = format!("{:.4}", due.as_secs_f64());
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    });
+    let list = instants.collect::<Vec<_>>().join(", ");
+    (!due.is_empty()).then(|| format!("{list} … seconds after the start"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+use metrics::Warning;
+
+use super::*;
+use crate::plan::{PlannedTokens, plan_json};
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn open_loop() -> PlanView {
+    let stage = |name: &str, headline, start, end, level, requests| PlannedStage {
+        name: name.to_owned(),
+        headline,
+        start: seconds(start),
+        end: Some(seconds(end)),
+        level,
+        requests: Some(requests),
+    };
+    PlanView {
+        name: "throughput-test".to_owned(),
+        target: PlannedTarget {
+            url: Some("http://gateway/v1/chat/completions".to_owned()),
+            api: "chat",
+            streamed: true,
+            model: Some("llama-70b".to_owned()),
+        },
+        load: PlannedLoad::Open { arrivals: "even", cap: Some(100) },
+        stages: vec![
+            stage("ramp", false, 0.0, 150.0, PlannedLevel::Linear(0.0, 50.0), 3_750),
+            stage("hold", true, 150.0, 300.0, PlannedLevel::Constant(50.0), 7_500),
+        ],
+        request_limit: None,
+        requests: Some(11_250),
+        last_due: None,
+        drain: seconds(30.0),
+        first_due: vec![Duration::ZERO, seconds(0.02), seconds(0.04)],
+        prompts: PlannedPrompts {
+            kind: "synthetic",
+            file: None,
+            records: None,
+            shuffled: false,
+            salted: false,
+            prefix_ratio: 0.5,
+            input: PlannedLengths::Drawn { mean: 500.0, stddev: 100.0, min: 1, max: None },
+            output: PlannedLengths::Drawn { mean: 200.0, stddev: 0.0, min: 1, max: Some(400) },
+            tokenizer: "bundled (Qwen3)".to_owned(),
+        },
+        tokens: PlannedTokens {
+            sampled: 1_000,
+            each: InOut { input: Some(500.25), output: Some(200.0) },
+            total: InOut { input: Some(5_627_812.0), output: Some(2_250_000.0) },
+            per_s: InOut { input: Some(25_012.0), output: Some(10_000.0) },
+        },
+        shares: vec![
+            PlannedShare { requests: Some(3_750), in_flight: Some(34) },
+            PlannedShare { requests: Some(3_750), in_flight: Some(33) },
+            PlannedShare { requests: Some(3_750), in_flight: Some(33) },
+        ],
+        warnings: vec![Warning::new("not_collected", "`queue_depth` is asked for")],
+    }
+}
+
+/// Over a data set, ended by a number of requests.
+fn closed_loop() -> PlanView {
+    let open = open_loop();
+    PlanView {
+        name: "cache".to_owned(),
+        target: PlannedTarget { url: None, model: None, ..open.target },
+        load: PlannedLoad::Closed { slots: 32, stagger: PlannedStagger::Probed },
+        stages: vec![PlannedStage {
+            name: "hold".to_owned(),
+            headline: true,
+            start: Duration::ZERO,
+            end: None,
+            level: PlannedLevel::Constant(32.0),
+            requests: None,
+        }],
+        request_limit: Some(100),
+        requests: Some(100),
+        drain: Duration::ZERO,
+        first_due: Vec::new(),
+        prompts: PlannedPrompts {
+            kind: "shareGPT",
+            file: Some("talks.json".to_owned()),
+            records: Some(1_234),
+            prefix_ratio: 0.0,
+            input: PlannedLengths::Recorded { max: Some(4_096) },
+            output: PlannedLengths::Recorded { max: None },
+            ..open.prompts
+        },
+        tokens: PlannedTokens {
+            sampled: 100,
+            each: InOut { input: Some(210.0), output: None },
+            total: InOut { input: Some(21_000.0), output: None },
+            per_s: InOut::default(),
+        },
+        shares: vec![PlannedShare { requests: None, in_flight: Some(32) }],
+        warnings: Vec::new(),
+        ..open
+    }
+}
+
+#[test]
+fn an_open_loop_with_a_ramp_over_three_workers() {
+    insta::assert_snapshot!(plan_text(&open_loop(), 100), @"
+    throughput-test: the plan; nothing was sent
+
+    target       http://gateway/v1/chat/completions, model llama-70b (chat, streamed)
+    load         open loop: requests start on schedule, evenly spaced, at most 100 in flight
+    takes        5 min, then at most 30 s for answers still open
+
+     stage          from           to   requests/s   requests
+    ──────────────────────────────────────────────────────────
+     ramp *          0 s   2 min 30 s       0 → 50      3,750
+     hold     2 min 30 s        5 min           50      7,500
+     total                                             11,250
+    * not in the headline figures
+
+    prompts      synthetic; 50 % of each is a prefix common to all; 500 ± 100 tokens in, 200 tokens out
+                 (at most 400); tokenizer: bundled (Qwen3)
+    tokens in    about 500 a request, 5.63 million in all, up to 25,012 a second
+    tokens out   about 200 a request, 2.25 million in all, up to 10,000 a second
+    workers      3, each with 3,750 requests, 33 to 34 in flight
+    first due    0, 0.02, 0.04 … seconds after the start
+
+    warning not_collected: `queue_depth` is asked for
+    ");
+}
+
+#[test]
+fn a_closed_loop_over_a_data_set() {
+    insta::assert_snapshot!(plan_text(&closed_loop(), 80), @"
+    cache: the plan; nothing was sent
+
+    target       a simulator that the run starts itself, the first model of the
+                 server's list (chat, streamed)
+    load         closed loop: 32 users, each asks again when answered; they start
+                 over about one request's time, which a probe measures
+    takes        as long as 100 requests take; what is still open then is cancelled
+
+     stage   from   to   users
+    ───────────────────────────
+     hold     0 s    –      32
+
+    prompts      talks.json: 1,234 usable records, in file order, sent unaltered;
+                 tokens in as recorded, up to 4,096, tokens out as recorded;
+                 tokenizer: bundled (Qwen3)
+    tokens in    210 a request, 21,000 in all
+    tokens out   not known: not every record says
+    ");
+}
+
+#[test]
+fn bursts_and_bounds_are_told() {
+    let burst =
+        PlannedLevel::Burst { mean: 2.5, size: 5, every: seconds(2.0), width: Duration::ZERO };
+    assert_eq!(level(&burst), "2.5 (every 2 s: 5 at once)");
+    let spread =
+        PlannedLevel::Burst { mean: 20.0, size: 5, every: seconds(0.25), width: seconds(0.1) };
+    assert_eq!(level(&spread), "20 (every 250 ms: 5 over 100 ms)");
+    let bounded = PlannedLengths::Drawn { mean: 64.0, stddev: 8.5, min: 5, max: None };
+    assert_eq!(lengths(&bounded, "in"), "64 ± 8.5 tokens in (at least 5)");
+}
+
+#[test]
+fn time_and_number_end_a_run_whichever_comes_first() {
+    let mut view = open_loop();
+    view.request_limit = Some(1_000);
+    assert_eq!(
+        takes(&view),
+        "5 min or 1,000 requests, whichever comes first, then at most 30 s for answers still open"
+    );
+    view.last_due = Some(seconds(77.459));
+    assert_eq!(
+        takes(&view),
+        "1,000 requests, the last due at 1 min 17 s, then at most 30 s for answers still open"
+    );
+}
+
+#[test]
+fn programs_get_the_same_figures_with_their_units_in_the_keys() {
+    let json = plan_json(&open_loop());
+    assert_eq!(json["schemaVersion"], 1);
+    assert_eq!(json["stages"][0]["levelAtStart"], 0.0);
+    assert_eq!(json["stages"][0]["levelAtEnd"], 50.0);
+    assert_eq!(json["stages"][0]["endSeconds"], 150.0);
+    assert_eq!(json["workers"][2]["maxInFlight"], 33);
+    assert_eq!(json["firstDueSeconds"][1], 0.02);
+    assert_eq!(json["tokens"]["total"]["output"], 2_250_000.0);
+    let json = plan_json(&closed_loop());
+    assert_eq!(json["target"]["simulated"], true);
+    assert_eq!(json["load"]["loop"], "closed");
+    assert_eq!(json["prompts"]["outputLength"]["recorded"], true);
+}
