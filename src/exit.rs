@@ -63,9 +63,9 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// One problem.
-    pub(crate) fn new(exit: Exit, line: impl ToString) -> Self {
-        Self { exit, lines: vec![line.to_string()] }
+    /// One problem a line.
+    pub(crate) fn new(exit: Exit, problem: impl ToString) -> Self {
+        Self { exit, lines: problem.to_string().lines().map(str::to_owned).collect() }
     }
 
     /// All problems of a configuration at once.

@@ -4,6 +4,7 @@
 //! would send over a network; ledger and journal are those of a fleet.
 
 use std::{
+    io::Write,
     num::NonZeroU32,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -70,13 +71,33 @@ pub(crate) fn run(arguments: RunArgs) -> anyhow::Result<Exit> {
         let prepared = prepare(&mut config, credentials, &arguments).await?;
         let directory = ResultsDirectory::create(&arguments.output, &prepared.plan.name, now())?;
         directory.write_config(&config.to_yaml())?;
-        let result = measure(&prepared, &directory).await?;
-        directory.write_result(&result)?;
-        print(&result, &directory, &prepared.plan.collect, &arguments)?;
-        Ok(Exit::of(&result))
+        match measure(&prepared, &directory).await {
+            Ok(result) => present(&result, &directory, &prepared.plan.collect, &arguments),
+            Err(error) => {
+                directory.discard()?;
+                Err(error)
+            }
+        }
     });
+    // A name lookup or a data set that is still being read holds up nobody.
+    runtime.shutdown_background();
     drop(simulator);
     exit
+}
+
+/// Prints first: whatever the disk says, the figures have been seen.
+fn present(
+    result: &RunResult,
+    directory: &ResultsDirectory,
+    collect: &[String],
+    arguments: &RunArgs,
+) -> anyhow::Result<Exit> {
+    print(result, collect, arguments)?;
+    directory.write_result(result)?;
+    if !arguments.json {
+        say(&format!("Results: {}", directory.path().display()))?;
+    }
+    Ok(Exit::of(result))
 }
 
 fn control_runtime() -> std::io::Result<Runtime> {
@@ -147,9 +168,10 @@ async fn measure(prepared: &Prepared, directory: &ResultsDirectory) -> anyhow::R
     let worker = Worker::start(this_machine(&prepared.credentials)?, coordinator.door()).await?;
     let merged = coordinator.finished().await?;
     watching.abort();
-    if let Ending::NotStarted(reason) = &merged.ending {
-        directory.discard()?;
-        return Err(Stop::new(Exit::BadConfiguration, reason).into());
+    match &merged.ending {
+        Ending::Refused(reason) => return Err(Stop::new(Exit::BadConfiguration, reason).into()),
+        Ending::NotStarted(reason) => return Err(Stop::new(Exit::Internal, reason).into()),
+        Ending::Completed | Ending::Interrupted | Ending::Degraded(_) => {}
     }
     tokio::spawn(worker.complete());
     result(prepared, directory, &merged)
@@ -224,21 +246,21 @@ fn result(
     Ok(RunResult::build(merged.record(plan, facts, prepared.warnings.clone()))?)
 }
 
-fn print(
-    result: &RunResult,
-    directory: &ResultsDirectory,
-    collect: &[String],
-    arguments: &RunArgs,
-) -> anyhow::Result<()> {
+fn print(result: &RunResult, collect: &[String], arguments: &RunArgs) -> anyhow::Result<()> {
     if arguments.json {
-        println!("{}", report::summary_json(result)?);
-        return Ok(());
+        return say(&report::summary_json(result)?);
     }
     let width = terminal_size::terminal_size().map(|(width, _)| width.0);
     let rows = report::Selection::of(collect);
-    println!("{}", report::table_of(result, width.unwrap_or(report::DEFAULT_WIDTH), &rows));
-    println!("Results: {}", directory.path().display());
-    Ok(())
+    say(&report::table_of(result, width.unwrap_or(report::DEFAULT_WIDTH), &rows))
+}
+
+/// To stdout; a reader who has seen enough (`| head`) is no error.
+fn say(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// Unix time in seconds, for the directory's name.

@@ -37,7 +37,7 @@ pub(crate) async fn plan(
         return Ok((plan, warnings));
     }
     let options = worker::client_options(&plan.client, credentials.clone());
-    let Some(model) = only_model(&plan, &options).await else { return Ok((plan, warnings)) };
+    let Some(model) = first_model(&plan, &options).await else { return Ok((plan, warnings)) };
     config.set("target.model", json!(model))?;
     Ok(checked(config, &inputs)?)
 }
@@ -47,7 +47,7 @@ fn checked(config: &Config, inputs: &PlanInputs) -> Result<(Plan, Vec<metrics::W
 }
 
 /// The first model of the server's list; a server without a list gets requests without a model.
-async fn only_model(plan: &Plan, options: &ClientOptions) -> Option<String> {
+async fn first_model(plan: &Plan, options: &ClientOptions) -> Option<String> {
     let models = client::models(&plan.target, options).await.ok()?;
     models.into_iter().next()
 }

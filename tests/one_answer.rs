@@ -3,6 +3,8 @@
 //! The path is the real one: each lane's recorder, the worker's outbox, the codec, the coordinator's
 //! ledger. Only sockets and clocks are left out, so the comparison can be exact.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
+
 use std::{num::NonZeroU32, time::Duration};
 
 use coordinator::{Acceptance, Ledger};
@@ -53,7 +55,7 @@ fn scope(number: u64) -> Scope {
 fn record(number: u64, recorder: &mut Recorder) {
     let (scope, scheduled) = (scope(number), due(number));
     recorder.due(scope, scheduled);
-    if number % 97 == 0 {
+    if number.is_multiple_of(97) {
         return recorder.not_sent(scope, NotSent::StageEnded);
     }
     let sent = scheduled + spread(number, 1, 900);
@@ -66,7 +68,10 @@ fn record(number: u64, recorder: &mut Recorder) {
         let gap = spread(number * 20 + event, 4, 50_000);
         at += gap;
         let tokens = 1 + u32::try_from(event % 3).unwrap();
-        recorder.event(scope, &EventSample { at, gap: Some(gap), tokens, shared: event % 7 == 0 });
+        recorder.event(
+            scope,
+            &EventSample { at, gap: Some(gap), tokens, shared: event.is_multiple_of(7) },
+        );
     }
     match number % 41 {
         0 => recorder.failed(scope, FailureClass::StreamCut, at, Some(at - sent), events),

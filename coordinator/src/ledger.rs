@@ -7,10 +7,7 @@
 use std::collections::BTreeMap;
 
 use metrics::{Books, Distribution, FailureSample, Interval, MergeError, Metric, Scope, Series};
-use protocol::{Assembly, Delta, Part, PartError, WorkerId};
-
-/// How many failures in words are kept of each class.
-const SAMPLES_OF_A_CLASS: usize = 5;
+use protocol::{Assembly, Delta, Part, PartError, SAMPLES_OF_A_CLASS, WorkerId};
 
 /// What a part's number says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +108,12 @@ impl Ledger {
             account.open = false;
             account.assembly = Assembly::default();
         }
+        self.tell_series(self.reported_to());
+    }
+
+    /// Closes every account: the run is over.
+    pub fn close_all(&mut self) {
+        self.accounts.values_mut().for_each(|account| account.open = false);
         self.tell_series(self.reported_to());
     }
 

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Acceptance, Ledger, Phase, Progress,
+    Acceptance, Event, Ledger, Phase, Progress,
     journal_writer::{Durable, JournalWriter},
     supervisor::SupervisorMessage,
 };
@@ -116,6 +116,7 @@ impl Actor for LedgerActor {
             LedgerMessage::Phase(phase, start, workers) => state.enter(phase, start, workers),
             LedgerMessage::View => state.view(),
             LedgerMessage::Close(reply) => {
+                state.ledger.close_all();
                 let _ = reply.send(std::mem::take(&mut state.ledger));
                 me.stop(None);
             }
@@ -152,7 +153,8 @@ impl LedgerState {
         }
     }
 
-    /// A part that cannot be written or merged is left unacknowledged: the worker keeps it.
+    /// A part that cannot be written is left unacknowledged: the worker keeps it. One that cannot be merged
+    /// will never be: its worker is lost.
     fn accept(&mut self, part: &Part) -> Result<(), ActorProcessingErr> {
         let record = match self.journal.append(&Record::Part(part.clone())) {
             Ok(record) => record,
@@ -165,8 +167,9 @@ impl LedgerState {
             Ok(Some(delta)) => self.recent.merge(&delta.interval)?,
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(worker = %part.worker, %error, "a part was refused");
-                return Ok(());
+                tracing::error!(worker = %part.worker, %error, "a part is broken; its worker is lost");
+                let lost = SupervisorMessage::Happened(Event::Lost(part.worker));
+                return Ok(self.supervisor.cast(lost)?);
             }
         }
         let last = part.end.as_ref().is_some_and(|end| end.last);

@@ -16,6 +16,7 @@ mod progress;
 mod result;
 mod roster;
 mod run;
+mod silence;
 mod start;
 mod supervisor;
 

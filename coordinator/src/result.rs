@@ -170,8 +170,18 @@ impl Merged {
                 }
             }
         }
+        let inexact =
+            self.ledger.total().scopes.values().map(|s| s.notes.prompts_inexact).sum::<u64>();
+        if inexact > 0 {
+            let checked: u64 =
+                self.ledger.total().scopes.values().map(|s| s.notes.prompts_checked).sum();
+            let message = format!(
+                "{inexact} of {checked} prompts that were counted again do not have the asked number of tokens"
+            );
+            all.push(Warning::new("prompt_lengths", message));
+        }
         if let Ending::Degraded(reason) = &self.ending {
-            all.push(Warning { code: "degraded".to_owned(), message: reason.clone() });
+            all.push(Warning::new("degraded", reason.clone()));
         }
         all
     }

@@ -118,6 +118,12 @@ impl Roster {
         self.members.len()
     }
 
+    /// How many are here and not lost.
+    #[must_use]
+    pub fn heard(&self) -> usize {
+        self.members.values().filter(|member| member.standing != Standing::Lost).count()
+    }
+
     /// Whether nobody is here.
     #[must_use]
     pub fn is_empty(&self) -> bool {

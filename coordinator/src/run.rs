@@ -43,6 +43,8 @@ pub enum Event {
     Armed(WorkerId, Result<(), Refusal>),
     /// The agreed instant has come.
     Started,
+    /// The plan has nothing due any more.
+    LoadEnded,
     /// A worker's last delta is on disk.
     LastDelta(WorkerId),
     /// A worker has been unheard for too long, or its actor has ended.
@@ -84,6 +86,8 @@ pub enum Ending {
     Interrupted,
     /// Without what it needs to go on; what was recorded is kept and marked.
     Degraded(String),
+    /// A worker cannot run this plan; no load was offered.
+    Refused(String),
     /// Before any load was offered.
     NotStarted(String),
 }
@@ -94,6 +98,7 @@ pub struct Run {
     phase: Phase,
     roster: Roster,
     ending: Ending,
+    began: bool,
 }
 
 impl Run {
@@ -104,7 +109,14 @@ impl Run {
             phase: Phase::Forming,
             roster: Roster::new(expected, build),
             ending: Ending::Completed,
+            began: false,
         }
+    }
+
+    /// Whether load was offered at all.
+    #[must_use]
+    pub fn began(&self) -> bool {
+        self.began
     }
 
     /// Where the run is.
@@ -134,6 +146,7 @@ impl Run {
             Event::Assigned(worker, answer) => self.assigned(worker, answer),
             Event::Armed(worker, answer) => self.armed(worker, answer),
             Event::Started => self.started(),
+            Event::LoadEnded => self.load_ended(),
             Event::LastDelta(worker) => self.ended(worker, Standing::Complete),
             Event::Lost(worker) => self.ended(worker, Standing::Lost),
             Event::Interrupted(at) => self.interrupted(at),
@@ -166,7 +179,9 @@ impl Run {
         match self.phase {
             Phase::Forming => {
                 let here = self.roster.len();
-                self.abort(format!("only {here} of the expected workers came in time"))
+                self.abort(Ending::NotStarted(format!(
+                    "only {here} of the expected workers came in time"
+                )))
             }
             Phase::Assigning
             | Phase::Armed
@@ -182,7 +197,7 @@ impl Run {
             (Phase::Assigning, Err(refusal)) => {
                 let alone = self.roster.len() == 1;
                 let whose = if alone { String::new() } else { format!("{worker}: ") };
-                self.abort(format!("{whose}{refusal}"))
+                self.abort(Ending::Refused(format!("{whose}{refusal}")))
             }
             (Phase::Assigning, Ok(assigned)) => {
                 if !self.roster.advance(worker, Standing::Assigned) {
@@ -216,7 +231,7 @@ impl Run {
                 Vec::new()
             }
             (Phase::Armed | Phase::Running, Err(refusal)) => {
-                self.abort(format!("{worker} did not start: {refusal}"))
+                self.abort(Ending::NotStarted(format!("{worker} did not start: {refusal}")))
             }
             (
                 Phase::Forming | Phase::Assigning | Phase::Draining | Phase::Final | Phase::Aborted,
@@ -229,9 +244,13 @@ impl Run {
         match self.phase {
             Phase::Armed if self.roster.all(Standing::Armed) => {
                 self.phase = Phase::Running;
-                Vec::new()
+                self.began = true;
+                self.finish_if_all_ended()
             }
-            Phase::Armed => self.abort("not every worker answered before the start".to_owned()),
+            Phase::Armed => {
+                let why = "not every worker answered before the start".to_owned();
+                self.abort(Ending::NotStarted(why))
+            }
             Phase::Forming
             | Phase::Assigning
             | Phase::Running
@@ -241,11 +260,26 @@ impl Run {
         }
     }
 
+    fn load_ended(&mut self) -> Vec<Command> {
+        match self.phase {
+            Phase::Running => self.phase = Phase::Draining,
+            Phase::Forming
+            | Phase::Assigning
+            | Phase::Armed
+            | Phase::Draining
+            | Phase::Final
+            | Phase::Aborted => {}
+        }
+        Vec::new()
+    }
+
+    /// A worker may be done before this process's own timer has said that the run began.
     fn ended(&mut self, worker: WorkerId, standing: Standing) -> Vec<Command> {
         match self.phase {
             Phase::Forming | Phase::Assigning | Phase::Armed => {
-                if standing == Standing::Lost && self.roster.advance(worker, standing) {
-                    return self.abort(format!("{worker} was lost before the start"));
+                if self.roster.advance_open(worker, standing) && standing == Standing::Lost {
+                    let why = format!("{worker} was lost before the start");
+                    return self.abort(Ending::NotStarted(why));
                 }
                 Vec::new()
             }
@@ -265,8 +299,7 @@ impl Run {
     fn interrupted(&mut self, at: Option<Duration>) -> Vec<Command> {
         match (self.phase, at) {
             (Phase::Forming | Phase::Assigning | Phase::Armed, _) | (Phase::Running, None) => {
-                self.ending = Ending::Interrupted;
-                self.abort("interrupted before the start".to_owned())
+                self.abort(Ending::Interrupted)
             }
             (Phase::Running, Some(at)) => {
                 self.phase = Phase::Draining;
@@ -284,16 +317,21 @@ impl Run {
 
     fn journal_failed(&mut self, at: Option<Duration>, error: String) -> Vec<Command> {
         match self.phase {
-            Phase::Forming | Phase::Assigning | Phase::Armed => self.abort(error),
-            Phase::Running | Phase::Draining => {
+            Phase::Forming | Phase::Assigning | Phase::Armed => {
+                self.abort(Ending::NotStarted(error))
+            }
+            Phase::Running | Phase::Draining | Phase::Aborted => {
+                let stop = (self.phase == Phase::Running).then_some(at).flatten();
                 self.phase = Phase::Final;
-                self.ending = Ending::Degraded(error.clone());
+                if self.ending != Ending::Interrupted {
+                    self.ending = Ending::Degraded(error.clone());
+                }
                 let mut commands = vec![Command::Cancel(error)];
-                commands.extend(at.map(|at| Command::Stop { at }));
+                commands.extend(stop.map(|at| Command::Stop { at }));
                 commands.push(Command::Finish(self.ending.clone()));
                 commands
             }
-            Phase::Final | Phase::Aborted => Vec::new(),
+            Phase::Final => Vec::new(),
         }
     }
 
@@ -312,16 +350,16 @@ impl Run {
     }
 
     /// Before the start nothing was recorded: the run is over at once.
-    fn abort(&mut self, reason: String) -> Vec<Command> {
+    fn abort(&mut self, ending: Ending) -> Vec<Command> {
         self.phase = Phase::Final;
-        let ending = match self.ending {
-            Ending::Interrupted => Ending::Interrupted,
-            Ending::Completed | Ending::Degraded(_) | Ending::NotStarted(_) => {
-                Ending::NotStarted(reason.clone())
-            }
-        };
         self.ending = ending.clone();
-        vec![Command::Cancel(reason), Command::Finish(ending)]
+        let reason = match &ending {
+            Ending::Refused(reason) | Ending::NotStarted(reason) | Ending::Degraded(reason) => {
+                reason
+            }
+            Ending::Interrupted | Ending::Completed => "interrupted before the start",
+        };
+        vec![Command::Cancel(reason.to_owned()), Command::Finish(ending)]
     }
 
     fn finish_if_all_ended(&mut self) -> Vec<Command> {
@@ -481,7 +519,7 @@ mod tests {
         let refusal = Refusal::for_good("no such file: prompts.jsonl");
         let commands = run.on(Event::Assigned(SECOND, Err(refusal)));
         assert!(
-            matches!(commands.last(), Some(Command::Finish(Ending::NotStarted(why))) if why.contains("prompts.jsonl"))
+            matches!(commands.last(), Some(Command::Finish(Ending::Refused(why))) if why.contains("prompts.jsonl"))
         );
     }
 
@@ -523,6 +561,30 @@ mod tests {
         assert!(
             matches!(&commands[..], [Command::Finish(Ending::Degraded(why))] if why.contains("worker 0"))
         );
+    }
+
+    #[test]
+    fn a_worker_that_is_done_before_the_timer_rings_is_not_forgotten() {
+        let mut run = run_in(Phase::Armed);
+        for worker in [FIRST, SECOND] {
+            run.on(Event::Armed(worker, Ok(())));
+            assert!(run.on(Event::LastDelta(worker)).is_empty());
+        }
+        assert_eq!(run.on(Event::Started), [Command::Finish(Ending::Completed)]);
+    }
+
+    #[test]
+    fn a_journal_that_fails_while_an_interrupted_run_drains_does_not_hide_the_interrupt() {
+        let mut run = run_in(Phase::Draining);
+        let commands = run.on(Event::JournalFailed(None, "disk full".to_owned()));
+        assert_eq!(commands.last(), Some(&Command::Finish(Ending::Interrupted)));
+    }
+
+    #[test]
+    fn the_planned_end_is_a_drain() {
+        let mut run = run_in(Phase::Running);
+        assert!(run.on(Event::LoadEnded).is_empty());
+        assert_eq!(run.phase(), Phase::Draining);
     }
 
     #[test]

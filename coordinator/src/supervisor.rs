@@ -22,16 +22,13 @@ use crate::{
     door::{Door, Rooms},
     journal_writer::{Durable, JournalWriter},
     ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage},
+    silence::{LOOK_EVERY, Silence},
 };
 
 /// How long a worker may take to read its inputs (a tokenizer, an index of a large data set).
 const ASSIGN_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a worker may take to accept the start.
 const ARM_DEADLINE: Duration = Duration::from_secs(2);
-/// How often silence is looked for.
-const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// Silence after which a worker is lost for good.
-const LOST_AFTER: Duration = Duration::from_secs(3);
 /// Time for cancelled streams' books to arrive, and for a drain to end after its own deadline.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A stop names an instant this far ahead, so that every lane hears of it in time.
@@ -94,8 +91,7 @@ pub(crate) struct SupervisorState {
     start_ahead: Duration,
     ledger: ActorRef<LedgerMessage>,
     peers: BTreeMap<WorkerId, Peer<WorkerMessage>>,
-    heard: BTreeMap<WorkerId, Instant>,
-    watched: Instant,
+    silence: Silence,
     start: Option<Instant>,
     start_unix_ns: Option<i64>,
     stopped_at: Option<Duration>,
@@ -127,7 +123,7 @@ impl Actor for Supervisor {
         let _ = arguments.open.send(door);
         let too_late = || SupervisorMessage::Happened(Event::JoinDeadline);
         drop(me.send_after(arguments.join_timeout, too_late));
-        drop(me.send_interval(WATCH_EVERY, || SupervisorMessage::Watch));
+        drop(me.send_interval(LOOK_EVERY, || SupervisorMessage::Watch));
         Ok(SupervisorState {
             me,
             plan: arguments.plan,
@@ -137,8 +133,7 @@ impl Actor for Supervisor {
             start_ahead: arguments.start_ahead,
             ledger,
             peers: BTreeMap::new(),
-            heard: BTreeMap::new(),
-            watched: Instant::now(),
+            silence: Silence::new(Instant::now()),
             start: None,
             start_unix_ns: None,
             stopped_at: None,
@@ -223,13 +218,13 @@ impl SupervisorState {
         peer: Peer<WorkerMessage>,
     ) -> Result<(), ActorProcessingErr> {
         self.peers.insert(worker, peer.clone());
-        self.heard.insert(worker, Instant::now());
+        self.silence.heard(worker, Instant::now());
         self.ledger.cast(LedgerMessage::Joined(worker, peer))?;
         self.show()
     }
 
     fn hear(&mut self, heartbeat: &Heartbeat) {
-        self.heard.insert(heartbeat.worker, Instant::now());
+        self.silence.heard(heartbeat.worker, Instant::now());
         self.run.clock(heartbeat.worker, heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
     }
 
@@ -240,7 +235,7 @@ impl SupervisorState {
         for command in self.run.on(event) {
             self.carry_out(command).await?;
         }
-        self.show()
+        if self.finished.is_none() { Ok(()) } else { self.show() }
     }
 
     async fn armed(
@@ -256,7 +251,7 @@ impl SupervisorState {
     }
 
     fn show(&self) -> Result<(), ActorProcessingErr> {
-        let workers = self.run.roster().len();
+        let workers = self.run.roster().heard();
         Ok(self.ledger.cast(LedgerMessage::Phase(self.run.phase(), self.start, workers))?)
     }
 
@@ -277,7 +272,7 @@ impl SupervisorState {
         self.append(Record::Roster(hosts)).await?;
         for (worker, shard) in shards {
             let Some(peer) = self.peers.get(&worker).cloned() else { continue };
-            let assignment = Assignment { plan: Box::new(Plan::clone(&self.plan)), shard };
+            let assignment = Assignment { worker, plan: Box::new(Plan::clone(&self.plan)), shard };
             let me = self.me.clone();
             tokio::spawn(async move {
                 let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);
@@ -289,16 +284,25 @@ impl SupervisorState {
         Ok(())
     }
 
-    /// Writes the start down before anybody is told of it.
+    /// Writes the start down before anybody is told of it; again, where the disk took too long over it.
+    async fn fix_start(&mut self) -> Result<(Instant, u64), ActorProcessingErr> {
+        loop {
+            let start = Instant::now() + self.start_ahead;
+            let ahead_ns = nanoseconds(self.start_ahead);
+            let start_at_coordinator_ns = self.clock.now_ns() + ahead_ns;
+            let start_unix_ns = unix_now_ns() + i64::try_from(ahead_ns).unwrap_or(0);
+            self.start = Some(start);
+            self.start_unix_ns = Some(start_unix_ns);
+            self.append(Record::Arm { start_at_coordinator_ns, start_unix_ns }).await?;
+            if start.saturating_duration_since(Instant::now()) >= self.start_ahead / 2 {
+                return Ok((start, start_at_coordinator_ns));
+            }
+            self.start_ahead *= 2;
+        }
+    }
+
     async fn arm(&mut self, workers: Vec<WorkerId>) -> Result<(), ActorProcessingErr> {
-        let start = Instant::now() + self.start_ahead;
-        let ahead_ns = nanoseconds(self.start_ahead);
-        let start_at_coordinator_ns = self.clock.now_ns() + ahead_ns;
-        let start_unix_ns = unix_now_ns() + i64::try_from(ahead_ns).unwrap_or(0);
-        let record = Record::Arm { start_at_coordinator_ns, start_unix_ns };
-        self.start = Some(start);
-        self.start_unix_ns = Some(start_unix_ns);
-        self.append(record).await?;
+        let (start, start_at_coordinator_ns) = self.fix_start().await?;
         for worker in workers {
             let Some(peer) = self.peers.get(&worker).cloned() else { continue };
             let me = self.me.clone();
@@ -311,6 +315,7 @@ impl SupervisorState {
         }
         self.at(start, Event::Started);
         if let Some(end) = self.plan.end() {
+            self.at(start + end, Event::LoadEnded);
             self.drain_until(start + end + self.plan.drain);
         }
         Ok(())
@@ -318,7 +323,6 @@ impl SupervisorState {
 
     async fn stop(&mut self, at: Duration) -> Result<(), ActorProcessingErr> {
         self.stopped_at = Some(at);
-        self.append(Record::Stop { at }).await?;
         let grace = self.plan.drain;
         for peer in self.peers.values() {
             let _ = peer.send(WorkerMessage::Stop(Wire::new(Stop { at, grace })));
@@ -326,7 +330,8 @@ impl SupervisorState {
         if let Some(start) = self.start {
             self.drain_until(start + at + grace);
         }
-        Ok(())
+        // Told first: a slow disk must not keep the load going.
+        self.append(Record::Stop { at }).await
     }
 
     fn cancel(&self, reason: &str) {
@@ -350,14 +355,17 @@ impl SupervisorState {
     }
 
     async fn finish(&mut self, ending: Ending) -> Result<(), ActorProcessingErr> {
-        let _ = self.append_unchecked(Record::End).await;
+        let ending = match (self.append_unchecked(Record::End).await, ending) {
+            (Err(reason), Ending::Completed) => Ending::Degraded(reason),
+            (Ok(()) | Err(_), ending) => ending,
+        };
         let ledger = ractor::call!(self.ledger, LedgerMessage::Close)?;
         let finished = Finished {
             ending,
             ledger,
             roster: self.run.roster().clone(),
             start_unix_ns: self.start_unix_ns,
-            stopped_at: self.stopped_at,
+            stopped_at: if self.run.began() { self.stopped_at } else { Some(Duration::ZERO) },
         };
         if let Some(waiting) = self.finished.take() {
             let _ = waiting.send(finished);
@@ -381,23 +389,8 @@ impl SupervisorState {
         JournalWriter::wait_for(self.durable.clone(), number).await.map_err(|e| e.to_string())
     }
 
-    /// Silence counts only while this loop itself ran: after a late tick everybody gets a grace.
     async fn look_for_silence(&mut self) -> Result<(), ActorProcessingErr> {
-        let now = Instant::now();
-        let late = now.duration_since(self.watched) > 2 * WATCH_EVERY;
-        self.watched = now;
-        if late {
-            self.heard.values_mut().for_each(|heard| *heard = now);
-            return Ok(());
-        }
-        let silent: Vec<_> = self
-            .heard
-            .iter()
-            .filter(|(_, heard)| now.duration_since(**heard) > LOST_AFTER)
-            .map(|(worker, _)| *worker)
-            .collect();
-        for worker in silent {
-            self.heard.remove(&worker);
+        for worker in self.silence.look(Instant::now()) {
             self.happen(Event::Lost(worker)).await?;
         }
         Ok(())

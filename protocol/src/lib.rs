@@ -17,10 +17,11 @@ mod wire;
 pub use journal::{Journal, JournalError, JournalTail, Record, append_frame, read_journal};
 pub use messages::{
     Abort, Acknowledge, Arm, Armed, Assigned, Assignment, CoordinatorMessage, Heartbeat, Hello,
-    Refusal, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, WorkerPhase, worker_group,
+    Refusal, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
 };
 pub use part::{
-    Assembly, Covers, Delta, IntervalEnd, MAX_PART_BYTES, Part, PartError, ScopedHistogram, split,
+    Assembly, Covers, Delta, IntervalEnd, MAX_PART_BYTES, Part, PartError, SAMPLES_OF_A_CLASS,
+    ScopedHistogram, split,
 };
 pub use peer::{Peer, PeerError};
 pub use wire::{MAX_FRAME_BYTES, Wire, WireError, decode, encode};

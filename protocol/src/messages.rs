@@ -133,30 +133,11 @@ pub struct TimePong {
     pub coordinator_ns: u64,
 }
 
-/// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WorkerPhase {
-    /// Registered, without a plan.
-    Idle,
-    /// Has its plan and its prompts at hand.
-    Assigned,
-    /// Knows when run time is zero.
-    Armed,
-    /// Offers load.
-    Running,
-    /// Offers nothing more; follows its open streams.
-    Draining,
-    /// Its last part is acknowledged.
-    Complete,
-}
-
 /// A sign of life, twice a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Who lives.
     pub worker: WorkerId,
-    /// What it does.
-    pub phase: WorkerPhase,
     /// Requests written and not finished.
     pub in_flight: u64,
     /// Coordinator's clock minus the worker's, nanoseconds.
@@ -168,6 +149,8 @@ pub struct Heartbeat {
 /// The worker's part of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
+    /// The place that the worker has; it may hear of it here first.
+    pub worker: WorkerId,
     /// The same for every worker.
     pub plan: Box<Plan>,
     /// Which arrivals, slots and sessions are this worker's.

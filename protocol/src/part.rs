@@ -18,6 +18,9 @@ use crate::WorkerId;
 /// Histogram bytes that a part holds at most, unless a single one is larger (256 KiB).
 pub const MAX_PART_BYTES: usize = 256 << 10;
 
+/// Failures in words that a delta holds of each class.
+pub const SAMPLES_OF_A_CLASS: usize = 5;
+
 /// The whole seconds of run time `[from, to)` that a delta answers for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covers {
@@ -59,13 +62,23 @@ impl Delta {
             (Some(first), Some(second)) => Some(Covers { from: first.from, to: second.to }),
             (first, second) => first.or(second),
         };
-        self.samples.extend(later.samples);
+        self.add_samples(later.samples);
         self.in_flight = later.in_flight;
         self.cpu = later.cpu;
         self.start_skew = self.start_skew.or(later.start_skew);
         self.kernel_stamps &= later.kernel_stamps;
         self.last |= later.last;
         Ok(())
+    }
+
+    /// Keeps the first few failures of each class: a delta stays small however long it waits.
+    pub fn add_samples(&mut self, samples: impl IntoIterator<Item = FailureSample>) {
+        for sample in samples {
+            let known = self.samples.iter().filter(|known| known.class == sample.class).count();
+            if known < SAMPLES_OF_A_CLASS {
+                self.samples.push(sample);
+            }
+        }
     }
 }
 

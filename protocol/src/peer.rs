@@ -14,9 +14,12 @@ pub enum PeerError {
     /// The actor or its session has ended.
     #[error("the peer is gone")]
     Gone,
-    /// No answer within the deadline, or the message was dropped on the way.
+    /// No answer within the deadline.
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
+    /// The question was dropped, here or there; the peer may well live.
+    #[error("the question was dropped unanswered")]
+    Dropped,
 }
 
 /// An actor that is spoken to through the codec, wherever it lives.
@@ -65,7 +68,7 @@ impl<M: Message> Peer<M> {
     /// Sends a question and waits for its answer.
     ///
     /// # Errors
-    /// [`PeerError::NoAnswer`] after `deadline`, or earlier when the peer dropped the question.
+    /// [`PeerError::NoAnswer`] after `deadline`, [`PeerError::Dropped`] when the question was dropped.
     pub async fn ask<T>(
         &self,
         question: impl FnOnce(RpcReplyPort<T>) -> M,
@@ -78,7 +81,8 @@ impl<M: Message> Peer<M> {
         self.send(question((answer, deadline).into()))?;
         match ractor::concurrency::timeout(deadline, received).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(_)) | Err(_) => Err(PeerError::NoAnswer(deadline)),
+            Ok(Err(_)) => Err(PeerError::Dropped),
+            Err(_) => Err(PeerError::NoAnswer(deadline)),
         }
     }
 }

@@ -75,9 +75,12 @@ impl<T> BytesConvertable for Wire<T>
 where
     T: Serialize + DeserializeOwned,
 {
-    /// An error is never sent: it becomes the empty frame, which no value decodes from.
+    /// An error cannot be sent: it becomes the empty frame, which no message decodes from.
     fn into_bytes(self) -> Vec<u8> {
-        self.0.and_then(|value| encode(&value)).unwrap_or_default()
+        self.0.and_then(|value| encode(&value)).unwrap_or_else(|error| {
+            tracing::error!(%error, "a message cannot be sent");
+            Vec::new()
+        })
     }
 
     fn from_bytes(bytes: Vec<u8>) -> Self {

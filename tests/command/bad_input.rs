@@ -58,3 +58,26 @@ fn a_data_set_that_ends_inside_a_record_is_used_up_to_there_with_a_warning() {
     assert_eq!(ended.code, Some(0), "{}", ended.all_output());
     assert!(ended.stdout.contains("dataset_truncated"), "{}", ended.stdout);
 }
+
+#[test]
+fn a_missing_certificate_file_ends_a_run_of_a_number_of_requests_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--endpoint",
+        "https://127.0.0.1:1",
+        "--model",
+        "m",
+        "--requests",
+        "5",
+        "--concurrency",
+        "1",
+        "--no-probe",
+        "--set",
+        "target.caFile=/no/such/ca.pem",
+    ];
+    let output = run_in(folder.path()).args(arguments).output().unwrap();
+    let ended = Ended::from(output, folder.path());
+    assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+    assert!(ended.stderr.contains("/no/such/ca.pem"), "{}", ended.stderr);
+    assert!(ended.results.is_none());
+}

@@ -48,3 +48,22 @@ fn the_second_interrupt_cancels_what_is_open_and_still_reports() {
     assert_eq!(number(&summary, "/books/cancelled"), number(&summary, "/books/due"), "{summary:#}");
     assert!(number(&summary, "/books/due") > 20);
 }
+
+#[test]
+fn a_backlog_behind_a_cap_is_booked_and_not_sent_after_an_interrupt() {
+    // One at a time, each takes half a second: at 50 a second the backlog grows by 48 every second.
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 500, "itlMs": 1}));
+    let arguments = ["--rate", "50", "--concurrency", "1", "--duration", "600"];
+    let running =
+        start(bench.command(&[&arguments[..], &["--set", "prompts.outputLength.mean=2"]].concat()));
+    wait_until("some were answered", || bench.simulator.truth().completed > 3);
+    interrupt(running.id());
+    let ended = Ended::from(running.wait_with_output().unwrap(), bench.folder.path());
+    assert_eq!(ended.code, Some(130), "{}", ended.all_output());
+    let summary = ended.summary();
+    assert_eq!(number(&summary, "/books/lost"), 0, "{summary:#}");
+    assert!(number(&summary, "/books/notSentBy/interrupted") > 20, "{summary:#}");
+    let sent = number(&summary, "/books/completed");
+    assert_eq!(bench.simulator.truth().received, sent + 1, "nothing is sent after the interrupt");
+    assert_eq!(number(&summary, "/books/due"), sent + number(&summary, "/books/notSent"));
+}

@@ -1,5 +1,7 @@
 //! Whole runs of the built command against a simulator: what it prints, writes and returns.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
+
 mod bad_input;
 mod failures;
 mod interrupt;

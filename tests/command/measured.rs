@@ -94,7 +94,8 @@ fn the_same_seed_and_salt_send_the_same_bodies_and_another_salt_others() {
     let first = hashes("7");
     assert_eq!(first.len(), 40);
     assert_eq!(first, hashes("7"));
-    assert!(first.iter().all(|hash| !hashes("8").contains(hash)));
+    let others = hashes("8");
+    assert!(first.iter().all(|hash| !others.contains(hash)));
 }
 
 #[test]

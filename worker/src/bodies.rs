@@ -8,7 +8,7 @@ use std::{io, sync::Arc, thread};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use workload::{Plan, PromptSource, Target};
+use workload::{LengthCheck, Plan, PromptSource, Target};
 
 /// A request's bytes and what is known of them beforehand.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Body {
     pub(crate) input_tokens: Option<u64>,
     /// Whether the data set had been used up before.
     pub(crate) wrapped: bool,
+    /// Asked and counted tokens, where this prompt's were counted again.
+    pub(crate) recount: Option<LengthCheck>,
 }
 
 /// Where bodies are ordered; cheap to copy.
@@ -40,12 +42,14 @@ pub(crate) struct Ordered {
 
 impl Bodies {
     /// Starts the builder's thread; it ends with the last copy of the handle. Lanes order a bounded
-    /// number of bodies ahead, so the queue is bounded too.
+    /// number of bodies ahead and what nobody waits for any more is not built, so the queue is bounded.
     pub(crate) fn start(plan: Arc<Plan>, prompts: Arc<PromptSource>) -> io::Result<Self> {
         let (orders, mut queue) = mpsc::unbounded_channel::<Order>();
         thread::Builder::new().name("bodies".to_owned()).spawn(move || {
             while let Some(Order { number, ready }) = queue.blocking_recv() {
-                let _ = ready.send(build(&plan.target, &prompts, number));
+                if !ready.is_closed() {
+                    let _ = ready.send(build(&plan.target, &prompts, number));
+                }
             }
         })?;
         Ok(Self { orders })
@@ -84,6 +88,7 @@ fn build(target: &Target, prompts: &PromptSource, number: u64) -> Result<Body, S
     Ok(Body {
         bytes,
         input_tokens: prompt.input_tokens.map(u64::from),
+        recount: prompts.check(number).map_err(|error| error.to_string())?,
         wrapped: prompts.wraps_at().is_some_and(|records| number >= records),
     })
 }

@@ -60,17 +60,13 @@ impl Booking {
     /// The cap let it go, some time after it was due.
     pub(crate) fn permit(&mut self, at: Duration) {
         self.due.permitted = at;
-        self.held_back();
+        self.lane.recorder.borrow_mut().held_back(self.due.scheduled);
     }
 
     /// Its stage ended while the cap held it back.
-    pub(crate) fn never_permitted(self) {
-        self.held_back();
-        self.not_sent(NotSent::StageEnded);
-    }
-
-    fn held_back(&self) {
-        self.lane.recorder.borrow_mut().held_back(self.due.scheduled);
+    pub(crate) fn never_permitted(mut self) {
+        self.booked = true;
+        self.lane.recorder.borrow_mut().never_permitted(self.due.scope, self.due.scheduled);
     }
 
     /// Its task runs with its body at hand.
@@ -154,8 +150,10 @@ impl Booking {
             input_tokens_asked: body.input_tokens,
             streamed: self.lane.plan.target.stream,
         };
-        let kernel = self.lane.kernel_stamps.get() && answer.kernel_stamps;
-        self.lane.kernel_stamps.set(kernel);
+        if !answer.kernel_stamps {
+            self.lane.kernel_stamps.set(false);
+            self.note(&Notes { user_space_stamps: stream.events, ..Notes::default() });
+        }
         self.lane.recorder.borrow_mut().completed(self.due.scope, &timeline, &completion);
     }
 
@@ -202,7 +200,7 @@ impl Drop for Booking {
         if self.booked {
             return;
         }
-        if self.lane.ending.is_cancelled() {
+        if self.lane.early_end.is_cancelled() {
             let mut recorder = self.lane.recorder.borrow_mut();
             recorder.cancelled(self.due.scope, self.stream.events);
         } else {

@@ -14,10 +14,13 @@ use workload::{Plan, Shard};
 use crate::{
     bodies::Bodies,
     health::{thread_cpu, watch_loop},
-    lane::{Ending, Lane},
-    offer::offer,
+    lane::{EarlyEnd, Lane},
+    offer::{Load, offer},
     recorder_actor::RecorderMessage,
 };
+
+/// Over less than this a share of a core says nothing.
+const SHORTEST_CPU_SPAN: Duration = Duration::from_millis(100);
 
 /// What a lane is told. Local: these never leave the process.
 pub(crate) enum LaneMessage {
@@ -95,8 +98,11 @@ impl ThreadLocalActor for ClientActor {
             LaneMessage::Flush(spent, reply) => {
                 let _ = reply.send(state.flush(spent));
             }
-            LaneMessage::Stop(at, grace) => state.each_lane(|lane| lane.ending.stop(at, grace)),
-            LaneMessage::Cancel => state.each_lane(|lane| lane.ending.cancel()),
+            LaneMessage::Stop(at, grace) => state.tell(|lane| {
+                lane.recorder.borrow_mut().end_at(at);
+                lane.early_end.stop(at, grace);
+            }),
+            LaneMessage::Cancel => state.tell(|lane| lane.early_end.cancel(lane.clock.now())),
         }
         Ok(())
     }
@@ -132,7 +138,7 @@ impl LaneState {
             clock,
             bodies: bodies.clone(),
             permits: permits.clone(),
-            ending: Ending::default(),
+            early_end: EarlyEnd::default(),
             in_flight: 0.into(),
             kernel_stamps: true.into(),
             began: None.into(),
@@ -148,7 +154,7 @@ impl LaneState {
         Ok(())
     }
 
-    fn each_lane(&self, tell: impl FnOnce(&Lane)) {
+    fn tell(&self, tell: impl FnOnce(&Lane)) {
         if let Some(running) = &self.running {
             tell(&running.lane);
         }
@@ -163,7 +169,7 @@ impl LaneState {
 }
 
 impl LaneReport {
-    /// Of a lane that has not started, and so has nothing open.
+    /// Of a lane that has not started yet.
     fn nothing() -> Self {
         Self {
             interval: Interval::default(),
@@ -172,7 +178,7 @@ impl LaneReport {
             in_flight: 0,
             kernel_stamps: true,
             began: None,
-            finished: true,
+            finished: false,
         }
     }
 }
@@ -204,8 +210,8 @@ impl Running {
         let span = now.saturating_sub(self.flushed_at);
         let busy = used.saturating_sub(self.flushed_cpu);
         let middle = self.flushed_at + span / 2;
-        if !span.is_zero() {
-            let permille = busy.as_micros() * 1_000 / span.as_micros().max(1);
+        if span >= SHORTEST_CPU_SPAN {
+            let permille = busy.as_micros() * 1_000 / span.as_micros();
             let second = u32::try_from(middle.as_secs()).unwrap_or(u32::MAX);
             let permille = u64::try_from(permille).unwrap_or(u64::MAX);
             self.lane.recorder.borrow_mut().lane_cpu(second, permille);
@@ -216,8 +222,9 @@ impl Running {
 
 /// Offers the lane's share from run time zero on; tells the recorder when nothing is open any more.
 async fn run(lane: Rc<Lane>, mut pacer: TimerfdPacer, recorder: ActorRef<RecorderMessage>) {
+    let load = Load::prepare(&lane);
     client::Pacer::until(&mut pacer, Duration::ZERO).await;
     lane.began.set(Some(lane.clock.now()));
-    offer(&lane, &mut pacer).await;
+    offer(&lane, load, &mut pacer).await;
     let _ = recorder.cast(RecorderMessage::LaneFinished);
 }

@@ -33,8 +33,8 @@ pub(crate) struct Lane {
     pub(crate) bodies: Bodies,
     /// The worker's share of a cap on requests in flight, shared by its lanes.
     pub(crate) permits: Option<Arc<Semaphore>>,
-    /// An early end.
-    pub(crate) ending: Ending,
+    /// A stop that comes before the plan's end.
+    pub(crate) early_end: EarlyEnd,
     /// Requests written and not finished.
     pub(crate) in_flight: Cell<u64>,
     /// Whether every receive stamp so far was the kernel's.
@@ -45,42 +45,30 @@ pub(crate) struct Lane {
     pub(crate) samples: RefCell<Vec<FailureSample>>,
 }
 
-/// A stop or a cancellation that came from outside.
+/// A stop or a cancellation that came from outside, before the plan's own end.
 #[derive(Default)]
-pub(crate) struct Ending {
+pub(crate) struct EarlyEnd {
     stop_at: Cell<Option<Duration>>,
-    grace: Cell<Option<Duration>>,
+    grace: Cell<Duration>,
     cancelled: Cell<bool>,
     changed: Notify,
 }
 
-impl Ending {
-    /// Nothing due at or after `at` is offered.
+impl EarlyEnd {
+    /// Nothing due at or after `at` is offered, and open requests are followed for `grace` beyond it. A
+    /// later stop never moves an earlier one.
     pub(crate) fn stop(&self, at: Duration, grace: Duration) {
-        self.stop_at.set(Some(self.stop_at.get().map_or(at, |known| known.min(at))));
-        self.grace.set(Some(grace));
+        if self.stop_at.get().is_none_or(|known| at < known) {
+            self.stop_at.set(Some(at));
+            self.grace.set(grace);
+        }
         self.changed.notify_waiters();
     }
 
     /// Open requests are given up now.
-    pub(crate) fn cancel(&self) {
+    pub(crate) fn cancel(&self, now: Duration) {
         self.cancelled.set(true);
-        self.stop(Duration::ZERO, Duration::ZERO);
-    }
-
-    /// Whether something due at `due` is still offered.
-    pub(crate) fn offers(&self, due: Duration) -> bool {
-        self.stop_at.get().is_none_or(|at| due < at)
-    }
-
-    /// Until when open requests are followed, after an early end.
-    pub(crate) fn drained_by(&self) -> Option<Duration> {
-        Some(self.stop_at.get()? + self.grace.get()?)
-    }
-
-    /// Whether a request that is dropped now was given up by us.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
+        self.stop(now, Duration::ZERO);
     }
 
     /// Marks that what is dropped from now on was given up by us.
@@ -88,7 +76,29 @@ impl Ending {
         self.cancelled.set(true);
     }
 
-    /// Returns when a stop or cancellation arrives.
+    /// When the load stops, if it stops early.
+    pub(crate) fn stop_at(&self) -> Option<Duration> {
+        self.stop_at.get()
+    }
+
+    /// Whether something due at `due` is still offered.
+    pub(crate) fn offers(&self, due: Duration) -> bool {
+        !self.is_cancelled() && self.stop_at.get().is_none_or(|at| due < at)
+    }
+
+    /// Until when open requests are followed, after an early end.
+    pub(crate) fn drained_by(&self) -> Option<Duration> {
+        let at = self.stop_at.get()?;
+        Some(if self.is_cancelled() { Duration::ZERO } else { at + self.grace.get() })
+    }
+
+    /// Whether a request that is dropped now was given up by us.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// Returns when a stop or cancellation arrives. Check before waiting: on one thread nothing can come
+    /// between.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use client::Clock;
 use protocol::{
-    CoordinatorMessage, Heartbeat, Hello, Peer, Refusal, TimePing, Welcome, Wire, WorkerId,
-    WorkerPhase,
+    CoordinatorMessage, Heartbeat, Hello, Peer, PeerError, Refusal, TimePing, Welcome, Wire,
+    WorkerId,
 };
 use tokio::sync::watch;
 
@@ -23,9 +23,10 @@ const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
 /// What the line shares with the rest of the worker.
 pub(crate) struct Link {
     pub(crate) door: Peer<CoordinatorMessage>,
-    pub(crate) ordinal: watch::Sender<Option<u32>>,
     pub(crate) clock: watch::Sender<Option<ClockOffset>>,
     pub(crate) in_flight: watch::Receiver<u64>,
+    /// Whether the last delta is acknowledged; its senders are the worker's actors, and end with them.
+    pub(crate) complete: watch::Receiver<bool>,
 }
 
 impl Link {
@@ -37,7 +38,6 @@ impl Link {
             let ask = |reply| CoordinatorMessage::Register(Wire::new(hello.clone()), reply);
             let wait = match self.door.ask(ask, ANSWER).await {
                 Ok(Wire(Ok(Welcome::Accepted { ordinal }))) => {
-                    let _ = self.ordinal.send(Some(ordinal));
                     return Ok(WorkerId { ordinal, incarnation: hello.incarnation });
                 }
                 Ok(Wire(Ok(Welcome::Refused(refusal)))) => match refusal.retry_after {
@@ -45,33 +45,47 @@ impl Link {
                     None => return Err(refusal),
                 },
                 Ok(Wire(Err(error))) => return Err(Refusal::for_good(error.to_string())),
-                Err(protocol::PeerError::Gone) => {
+                Err(PeerError::Gone) => {
                     return Err(Refusal::for_good("the coordinator has ended"));
                 }
-                Err(protocol::PeerError::NoAnswer(_)) => HEARTBEAT_EVERY,
+                Err(PeerError::NoAnswer(_) | PeerError::Dropped) => HEARTBEAT_EVERY,
             };
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Signs of life and clock comparisons, until the coordinator is gone.
+    /// Signs of life and clock comparisons, until the coordinator or this worker's own actors are gone. A
+    /// slow comparison holds up no sign of life.
     pub(crate) async fn keep_alive(self, worker: WorkerId) {
+        let mut ended = self.complete.clone();
+        tokio::select! {
+            () = self.beat_on(worker) => {}
+            () = self.compare_on(worker) => {}
+            _ = ended.wait_for(|complete| *complete) => {}
+        }
+    }
+
+    async fn beat_on(&self, worker: WorkerId) {
         let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
-        let mut comparisons = tokio::time::interval(COMPARE_EVERY);
-        comparisons.reset();
         loop {
-            tokio::select! {
-                _ = beats.tick() => if self.beat(worker).is_err() { return },
-                _ = comparisons.tick() => self.compare_clocks(worker).await,
+            beats.tick().await;
+            if self.beat(worker).is_err() {
+                return;
             }
         }
     }
 
-    fn beat(&self, worker: WorkerId) -> Result<(), protocol::PeerError> {
+    async fn compare_on(&self, worker: WorkerId) {
+        loop {
+            tokio::time::sleep(COMPARE_EVERY).await;
+            self.compare_clocks(worker).await;
+        }
+    }
+
+    fn beat(&self, worker: WorkerId) -> Result<(), PeerError> {
         let known = *self.clock.borrow();
         let heartbeat = Heartbeat {
             worker,
-            phase: WorkerPhase::Running,
             in_flight: *self.in_flight.borrow(),
             clock_offset_ns: known.map_or(0, |clock| clock.offset_ns),
             clock_error_ns: known.map_or(u64::MAX, |clock| clock.error_ns),

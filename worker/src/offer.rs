@@ -14,7 +14,7 @@ use tokio::{
 use workload::{Arrival, Arrivals, Drive};
 
 use crate::{
-    bodies::{Bodies, Ordered},
+    bodies::Ordered,
     booking::{Booking, Due},
     lane::Lane,
     request::request,
@@ -23,66 +23,136 @@ use crate::{
 /// Bodies that an open loop orders ahead: half a second at 500 requests a second and lane.
 const AHEAD: usize = 256;
 
+/// After so many arrivals in a row that are not sent, the streams of the others get their turn.
+const YIELD_EVERY: u32 = 64;
+
+/// What a lane will offer, with its first bodies on order: prepared before run time zero.
+pub(crate) enum Load {
+    /// Arrivals at their instants.
+    Open(Ahead),
+    /// Slots in the order of their starts, each with its first body.
+    Closed(Vec<(Duration, u32, Ordered)>),
+}
+
+impl Load {
+    /// Orders the first bodies.
+    pub(crate) fn prepare(lane: &Rc<Lane>) -> Self {
+        match lane.plan.drive {
+            Drive::Open { .. } => Self::Open(Ahead::new(Rc::clone(lane))),
+            Drive::Closed { slots, .. } => Self::Closed(slots_by_start(lane, slots.get())),
+        }
+    }
+}
+
+/// The slots that own a request at all, in the order of their starts.
+fn slots_by_start(lane: &Lane, slots: u32) -> Vec<(Duration, u32, Ordered)> {
+    let mut starts: Vec<_> = lane
+        .shard
+        .slots(slots)
+        .filter_map(|slot| {
+            let number = lane.plan.closed_request(slot, 0)?;
+            Some((lane.plan.slot_start(slot)?, slot, lane.bodies.order(number)))
+        })
+        .collect();
+    starts.sort_unstable_by_key(|(start, slot, _)| (*start, *slot));
+    starts
+}
+
 /// Offers the lane's share of the plan and follows it to its end.
-pub(crate) async fn offer(lane: &Rc<Lane>, pacer: &mut impl Pacer) {
+pub(crate) async fn offer(lane: &Rc<Lane>, load: Load, pacer: &mut impl Pacer) {
     let mut requests = JoinSet::new();
-    match lane.plan.drive {
-        Drive::Open { .. } => open_loop(lane, pacer, &mut requests).await,
-        Drive::Closed { slots, .. } => start_slots(lane, slots.get(), pacer, &mut requests).await,
+    match load {
+        Load::Open(ahead) => open_loop(lane, ahead, pacer, &mut requests).await,
+        Load::Closed(slots) => start_slots(lane, slots, pacer, &mut requests).await,
     }
     drain(lane, requests).await;
 }
 
 /// Starts each arrival at its instant. Nothing here waits for an answer; only a cap holds back.
-async fn open_loop(lane: &Rc<Lane>, pacer: &mut impl Pacer, requests: &mut JoinSet<()>) {
-    let ahead = Ahead::new(lane.plan.arrivals(lane.shard), lane.bodies.clone());
+async fn open_loop(
+    lane: &Rc<Lane>,
+    mut ahead: Ahead,
+    pacer: &mut impl Pacer,
+    requests: &mut JoinSet<()>,
+) {
     let mut held_until = Duration::ZERO;
-    for (arrival, body) in ahead {
+    let mut unsent = 0;
+    while let Some((arrival, body)) = ahead.next() {
         if !reach(lane, pacer, arrival.due).await {
-            return;
+            return leave(lane, arrival, ahead).await;
         }
         while requests.try_join_next().is_some() {}
-        let scope = Scope { stage: arrival.stage, class: arrival.class };
-        let due = Due { scope, scheduled: arrival.due, permitted: arrival.due };
-        let mut booking = Booking::open(Rc::clone(lane), due);
-        let permit = match permit(lane, &mut booking, &arrival, &mut held_until).await {
-            Ok(permit) => permit,
-            Err(Unsent::HeldBack) => {
-                booking.never_permitted();
-                continue;
+        let mut booking = Booking::open(Rc::clone(lane), due(&arrival));
+        match permit(lane, &mut booking, &arrival, &mut held_until).await {
+            Ok(permit) => {
+                unsent = 0;
+                let body = body.unwrap_or_else(|| lane.bodies.order(arrival.number));
+                let lane = Rc::clone(lane);
+                requests.spawn_local(async move {
+                    request(&lane, booking, body, arrival.stage, permit).await;
+                });
             }
-            Err(Unsent::Late) => {
-                booking.not_sent(NotSent::StageEnded);
-                continue;
+            Err(why) => {
+                why.book(booking);
+                unsent += 1;
+                if unsent % YIELD_EVERY == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
-        };
-        let lane = Rc::clone(lane);
-        requests.spawn_local(async move {
-            request(&lane, booking, body, arrival.stage, permit).await;
-        });
+        }
     }
+}
+
+fn due(arrival: &Arrival) -> Due {
+    let scope = Scope { stage: arrival.stage, class: arrival.class };
+    Due { scope, scheduled: arrival.due, permitted: arrival.due }
 }
 
 /// Waits for an instant; `false` when the run was stopped before it.
 async fn reach(lane: &Lane, pacer: &mut impl Pacer, due: Duration) -> bool {
     loop {
-        if !lane.ending.offers(due) {
+        if !lane.early_end.offers(due) {
             return false;
         }
         tokio::select! {
             biased;
-            () = pacer.until(due) => return lane.ending.offers(due),
-            () = lane.ending.changed() => {}
+            () = pacer.until(due) => return lane.early_end.offers(due),
+            () = lane.early_end.changed() => {}
         }
     }
 }
 
-/// The stage ended before the request could start.
+/// The run was stopped: what was due before and has not been started is booked, so that the schedule's
+/// account has no gap.
+async fn leave(lane: &Rc<Lane>, first: Arrival, ahead: Ahead) {
+    let Some(stop_at) = lane.early_end.stop_at() else { return };
+    let left = std::iter::once(first).chain(ahead.into_arrivals());
+    for (count, arrival) in (1_u32..).zip(left.take_while(|arrival| arrival.due < stop_at)) {
+        Booking::open(Rc::clone(lane), due(&arrival)).not_sent(NotSent::Interrupted);
+        if count % YIELD_EVERY == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Why an arrival was not started.
 enum Unsent {
-    /// The cap held it back.
+    /// The cap held it back until its stage was over.
     HeldBack,
-    /// This loop came to it too late.
+    /// This loop came to it after its stage was over.
     Late,
+    /// The cap held it back until the run was stopped.
+    Stopped,
+}
+
+impl Unsent {
+    fn book(self, booking: Booking) {
+        match self {
+            Self::HeldBack => booking.never_permitted(),
+            Self::Late => booking.not_sent(NotSent::StageEnded),
+            Self::Stopped => booking.not_sent(NotSent::Interrupted),
+        }
+    }
 }
 
 /// A permit under the cap. An arrival that was due while an earlier one was being held back was held
@@ -95,59 +165,64 @@ async fn permit(
 ) -> Result<Option<OwnedSemaphorePermit>, Unsent> {
     let end = lane.stage_end(arrival.stage);
     let behind = arrival.due < *held_until;
-    if end.is_some_and(|end| lane.clock.now() >= end) {
+    let now = lane.clock.now();
+    if end.is_some_and(|end| now >= end) {
         return Err(if behind { Unsent::HeldBack } else { Unsent::Late });
     }
     let Some(permits) = &lane.permits else { return Ok(None) };
+    if behind && lane.early_end.stop_at().is_some_and(|stop| now >= stop) {
+        return Err(Unsent::Stopped);
+    }
     if let Ok(free) = Arc::clone(permits).try_acquire_owned() {
         if behind {
-            booking.permit(lane.clock.now());
+            booking.permit(now);
         }
         return Ok(Some(free));
     }
     let freed = wait_for_permit(lane, permits, end).await;
     *held_until = lane.clock.now();
-    if freed.is_some() {
+    if freed.is_ok() {
         booking.permit(*held_until);
     }
-    freed.map(Some).ok_or(Unsent::HeldBack)
+    freed.map(Some)
 }
 
-/// `None` when the stage ends or the run is stopped first.
+/// Waits until a permit is free, the stage is over, or the run is stopped.
 async fn wait_for_permit(
     lane: &Lane,
     permits: &Arc<Semaphore>,
     end: Option<Duration>,
-) -> Option<OwnedSemaphorePermit> {
-    let ended = async {
-        match end {
-            Some(end) => tokio::time::sleep(lane.clock.until(end)).await,
-            None => std::future::pending().await,
+) -> Result<OwnedSemaphorePermit, Unsent> {
+    let freed = Arc::clone(permits).acquire_owned();
+    tokio::pin!(freed);
+    loop {
+        let stop = lane.early_end.stop_at();
+        let limit = async {
+            match end.into_iter().chain(stop).min() {
+                Some(limit) => tokio::time::sleep(lane.clock.until(limit)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            permit = &mut freed => return permit.map_err(|_| Unsent::Stopped),
+            () = limit => {
+                let stopped = stop.is_some_and(|stop| end.is_none_or(|end| stop < end));
+                return Err(if stopped { Unsent::Stopped } else { Unsent::HeldBack });
+            }
+            () = lane.early_end.changed() => {}
         }
-    };
-    tokio::select! {
-        biased;
-        permit = Arc::clone(permits).acquire_owned() => permit.ok(),
-        () = ended => None,
-        () = lane.ending.changed() => None,
     }
 }
 
 /// Starts each slot of a closed loop at its instant.
 async fn start_slots(
     lane: &Rc<Lane>,
-    slots: u32,
+    slots: Vec<(Duration, u32, Ordered)>,
     pacer: &mut impl Pacer,
     requests: &mut JoinSet<()>,
 ) {
-    let mut starts: Vec<_> = lane
-        .shard
-        .slots(slots)
-        .filter_map(|slot| Some((lane.plan.slot_start(slot)?, slot)))
-        .collect();
-    starts.sort_unstable();
-    for (start, slot) in starts {
-        let first = lane.plan.closed_request(slot, 0).map(|number| lane.bodies.order(number));
+    for (start, slot, first) in slots {
         if !reach(lane, pacer, start).await {
             return;
         }
@@ -156,12 +231,13 @@ async fn start_slots(
 }
 
 /// One slot: asks, is answered, asks again. Its next body is ordered while it waits for an answer.
-async fn closed_loop(lane: Rc<Lane>, slot: u32, start: Duration, mut next: Option<Ordered>) {
+async fn closed_loop(lane: Rc<Lane>, slot: u32, start: Duration, first: Ordered) {
     let mut scheduled = start;
+    let mut next = Some(first);
     let mut round = 0;
     while let Some(body) = next.take() {
         let Some(stage) = lane.plan.stage_at(scheduled) else { return };
-        if !lane.ending.offers(scheduled) {
+        if !lane.early_end.offers(scheduled) {
             return;
         }
         round += 1;
@@ -187,42 +263,55 @@ async fn drain(lane: &Lane, mut requests: JoinSet<()>) {
             biased;
             joined = requests.join_next() => if joined.is_none() { return },
             () = deadline => break,
-            () = lane.ending.changed() => {}
+            () = lane.early_end.changed() => {}
         }
     }
-    lane.ending.give_up();
+    lane.early_end.give_up();
     requests.shutdown().await;
 }
 
 fn drain_limit(lane: &Lane) -> Option<Duration> {
     let planned = lane.plan.end().map(|end| end + lane.plan.drain);
-    match (planned, lane.ending.drained_by()) {
+    match (planned, lane.early_end.drained_by()) {
         (Some(planned), Some(early)) => Some(planned.min(early)),
         (planned, early) => planned.or(early),
     }
 }
 
-/// A lane's arrivals with their bodies, ordered ahead.
-struct Ahead {
+/// A lane's arrivals with their bodies, ordered ahead; without one where the arrival's stage is over or
+/// the run is stopped, so that a backlog costs the builder nothing.
+pub(crate) struct Ahead {
+    lane: Rc<Lane>,
     arrivals: Arrivals,
-    bodies: Bodies,
-    queue: VecDeque<(Arrival, Ordered)>,
+    queue: VecDeque<(Arrival, Option<Ordered>)>,
 }
 
 impl Ahead {
-    fn new(arrivals: Arrivals, bodies: Bodies) -> Self {
-        Self { arrivals, bodies, queue: VecDeque::with_capacity(AHEAD) }
+    fn new(lane: Rc<Lane>) -> Self {
+        let arrivals = lane.plan.arrivals(lane.shard);
+        let mut ahead = Self { lane, arrivals, queue: VecDeque::with_capacity(AHEAD) };
+        ahead.fill();
+        ahead
     }
-}
 
-impl Iterator for Ahead {
-    type Item = (Arrival, Ordered);
+    fn next(&mut self) -> Option<(Arrival, Option<Ordered>)> {
+        let next = self.queue.pop_front();
+        self.fill();
+        next
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn fill(&mut self) {
+        let now = self.lane.clock.now();
         while self.queue.len() < AHEAD {
-            let Some(arrival) = self.arrivals.next() else { break };
-            self.queue.push_back((arrival, self.bodies.order(arrival.number)));
+            let Some(arrival) = self.arrivals.next() else { return };
+            let over = self.lane.stage_end(arrival.stage).is_some_and(|end| now >= end);
+            let wanted = !over && self.lane.early_end.offers(arrival.due);
+            let body = wanted.then(|| self.lane.bodies.order(arrival.number));
+            self.queue.push_back((arrival, body));
         }
-        self.queue.pop_front()
+    }
+
+    fn into_arrivals(self) -> impl Iterator<Item = Arrival> {
+        self.queue.into_iter().map(|(arrival, _)| arrival).chain(self.arrivals)
     }
 }

@@ -201,7 +201,7 @@ fn absorb(delta: &mut Delta, report: LaneReport) -> Result<Interval, ActorProces
         report;
     delta.in_flight += in_flight;
     delta.interval.merge(&interval)?;
-    delta.samples.extend(samples);
+    delta.add_samples(samples);
     delta.cpu += cpu;
     delta.kernel_stamps &= kernel_stamps;
     delta.last &= finished;

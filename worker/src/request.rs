@@ -20,7 +20,11 @@ pub(crate) async fn request(
 ) {
     let body = match collect(&booking, ordered).await {
         Ok(body) => body,
-        Err(reason) => return booking.broken(reason),
+        Err(reason) => {
+            booking.broken(reason);
+            // A closed loop whose bodies all fail must not keep the lane's thread for itself.
+            return tokio::task::yield_now().await;
+        }
     };
     let ready = lane.clock.now();
     booking.started(ready);
@@ -43,6 +47,10 @@ async fn collect(booking: &Booking, mut ordered: Ordered) -> Result<Body, String
     };
     if body.wrapped {
         booking.note(&Notes { prompts_wrapped: 1, ..Notes::default() });
+    }
+    if let Some(recount) = body.recount {
+        let inexact = u64::from(recount.asked != recount.counted);
+        booking.note(&Notes { prompts_checked: 1, prompts_inexact: inexact, ..Notes::default() });
     }
     Ok(body)
 }

@@ -55,7 +55,6 @@ impl Worker {
         door: Peer<CoordinatorMessage>,
     ) -> Result<Self, WorkerError> {
         let WorkerOptions { ordinal, incarnation, host, processors, build, credentials } = options;
-        let (ordinal_given, ordinal_known) = watch::channel(None);
         let (clock_compared, clock_known) = watch::channel(None);
         let (in_flight, in_flight_known) = watch::channel(0);
         let (completed, complete) = watch::channel(false);
@@ -64,7 +63,6 @@ impl Worker {
             processors,
             credentials,
             door: door.clone(),
-            ordinal: ordinal_known,
             clock: clock_known,
             in_flight,
             complete: completed,
@@ -73,9 +71,9 @@ impl Worker {
         ractor::pg::join(worker_group(incarnation), vec![actor.get_cell()]);
         let link = Link {
             door,
-            ordinal: ordinal_given,
             clock: clock_compared,
             in_flight: in_flight_known,
+            complete: complete.clone(),
         };
         let hello =
             Hello { protocol: PROTOCOL_VERSION, build, ordinal, incarnation, host, processors };

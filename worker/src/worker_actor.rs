@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use client::{ClientOptions, Clock, Credentials};
+use client::{Client, ClientOptions, Clock, Credentials};
 use protocol::{
     Armed, Assigned, Assignment, CoordinatorMessage, Peer, Refusal, Wire, WorkerId, WorkerMessage,
 };
 use ractor::{
-    Actor, ActorProcessingErr, ActorRef,
+    Actor, ActorProcessingErr, ActorRef, SupervisionEvent,
     thread_local::{ThreadLocalActor, ThreadLocalActorSpawner},
 };
 use tokio::sync::{Semaphore, watch};
@@ -36,7 +36,6 @@ pub(crate) struct WorkerArguments {
     pub(crate) processors: u16,
     pub(crate) credentials: Credentials,
     pub(crate) door: Peer<CoordinatorMessage>,
-    pub(crate) ordinal: watch::Receiver<Option<u32>>,
     pub(crate) clock: watch::Receiver<Option<ClockOffset>>,
     pub(crate) in_flight: watch::Sender<u64>,
     pub(crate) complete: watch::Sender<bool>,
@@ -46,10 +45,23 @@ pub(crate) struct WorkerArguments {
 pub(crate) struct WorkerState {
     arguments: WorkerArguments,
     crew: Option<Crew>,
+    /// The coordinator has ended the run: nothing is started any more.
+    ended: bool,
+}
+
+/// What an assigned run is made of.
+struct Hired {
+    id: WorkerId,
+    plan: Arc<Plan>,
+    shard: Shard,
+    lanes: NonZeroU32,
+    options: ClientOptions,
+    prompts: Arc<PromptSource>,
 }
 
 /// The actors of an assigned run.
 struct Crew {
+    id: WorkerId,
     lanes: Vec<ActorRef<LaneMessage>>,
     recorder: ActorRef<RecorderMessage>,
 }
@@ -64,7 +76,7 @@ impl Actor for WorkerActor {
         _me: ActorRef<Self::Msg>,
         arguments: WorkerArguments,
     ) -> Result<WorkerState, ActorProcessingErr> {
-        Ok(WorkerState { arguments, crew: None })
+        Ok(WorkerState { arguments, crew: None, ended: false })
     }
 
     async fn handle(
@@ -103,6 +115,21 @@ impl Actor for WorkerActor {
         }
         Ok(())
     }
+
+    /// A lane or the recorder that fails is the end of this worker: without its heartbeats the coordinator
+    /// counts it as lost.
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        _state: &mut WorkerState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(_, error) = event {
+            tracing::error!(%error, "a part of this worker failed");
+            me.stop(Some(error.to_string()));
+        }
+        Ok(())
+    }
 }
 
 impl WorkerState {
@@ -112,15 +139,21 @@ impl WorkerState {
         me: &ActorRef<WorkerMessage>,
         assignment: Assignment,
     ) -> Result<Assigned, Refusal> {
-        if self.crew.is_some() {
-            return Err(Refusal::for_good("this worker has a plan already"));
+        if self.crew.is_some() || self.ended {
+            return Err(Refusal::for_good("this worker has had its run"));
         }
-        let Assignment { plan, shard } = assignment;
+        let Assignment { worker: id, plan, shard } = assignment;
+        if id.incarnation != self.arguments.incarnation {
+            return Err(Refusal::for_good("this plan is for another incarnation"));
+        }
         let plan: Arc<Plan> = plan.into();
+        let options = client_options(&plan.client, self.arguments.credentials.clone());
+        try_client(&plan, &options)?;
         let (prompts, warnings) = open_prompts(Arc::clone(&plan)).await?;
         let tokenizer = Some(prompts.tokenizer_name().to_owned());
         let lanes = self.lanes(&plan, shard);
-        let crew = self.hire(me, plan, shard, lanes, Arc::new(prompts)).await;
+        let hired = Hired { id, plan, shard, lanes, options, prompts: Arc::new(prompts) };
+        let crew = self.hire(me, hired).await;
         self.crew = Some(crew.map_err(|error| Refusal::for_good(error.to_string()))?);
         let lanes = u16::try_from(lanes.get()).unwrap_or(u16::MAX);
         Ok(Assigned { lanes, tokenizer, warnings })
@@ -142,11 +175,9 @@ impl WorkerState {
     async fn hire(
         &self,
         me: &ActorRef<WorkerMessage>,
-        plan: Arc<Plan>,
-        shard: Shard,
-        count: NonZeroU32,
-        prompts: Arc<PromptSource>,
+        hired: Hired,
     ) -> Result<Crew, ActorProcessingErr> {
+        let Hired { id, plan, shard, lanes: count, options, prompts } = hired;
         let bodies = Bodies::start(Arc::clone(&plan), prompts)?;
         let permits = permits(&plan, shard);
         let mut lanes = Vec::with_capacity(count.get() as usize);
@@ -156,7 +187,7 @@ impl WorkerState {
                 shard: shard.lane(lane, count),
                 bodies: bodies.clone(),
                 permits: permits.clone(),
-                options: client_options(&plan.client, self.arguments.credentials.clone()),
+                options: options.clone(),
             };
             let spawner = ThreadLocalActorSpawner::new();
             let (actor, _) =
@@ -164,18 +195,21 @@ impl WorkerState {
             lanes.push(actor);
         }
         let arguments = RecorderArguments {
-            worker: self.id(),
+            worker: id,
             door: self.arguments.door.clone(),
             lanes: lanes.clone(),
             in_flight: self.arguments.in_flight.clone(),
             complete: self.arguments.complete.clone(),
         };
         let (recorder, _) = Actor::spawn_linked(None, Recorder, arguments, me.get_cell()).await?;
-        Ok(Crew { lanes, recorder })
+        Ok(Crew { id, lanes, recorder })
     }
 
     /// Converts the agreed instant to our clock and starts the lanes towards it.
     fn arm(&self, start_at_coordinator_ns: u64) -> Result<Armed, Refusal> {
+        if self.ended {
+            return Err(Refusal::for_good("the run has ended"));
+        }
         let crew = self.crew.as_ref().ok_or_else(|| Refusal::for_good("no plan to start"))?;
         let offset = *self.arguments.clock.borrow();
         let offset = offset.ok_or_else(|| Refusal::for_good("the clocks were not compared"))?;
@@ -192,12 +226,13 @@ impl WorkerState {
     }
 
     fn acknowledged(&self, worker: WorkerId, sequence: u64) {
-        if let Some(crew) = self.crew.as_ref().filter(|_| worker == self.id()) {
+        if let Some(crew) = self.crew.as_ref().filter(|crew| crew.id == worker) {
             let _ = crew.recorder.cast(RecorderMessage::Acknowledged(sequence));
         }
     }
 
-    fn abort(&self, reason: &str) {
+    fn abort(&mut self, reason: &str) {
+        self.ended = true;
         tracing::info!(reason, "the coordinator ends the run");
         self.each_lane(|| LaneMessage::Cancel);
     }
@@ -207,11 +242,12 @@ impl WorkerState {
             let _ = lane.cast(message());
         }
     }
+}
 
-    fn id(&self) -> WorkerId {
-        let ordinal = self.arguments.ordinal.borrow().unwrap_or_default();
-        WorkerId { ordinal, incarnation: self.arguments.incarnation }
-    }
+/// Finds a URL, header or certificate that cannot be used before the lanes do.
+fn try_client(plan: &Plan, options: &ClientOptions) -> Result<(), Refusal> {
+    let client = Client::new(&plan.target, options.clone(), Clock::start_now());
+    client.map(drop).map_err(|error| Refusal::for_good(error.to_string()))
 }
 
 /// How the client of a lane, or of a probe, connects.

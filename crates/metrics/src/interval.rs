@@ -71,6 +71,12 @@ pub struct Notes {
     pub user_space_stamps: u64,
     /// Prompts taken from a data set that had been used up before.
     pub prompts_wrapped: u64,
+    /// Requests that the cap held back until their stage was over.
+    pub never_permitted: u64,
+    /// Prompts whose tokens were counted again (1 in 1,000 synthetic ones).
+    pub prompts_checked: u64,
+    /// Of these, prompts that had another number of tokens than asked.
+    pub prompts_inexact: u64,
 }
 
 /// All that was recorded in one scope.
@@ -170,6 +176,9 @@ impl Notes {
         add(&mut self.clock_steps, other.clock_steps);
         add(&mut self.user_space_stamps, other.user_space_stamps);
         add(&mut self.prompts_wrapped, other.prompts_wrapped);
+        add(&mut self.never_permitted, other.never_permitted);
+        add(&mut self.prompts_checked, other.prompts_checked);
+        add(&mut self.prompts_inexact, other.prompts_inexact);
     }
 }
 

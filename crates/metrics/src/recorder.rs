@@ -157,9 +157,23 @@ impl Recorder {
         self.in_window(scope, at, |window| window.due += 1);
     }
 
+    /// The load was stopped: no window reaches beyond `at`. Call it before `at`.
+    pub fn end_at(&mut self, at: Duration) {
+        for window in &mut self.windows {
+            window.end = Some(window.end.map_or(at, |end| end.min(at)));
+        }
+    }
+
     /// The cap held back a request that was due at `due`.
     pub fn held_back(&mut self, due: Duration) {
         self.second(due).held_back += 1;
+    }
+
+    /// The cap held back a request that was due at `due` until its stage was over: it is never sent.
+    pub fn never_permitted(&mut self, scope: Scope, due: Duration) {
+        self.held_back(due);
+        self.scope(scope).notes.never_permitted += 1;
+        self.not_sent(scope, NotSent::StageEnded);
     }
 
     /// A request's task ran with its body at hand: what is late from here on is not the generator.

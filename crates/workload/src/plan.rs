@@ -325,11 +325,19 @@ impl Plan {
     }
 
     /// The stagger for a target whose probe took `ttfb`: about as long as a request takes, so that the
-    /// slots are out of step, and at most a tenth of the duration.
+    /// slots are out of step, and at most a tenth of the run, as long as that is foreseen to be.
     pub fn ramp_up_for(&self, ttfb: Duration) -> Duration {
         let request = ttfb.as_secs_f64() * self.mean_output_tokens();
-        let bound = self.duration().map_or(f64::MAX, |duration| duration.as_secs_f64() / 10.0);
-        Duration::try_from_secs_f64(request.min(bound)).unwrap_or(Duration::ZERO)
+        let by_time = self.duration().map(|duration| duration.as_secs_f64());
+        let by_number = self.rounds().map(|rounds| rounds * request);
+        let run = by_time.into_iter().chain(by_number).fold(f64::MAX, f64::min);
+        Duration::try_from_secs_f64(request.min(run / 10.0)).unwrap_or(Duration::ZERO)
+    }
+
+    /// Requests of a slot, where their number ends a closed loop.
+    fn rounds(&self) -> Option<f64> {
+        let Drive::Closed { slots, .. } = self.drive else { return None };
+        Some(self.requests? as f64 / f64::from(slots.get()))
     }
 
     /// The same plan with the stagger of a closed loop's start fixed; an open loop has none, and a
@@ -345,11 +353,15 @@ impl Plan {
         self
     }
 
-    /// Tokens that a request orders on average; the default where the data set says.
+    /// Tokens that a request orders on average; the default, or the bound where it is lower, where the data
+    /// set says.
     pub fn mean_output_tokens(&self) -> f64 {
         match self.prompts.output_length {
             OutputLengths::Drawn(length) => length.mean,
-            OutputLengths::Recorded { .. } => LengthPlan::OUTPUT.mean,
+            OutputLengths::Recorded { max } => {
+                let bound = max.map_or(f64::MAX, |max| f64::from(max.get()));
+                LengthPlan::OUTPUT.mean.min(bound)
+            }
         }
     }
 }

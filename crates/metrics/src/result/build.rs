@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     Rates, RunFacts, RunResult, StageDescription, StageResult, WindowResult, WorkerResult,
 };
-use crate::books::{FailureSample, NotSent, share};
+use crate::books::{FailureSample, share};
 use crate::confidence::intervals95;
 use crate::distribution::{Distribution, MergeError};
 use crate::interval::{Interval, ScopeRecord};
@@ -205,7 +205,7 @@ fn stage_span(stage: &StageDescription, record: &ScopeRecord) -> Span {
 fn held_back(record: &ScopeRecord, thresholds: &Thresholds) -> u64 {
     let cap_wait = record.distribution(Metric::CapWait);
     let waited = cap_wait.map_or(0, |d| d.count_above(thresholds.held_back_from_us));
-    waited + record.books.not_sent.get(&NotSent::StageEnded).copied().unwrap_or(0)
+    waited + record.notes.never_permitted
 }
 
 fn rates(record: &ScopeRecord, measured: Duration) -> Rates {

@@ -214,7 +214,9 @@ fn nothing_answered_or_degraded(evidence: &Evidence<'_>, _: &Thresholds) -> Vec<
         reasons.push(reason("nothing_answered", Status::Invalid, message));
     }
     if evidence.degraded {
-        let message = "the journal could not be written to its end; free disk space".to_owned();
+        let message =
+            "the run did not go on as planned to its end; the warning `degraded` says why"
+                .to_owned();
         reasons.push(reason("degraded", Status::Suspect, message));
     }
     reasons

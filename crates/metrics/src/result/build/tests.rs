@@ -1,5 +1,5 @@
 use super::*;
-use crate::books::FailureClass;
+use crate::books::{FailureClass, NotSent};
 use crate::interval::Scope;
 use crate::recorder::{Completion, EventSample, Recorder, StageWindow, TokenUsage};
 use crate::timeline::Timeline;
@@ -184,9 +184,21 @@ fn requests_that_the_cap_held_make_the_offered_rate_suspect() {
     let stages = vec![stage("hold", true, window(0, Some(10_000)))];
     let mut recorder = recorder(&stages);
     (0..90).for_each(|n| answer(&mut recorder, 0, n * 100, 300));
+    let uncapped = |due| {
+        let mut recorder = self::recorder(&stages);
+        (0..90).for_each(|n| answer(&mut recorder, 0, n * 100, 300));
+        recorder.due(Scope::default(), due);
+        recorder.not_sent(Scope::default(), NotSent::StageEnded);
+        RunResult::build(record(stages.clone(), recorder.take())).unwrap()
+    };
+    assert_eq!(
+        uncapped(ms(9_100)).verdict.reasons,
+        [],
+        "its connection was too slow: no cap in it"
+    );
     for n in 90..92 {
         recorder.due(Scope::default(), ms(n * 100));
-        recorder.not_sent(Scope::default(), NotSent::StageEnded);
+        recorder.never_permitted(Scope::default(), ms(n * 100));
     }
     let result = RunResult::build(record(stages, recorder.take())).unwrap();
     let codes: Vec<_> = result.verdict.reasons.iter().map(|reason| reason.code.as_str()).collect();
