@@ -209,3 +209,72 @@ impl Drop for Booking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::lane::tests::{lane, plan};
+
+    fn idle_lane() -> Rc<Lane> {
+        lane(plan("http://127.0.0.1:1", &[("load.rate", json!(1))]))
+    }
+
+    fn due_now() -> Due {
+        Due { scope: Scope::default(), scheduled: Duration::ZERO, permitted: Duration::ZERO }
+    }
+
+    fn books(lane: &Lane) -> metrics::Books {
+        let books = lane.recorder.borrow_mut().take().books();
+        books.balance().unwrap();
+        books
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_without_an_outcome_is_a_fault_of_ours() {
+        let lane = idle_lane();
+        drop(Booking::open(Rc::clone(&lane), due_now()));
+        assert_eq!(books(&lane).failed, [(FailureClass::Internal, 1)].into());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_after_we_gave_up_is_cancelled() {
+        let lane = idle_lane();
+        let booking = Booking::open(Rc::clone(&lane), due_now());
+        lane.early_end.give_up();
+        drop(booking);
+        assert_eq!(books(&lane).cancelled, 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_requests_task_is_booked_and_the_lane_goes_on() {
+        let lane = idle_lane();
+        let shared = Rc::clone(&lane);
+        let tasks = LocalSet::new();
+        let panicked = tasks
+            .run_until(async move {
+                tokio::task::spawn_local(async move {
+                    let mut booking = Booking::open(shared, due_now());
+                    booking.progress(&Progress::Sent { at: Duration::from_millis(1) });
+                    panic!("on purpose");
+                })
+                .await
+            })
+            .await;
+        assert!(panicked.unwrap_err().is_panic());
+        assert_eq!(lane.in_flight.get(), 0);
+        assert_eq!(books(&lane).failed, [(FailureClass::Internal, 1)].into());
+    }
+
+    #[tokio::test]
+    async fn what_the_gate_refused_was_never_sent_and_is_no_failure() {
+        let lane = idle_lane();
+        let booking = Booking::open(Rc::clone(&lane), due_now());
+        let none = lane.client.exchange(bytes::Bytes::new(), || false, |_| {}).await;
+        let refused = Failure { refused_by_gate: true, ..none.unwrap_err() };
+        booking.failed(refused);
+        assert_eq!(books(&lane).not_sent, [(NotSent::StageEnded, 1)].into());
+    }
+}

@@ -132,3 +132,68 @@ impl Lane {
         self.recorder.borrow_mut().in_flight(second, now);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::num::NonZeroU32;
+
+    use client::{ClientOptions, Credentials};
+    use serde_json::{Value, json};
+    use workload::{Config, Drive, PlanInputs, PromptSource, Sources};
+
+    use super::*;
+
+    /// A plan from keys and values, against an endpoint.
+    pub(crate) fn plan(endpoint: &str, keys: &[(&str, Value)]) -> Plan {
+        let mut flags = vec![
+            ("target.endpoint".to_owned(), json!(endpoint)),
+            ("target.model".to_owned(), json!("simulated")),
+            ("prompts.inputLength.mean".to_owned(), json!(8)),
+            ("prompts.outputLength.mean".to_owned(), json!(4)),
+        ];
+        flags.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
+        let inputs = PlanInputs { model: None, prompt_salt: 1 };
+        Plan::from_config(&config, &inputs).unwrap().0
+    }
+
+    /// The only lane of the only worker, whose run time begins now.
+    pub(crate) fn lane(plan: Plan) -> Rc<Lane> {
+        let plan = Arc::new(plan);
+        let prompts = Arc::new(PromptSource::open(&plan).unwrap().0);
+        let options: ClientOptions = crate::client_options(&plan.client, Credentials::default());
+        let clock = Clock::start_now();
+        let permits = match plan.drive {
+            Drive::Open { cap, .. } => cap.map(NonZeroU32::get),
+            Drive::Closed { .. } => None,
+        };
+        Rc::new(Lane {
+            client: Client::new(&plan.target, options, clock).unwrap(),
+            recorder: Lane::recorder(&plan),
+            bodies: Bodies::start(Arc::clone(&plan), prompts).unwrap(),
+            permits: permits.map(|permits| Arc::new(Semaphore::new(permits as usize))),
+            plan,
+            shard: Shard::WHOLE,
+            clock,
+            early_end: EarlyEnd::default(),
+            in_flight: 0.into(),
+            kernel_stamps: true.into(),
+            began: None.into(),
+            samples: Vec::new().into(),
+        })
+    }
+
+    #[test]
+    fn an_early_end_is_never_moved_later() {
+        let end = EarlyEnd::default();
+        let seconds = Duration::from_secs;
+        assert!(end.offers(seconds(100)));
+        end.stop(seconds(5), seconds(30));
+        end.stop(seconds(9), seconds(1));
+        assert_eq!((end.stop_at(), end.drained_by()), (Some(seconds(5)), Some(seconds(35))));
+        assert!(end.offers(seconds(4)) && !end.offers(seconds(5)));
+        end.cancel(seconds(7));
+        assert_eq!((end.stop_at(), end.drained_by()), (Some(seconds(5)), Some(Duration::ZERO)));
+        assert!(!end.offers(seconds(4)));
+    }
+}

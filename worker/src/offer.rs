@@ -315,3 +315,124 @@ impl Ahead {
         self.queue.into_iter().map(|(arrival, _)| arrival).chain(self.arrivals)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use client::TimerfdPacer;
+    use metrics::Books;
+    use serde_json::{Value, json};
+    use simulator::{Running, Simulator, SimulatorConfig};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::lane::tests::{lane, plan};
+
+    fn server(ttft_ms: f64) -> Running {
+        let config =
+            SimulatorConfig { fixed: true, ttft_ms, itl_ms: 1.0, ..SimulatorConfig::default() };
+        Simulator::start(config).unwrap()
+    }
+
+    /// Offers a whole plan and, meanwhile, does what a test wants with the lane.
+    async fn books<F: Future<Output = ()>>(
+        server: &Running,
+        keys: &[(&str, Value)],
+        meanwhile: impl FnOnce(Rc<Lane>) -> F,
+    ) -> Books {
+        let lane = lane(plan(&server.base_url(), keys));
+        let tasks = LocalSet::new();
+        let other = meanwhile(Rc::clone(&lane));
+        let offering = async {
+            let load = Load::prepare(&lane);
+            let mut pacer = TimerfdPacer::new(lane.clock).unwrap();
+            offer(&lane, load, &mut pacer).await;
+        };
+        tasks.run_until(async { tokio::join!(offering, other) }).await;
+        let books = lane.recorder.borrow_mut().take().books();
+        books.balance().unwrap();
+        books
+    }
+
+    async fn nothing(_: Rc<Lane>) {}
+
+    #[tokio::test]
+    async fn an_open_loop_offers_its_whole_schedule() {
+        let server = server(1.0);
+        let keys = [("load.rate", json!(40)), ("benchmark.duration", json!(0.5))];
+        assert_eq!(books(&server, &keys, nothing).await.completed, 20);
+    }
+
+    #[tokio::test]
+    async fn a_closed_loop_keeps_asking_until_its_number_is_reached() {
+        let server = server(1.0);
+        let keys = [
+            ("load.concurrency", json!(3)),
+            ("benchmark.requests", json!(10)),
+            ("load.rampUp", json!(0)),
+        ];
+        assert_eq!(books(&server, &keys, nothing).await.completed, 10);
+        assert_eq!(server.truth().completed, 10);
+    }
+
+    #[tokio::test]
+    async fn what_the_cap_still_holds_at_the_end_is_not_sent() {
+        let server = server(200.0);
+        let keys = [
+            ("load.rate", json!(50)),
+            ("load.concurrency", json!(1)),
+            ("benchmark.duration", json!(0.5)),
+        ];
+        let books = books(&server, &keys, nothing).await;
+        assert_eq!(books.due, 25);
+        assert_eq!(books.not_sent_total() + books.completed, 25);
+        assert!(books.not_sent[&NotSent::StageEnded] >= 20, "{books:?}");
+    }
+
+    #[tokio::test]
+    async fn a_stop_books_the_backlog_and_sends_none_of_it() {
+        let server = server(300.0);
+        let keys = [
+            ("load.rate", json!(100)),
+            ("load.concurrency", json!(1)),
+            ("benchmark.duration", json!(3600)),
+        ];
+        let stop = |lane: Rc<Lane>| async move {
+            while lane.in_flight.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+            lane.early_end
+                .stop(lane.clock.now() + Duration::from_millis(200), Duration::from_secs(30));
+        };
+        let books = books(&server, &keys, stop).await;
+        assert_eq!(books.not_sent[&NotSent::Interrupted] + books.completed, books.due, "{books:?}");
+        assert!(books.not_sent[&NotSent::Interrupted] >= 10, "{books:?}");
+    }
+
+    #[tokio::test]
+    async fn a_cancellation_gives_up_what_is_open() {
+        let server = server(60_000.0);
+        let keys = [("load.rate", json!(100)), ("benchmark.duration", json!(3600))];
+        let cancel = |lane: Rc<Lane>| async move {
+            while lane.in_flight.get() < 5 {
+                tokio::task::yield_now().await;
+            }
+            lane.early_end.cancel(lane.clock.now());
+        };
+        let books = books(&server, &keys, cancel).await;
+        assert_eq!(books.completed, 0);
+        assert!(books.cancelled >= 5, "{books:?}");
+        assert_eq!(books.cancelled + books.not_sent_total(), books.due);
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_takes_too_long_is_cut_off() {
+        let server = server(60_000.0);
+        let keys = [
+            ("load.rate", json!(20)),
+            ("benchmark.duration", json!(0.5)),
+            ("benchmark.drain", json!(0.1)),
+        ];
+        let books = books(&server, &keys, nothing).await;
+        assert_eq!((books.due, books.cancelled), (10, 10));
+    }
+}
