@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{run::RunArgs, simulate::SimulateArgs};
+use crate::{plan::PlanArgs, run::RunArgs, simulate::SimulateArgs};
 
 /// Measures what users of an LLM inference service feel, at a given load.
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Measure an endpoint from this machine
     Run(RunArgs),
+    /// Show what a run would offer, and send nothing
+    Plan(PlanArgs),
     /// Start an inference service to measure: streaming, queueing, faults, ground truth
     Simulate(SimulateArgs),
 }

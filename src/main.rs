@@ -2,6 +2,8 @@
 
 mod cli;
 mod exit;
+mod limits;
+mod plan;
 mod progress;
 mod run;
 mod settings;
@@ -20,6 +22,7 @@ fn main() -> std::process::ExitCode {
     cli::log_to_stderr();
     let ended = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
+        Verb::Plan(arguments) => plan::plan(arguments),
         Verb::Simulate(arguments) => simulate::simulate(arguments).map(|()| Exit::Ok),
     };
     ended.unwrap_or_else(exit::explain).into()

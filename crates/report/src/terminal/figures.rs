@@ -39,10 +39,13 @@ pub(super) fn thousands(value: u64) -> String {
     grouped
 }
 
-/// An estimate: whole up to a million, three significant digits above: 825,000, 8.25 million, 1.2 billion.
+/// An estimate, to three significant digits: 825, 761,000, 8.25 million, 1.20 billion.
 pub(super) fn rough(value: f64) -> String {
     match value {
-        value if value < 999_500.0 => thousands(value.round() as u64),
+        value if value < 999.5 => thousands(value.round() as u64),
+        value if value < 9_995.0 => thousands((value / 10.0).round() as u64 * 10),
+        value if value < 99_950.0 => thousands((value / 100.0).round() as u64 * 100),
+        value if value < 999_500.0 => thousands((value / 1e3).round() as u64 * 1_000),
         value if value < 999.5e6 => format!("{} million", quantity(value / 1e6)),
         value => format!("{} billion", quantity(value / 1e9)),
     }
@@ -140,10 +143,20 @@ mod tests {
     }
 
     #[test]
-    fn estimates_are_rough_from_a_million_on() {
+    fn estimates_are_rough() {
+        let shown = [0.4, 999.0, 1_234.0, 24_820.0, 761_403.0, 999_500.0, 8_249_876.0, 1.234e9];
         assert_eq!(
-            [0.4, 999_499.0, 999_500.0, 8_249_876.0, 1.234e9].map(rough),
-            ["0", "999,499", "1.00 million", "8.25 million", "1.23 billion"]
+            shown.map(rough),
+            [
+                "0",
+                "999",
+                "1,230",
+                "24,800",
+                "761,000",
+                "1.00 million",
+                "8.25 million",
+                "1.23 billion"
+            ]
         );
     }
 

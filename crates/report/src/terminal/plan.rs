@@ -170,24 +170,25 @@ fn plain(level: f64) -> String {
 }
 
 fn prompts(prompts: &PlannedPrompts) -> String {
-    let mut text = match (&prompts.file, prompts.records) {
-        (Some(file), Some(records)) => {
-            let order = if prompts.shuffled { "shuffled" } else { "in file order" };
-            let altered = match (prompts.salted, prompts.prefix_ratio > 0.0) {
-                (false, false) => "sent unaltered",
-                (true, _) => "with a text before each that differs from run to run",
-                (false, true) => "with the prefix before each",
-            };
-            format!("{file}: {}, {order}, {altered}", counted(records, "usable record"))
+    let mut parts = Vec::new();
+    if let (Some(file), Some(records)) = (&prompts.file, prompts.records) {
+        let order = if prompts.shuffled { "shuffled" } else { "in file order" };
+        let records = counted(records, "usable record");
+        parts.push(format!("{file}: {records}, {order} and over again"));
+        if prompts.salted {
+            parts.push("a text before each that differs from run to run".to_owned());
         }
-        _ => "synthetic".to_owned(),
-    };
+    } else {
+        parts.push("synthetic".to_owned());
+    }
     if prompts.prefix_ratio > 0.0 {
         let share = percent(prompts.prefix_ratio).replace(".0 %", " %");
-        text.push_str(&format!("; {share} of each is a prefix common to all"));
+        parts.push(format!("{share} of each is a prefix common to all"));
     }
     let (input, output) = (lengths(&prompts.input, "in"), lengths(&prompts.output, "out"));
-    format!("{text}; {input}, {output}; tokenizer: {}", prompts.tokenizer)
+    parts.push(format!("{input}, {output}"));
+    parts.push(format!("tokenizer: {}", prompts.tokenizer));
+    parts.join("; ")
 }
 
 fn lengths(lengths: &PlannedLengths, way: &str) -> String {
@@ -218,9 +219,11 @@ fn lengths(lengths: &PlannedLengths, way: &str) -> String {
 fn tokens(view: &PlanView, side: impl Fn(InOut) -> Option<f64>) -> String {
     let PlannedTokens { sampled, each, total, per_s } = view.tokens;
     let Some(each) = side(each) else { return "not known: not every record says".to_owned() };
-    let about = if view.requests == Some(sampled) { "" } else { "about " };
+    let is_exact = view.requests == Some(sampled);
+    let about = if is_exact { "" } else { "about " };
+    let in_all = |total: f64| if is_exact { thousands(total.round() as u64) } else { rough(total) };
     let mut parts = vec![format!("{about}{} a request", quantity(each))];
-    parts.extend(side(total).map(|total| format!("{} in all", rough(total))));
+    parts.extend(side(total).map(|total| format!("{} in all", in_all(total))));
     parts.extend(side(per_s).map(|per_s| format!("up to {} a second", rough(per_s))));
     parts.join(", ")
 }

@@ -118,7 +118,7 @@ fn an_open_loop_with_a_ramp_over_three_workers() {
 
     prompts      synthetic; 50 % of each is a prefix common to all; 500 ± 100 tokens in, 200 tokens out
                  (at most 400); tokenizer: bundled (Qwen3)
-    tokens in    about 500 a request, 5.63 million in all, up to 25,012 a second
+    tokens in    about 500 a request, 5.63 million in all, up to 25,000 a second
     tokens out   about 200 a request, 2.25 million in all, up to 10,000 a second
     workers      3, each with 3,750 requests, 33 to 34 in flight
     first due    0, 0.02, 0.04 … seconds after the start
@@ -142,7 +142,7 @@ fn a_closed_loop_over_a_data_set() {
     ───────────────────────────
      hold     0 s    –      32
 
-    prompts      talks.json: 1,234 usable records, in file order, sent unaltered;
+    prompts      talks.json: 1,234 usable records, in file order and over again;
                  tokens in as recorded, up to 4,096, tokens out as recorded;
                  tokenizer: bundled (Qwen3)
     tokens in    210 a request, 21,000 in all

@@ -1,0 +1,97 @@
+//! `tokenstorm plan`: what a run would offer, without offering it.
+//!
+//! It goes the way of `run` up to the point where bytes would leave this machine: the same flags, the
+//! same refusals with the same exit code, the prompts read and made. No probe, no model list, no
+//! simulator: a plan can be made on a train.
+
+mod view;
+
+use std::{
+    io::{ErrorKind, Write},
+    num::NonZeroU32,
+};
+
+use client::{Client, Clock, Credentials};
+use metrics::Warning;
+use simulator::SimulatorConfig;
+use workload::{Config, Plan, PlanInputs, PromptSource};
+
+use crate::{
+    exit::{Exit, Stop},
+    limits::{self, Checked, Service},
+    settings::{Loaded, Settings},
+};
+use view::Facts;
+
+/// What `plan` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Show the shares of so many workers
+    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN)]
+    workers: NonZeroU32,
+    /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the plan; what this machine cannot carry is told after it, as `run` would refuse it.
+pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
+    let Loaded { config, credentials } = arguments.settings.load()?;
+    let (plan, mut warnings) = planned(&config)?;
+    try_client(&plan, credentials)?;
+    let (prompts, of_prompts) =
+        PromptSource::open(&plan).map_err(|problems| Stop::bad_configuration(&problems))?;
+    warnings.extend(of_prompts);
+    let service = Service::of(&config);
+    let limits = this_machine(&plan, service, arguments.workers);
+    warnings.extend(limits.iter().flatten().cloned());
+    let facts = Facts { plan: &plan, service, prompts: &prompts, workers: arguments.workers };
+    let view = facts.view(warnings).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&report::plan_json(&view))?
+    } else {
+        let width = terminal_size::terminal_size().map(|(width, _)| width.0);
+        report::plan_text(&view, width.unwrap_or(report::DEFAULT_WIDTH))
+    };
+    say(&text)?;
+    _ = limits.map_err(|problems| Stop::bad_configuration(&problems))?;
+    Ok(Exit::Ok)
+}
+
+/// As `run` plans it, but for what only a server or chance could tell: the model's name where none is
+/// configured, and the salt, on which no figure of a plan depends.
+fn planned(config: &Config) -> Result<(Plan, Vec<Warning>), Stop> {
+    check_simulator(config)?;
+    let inputs = PlanInputs { model: None, prompt_salt: 0 };
+    Plan::from_config(config, &inputs).map_err(|problems| Stop::bad_configuration(&problems))
+}
+
+/// The settings of a simulator that is not started.
+fn check_simulator(config: &Config) -> Result<(), Stop> {
+    let Some(section) = config.simulator() else { return Ok(()) };
+    let settings: SimulatorConfig = serde_json::from_value(section)
+        .map_err(|error| Stop::new(Exit::BadConfiguration, format!("`simulator`: {error}")))?;
+    settings.validate().map_err(|problems| Stop::bad_configuration(&problems))
+}
+
+/// Finds unusable headers, keys and certificates; it connects to nobody.
+fn try_client(plan: &Plan, credentials: Credentials) -> Result<(), Stop> {
+    let options = worker::client_options(&plan.client, credentials);
+    let client = Client::new(&plan.target, options, Clock::start_now());
+    client.map(drop).map_err(|error| Stop::new(Exit::BadConfiguration, error))
+}
+
+/// What this machine could carry, if it is the only worker: others are not known here.
+fn this_machine(plan: &Plan, service: Service, workers: NonZeroU32) -> Checked {
+    if workers > NonZeroU32::MIN { Ok(Vec::new()) } else { limits::check(plan, service) }
+}
+
+/// To stdout; a reader who has seen enough (`| head`) is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}

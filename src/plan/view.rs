@@ -1,0 +1,271 @@
+//! Counts what a plan would offer, for the report to show.
+//!
+//! Requests are counted by going through the schedule itself and tokens by making prompts as the run
+//! would, so that a plan and its run cannot disagree.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use metrics::Warning;
+use report::{
+    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPrompts, PlannedShare,
+    PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+};
+use workload::{
+    Api, ArrivalProcess, Drive, LengthPlan, Offered, OutputLengths, Plan, PromptError, PromptKind,
+    PromptSource, RampUp, SaltPlacement, Shard, Stage, StageKind,
+};
+
+use crate::limits::{self, Service};
+
+/// Longer schedules, an hour at 5,000 requests a second, are not gone through: that would take seconds.
+const MOST_COUNTED: u64 = 20_000_000;
+/// Prompts made to learn how many tokens one has.
+const MOST_SAMPLED: u64 = 1_000;
+/// Due instants shown.
+const FIRST_DUE: usize = 5;
+/// Under so many requests in flight a worker, whole numbers no longer divide evenly.
+const SMALL_SHARE: u32 = 10;
+
+/// What a view is made of.
+pub(super) struct Facts<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) service: Service,
+    pub(super) prompts: &'a PromptSource,
+    pub(super) workers: NonZeroU32,
+}
+
+/// Requests of a schedule, where it can be counted.
+struct Counted {
+    by_stage: Vec<Option<u64>>,
+    by_rank: Vec<Option<u64>>,
+    total: Option<u64>,
+    /// The schedule was gone through.
+    is_complete: bool,
+}
+
+impl Facts<'_> {
+    /// The view, with `warnings` and its own.
+    pub(super) fn view(&self, mut warnings: Vec<Warning>) -> Result<PlanView, PromptError> {
+        let plan = self.plan;
+        let counted = self.count();
+        let shares = self.shares(&counted.by_rank);
+        warnings.extend(small_shares(&shares));
+        let stages = plan.stages.iter().zip(&counted.by_stage);
+        let is_cut = counted.is_complete && counted.total == plan.requests;
+        let last_due = if is_cut { plan.arrivals(Shard::WHOLE).last() } else { None };
+        Ok(PlanView {
+            name: plan.name.clone(),
+            target: self.target(),
+            load: load(plan),
+            stages: stages.map(|(stage, requests)| planned_stage(stage, *requests)).collect(),
+            request_limit: plan.requests,
+            requests: counted.total,
+            last_due: last_due.map(|arrival| arrival.due),
+            drain: plan.drain,
+            first_due: first_due(plan),
+            prompts: self.prompts(),
+            tokens: self.tokens(counted.total)?,
+            shares,
+            warnings,
+        })
+    }
+
+    fn count(&self) -> Counted {
+        let expected = self.plan.expected_arrivals();
+        let mut by_stage = vec![None; self.plan.stages.len()];
+        let mut by_rank = vec![None; self.workers.get() as usize];
+        if expected.is_none_or(|expected| expected > MOST_COUNTED) {
+            // A closed loop sends what is asked for, unless its time ends first.
+            let asked = self.plan.requests.filter(|_| self.plan.end().is_none());
+            let total = expected.or(asked);
+            return Counted { by_stage, by_rank, total, is_complete: false };
+        }
+        let mut total = 0;
+        for (rank, stage, requests) in self.plan.due_counts(self.workers).advance(Duration::MAX) {
+            *by_stage[usize::from(stage)].get_or_insert(0) += requests;
+            *by_rank[rank as usize].get_or_insert(0) += requests;
+            total += requests;
+        }
+        let counted = |all: Vec<Option<u64>>| all.into_iter().map(|n| n.or(Some(0))).collect();
+        let (by_stage, by_rank) = (counted(by_stage), counted(by_rank));
+        Counted { by_stage, by_rank, total: Some(total), is_complete: true }
+    }
+
+    fn shares(&self, by_rank: &[Option<u64>]) -> Vec<PlannedShare> {
+        let in_flight = match self.plan.drive {
+            Drive::Open { cap, .. } => cap,
+            Drive::Closed { slots, .. } => Some(slots),
+        };
+        let share = |shard: Shard| in_flight.map(|all| shard.share(all.get()));
+        Shard::split(self.workers)
+            .zip(by_rank)
+            .map(|(shard, requests)| PlannedShare { requests: *requests, in_flight: share(shard) })
+            .collect()
+    }
+
+    fn target(&self) -> PlannedTarget {
+        let target = &self.plan.target;
+        PlannedTarget {
+            url: (self.service == Service::Elsewhere).then(|| target.url.clone()),
+            api: match target.api {
+                Api::Chat => "chat",
+                Api::Completions => "completions",
+            },
+            streamed: target.stream,
+            model: target.model.clone(),
+        }
+    }
+
+    fn prompts(&self) -> PlannedPrompts {
+        let prompts = &self.plan.prompts;
+        let (kind, path) = match &prompts.kind {
+            PromptKind::Synthetic => ("synthetic", None),
+            PromptKind::File { path, .. } => ("file", Some(path)),
+            PromptKind::ShareGpt { path } => ("shareGPT", Some(path)),
+        };
+        let input = match path {
+            None => drawn(&prompts.input_length),
+            Some(_) => PlannedLengths::Recorded { max: prompts.max_input_tokens.map(u32::from) },
+        };
+        let output = match &prompts.output_length {
+            OutputLengths::Drawn(length) => drawn(length),
+            OutputLengths::Recorded { max } => PlannedLengths::Recorded { max: max.map(u32::from) },
+        };
+        PlannedPrompts {
+            kind,
+            file: path.map(|path| path.display().to_string()),
+            records: self.prompts.wraps_at(),
+            shuffled: prompts.shuffle,
+            salted: prompts.salt == SaltPlacement::Prepend,
+            prefix_ratio: prompts.prefix_ratio,
+            input,
+            output,
+            tokenizer: self.prompts.tokenizer_name().to_owned(),
+        }
+    }
+
+    /// From prompts spread evenly over the run, all of them where they are few.
+    fn tokens(&self, total: Option<u64>) -> Result<PlannedTokens, PromptError> {
+        let all = total.or(self.prompts.wraps_at()).unwrap_or(MOST_SAMPLED);
+        let sampled = all.min(MOST_SAMPLED);
+        let (mut input, mut output) = (Some(0), Some(0));
+        for index in 0..sampled {
+            let number = u128::from(index) * u128::from(all) / u128::from(sampled);
+            let prompt = self.prompts.prompt(u64::try_from(number).unwrap_or(u64::MAX))?;
+            input = sum(input, prompt.input_tokens);
+            output = sum(output, prompt.output_tokens);
+        }
+        let mean = |tokens: u64| (sampled > 0).then(|| tokens as f64 / sampled as f64);
+        let each = InOut { input: input.and_then(mean), output: output.and_then(mean) };
+        let times = |factor: Option<f64>| {
+            let product = |tokens: Option<f64>| Some(tokens? * factor?);
+            InOut { input: product(each.input), output: product(each.output) }
+        };
+        let total = times(total.map(|total| total as f64));
+        Ok(PlannedTokens { sampled, each, total, per_s: times(peak_rate(self.plan)) })
+    }
+}
+
+/// Nothing as soon as one prompt does not say.
+fn sum(so_far: Option<u64>, tokens: Option<u32>) -> Option<u64> {
+    Some(so_far? + u64::from(tokens?))
+}
+
+/// The highest rate of any stage, in a burst's mean; `None` in a closed loop.
+fn peak_rate(plan: &Plan) -> Option<f64> {
+    let Drive::Open { .. } = plan.drive else { return None };
+    plan.stages.iter().map(|stage| limits::highest(stage.offered)).reduce(f64::max)
+}
+
+fn load(plan: &Plan) -> PlannedLoad {
+    let is_burst = plan.stages.iter().any(|stage| matches!(stage.offered, Offered::Burst { .. }));
+    match plan.drive {
+        Drive::Open { arrivals, cap } => PlannedLoad::Open {
+            arrivals: match arrivals {
+                _ if is_burst => "burst",
+                ArrivalProcess::Even => "even",
+                ArrivalProcess::Poisson => "poisson",
+            },
+            cap: cap.map(NonZeroU32::get),
+        },
+        Drive::Closed { slots, ramp_up, ramp_up_source } => PlannedLoad::Closed {
+            slots: slots.get(),
+            stagger: match ramp_up_source {
+                RampUp::Configured | RampUp::Probed => PlannedStagger::Over(ramp_up),
+                RampUp::Open => PlannedStagger::Probed,
+                RampUp::NotNeeded => PlannedStagger::Ramp,
+            },
+        },
+    }
+}
+
+fn planned_stage(stage: &Stage, requests: Option<u64>) -> PlannedStage {
+    let level = match stage.offered {
+        Offered::Constant { level } => PlannedLevel::Constant(level),
+        Offered::Linear { from, to } => PlannedLevel::Linear(from, to),
+        Offered::Burst { level, size, width } => PlannedLevel::Burst {
+            mean: level,
+            size: size.get(),
+            every: Duration::try_from_secs_f64(f64::from(size.get()) / level)
+                .unwrap_or(Duration::MAX),
+            width,
+        },
+    };
+    PlannedStage {
+        name: stage.name.clone(),
+        headline: stage.kind == StageKind::Hold,
+        start: stage.start,
+        end: stage.end,
+        level,
+        requests,
+    }
+}
+
+fn drawn(length: &LengthPlan) -> PlannedLengths {
+    PlannedLengths::Drawn {
+        mean: length.mean,
+        stddev: length.stddev,
+        min: length.min.get(),
+        max: length.max.map(NonZeroU32::get),
+    }
+}
+
+/// Different instants; of a closed loop the slots' starts, unless a probe is still to spread them.
+fn first_due(plan: &Plan) -> Vec<Duration> {
+    let mut instants = Vec::new();
+    match plan.drive {
+        Drive::Open { .. } => {
+            for arrival in plan.arrivals(Shard::WHOLE) {
+                if instants.len() == FIRST_DUE {
+                    break;
+                }
+                if instants.last() != Some(&arrival.due) {
+                    instants.push(arrival.due);
+                }
+            }
+        }
+        Drive::Closed { ramp_up_source: RampUp::Open, .. } => {}
+        Drive::Closed { .. } => {
+            instants.extend((0..).map_while(|slot| plan.slot_start(slot)).take(FIRST_DUE));
+        }
+    }
+    instants
+}
+
+/// A cap or slots that are dealt out in whole numbers make workers unlike each other.
+fn small_shares(shares: &[PlannedShare]) -> Option<Warning> {
+    let least = shares.iter().filter_map(|share| share.in_flight).min()?;
+    if shares.len() < 2 || least >= SMALL_SHARE {
+        return None;
+    }
+    let idle = if least == 0 { "; those with none never send" } else { "" };
+    let message = format!(
+        "a worker may have as few as {least} of the requests in flight, and each waits for its own \
+         share only{idle}: use fewer workers or raise `load.concurrency`"
+    );
+    Some(Warning::new("small_share", message))
+}
+
+#[cfg(test)]
+mod tests;
