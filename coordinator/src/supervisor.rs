@@ -1,36 +1,31 @@
 //! The supervisor: carries events to [`Run`] and its commands out.
 //!
 //! It decides nothing. Calls to workers run in tasks of their own and come back as messages, so that a
-//! silent worker never holds up the others; every call has a deadline.
+//! silent worker never holds up the others.
+
+mod orders;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use protocol::{
-    Abort, Arm, Armed, Assigned, Assignment, CoordinatorMessage, Heartbeat, Hello, Peer, Record,
-    Refusal, Stop, Welcome, Wire, WorkerId, WorkerMessage, worker_group,
+    Armed, CoordinatorMessage, Heartbeat, Hello, Peer, Record, Refusal, Welcome, Wire, WorkerId,
+    WorkerMessage, worker_group,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SupervisionEvent};
 use tokio::{
     sync::{oneshot, watch},
     time::Instant,
 };
-use workload::{Plan, Shard};
+use workload::Plan;
 
 use crate::{
     Command, CoordinatorClock, Ending, Event, Ledger, Progress, Roster, Run,
-    clock::unix_now_ns,
     door::{Door, Rooms},
     journal_writer::{Durable, JournalWriter},
     ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage},
     silence::{LOOK_EVERY, Silence},
 };
 
-/// How long a worker may take to read its inputs (a tokenizer, an index of a large data set).
-const ASSIGN_DEADLINE: Duration = Duration::from_secs(120);
-/// How long a worker may take to accept the start.
-const ARM_DEADLINE: Duration = Duration::from_secs(2);
-/// Time for cancelled streams' books to arrive, and for a drain to end after its own deadline.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A stop names an instant this far ahead, so that every lane hears of it in time.
 const STOP_AHEAD: Duration = Duration::from_millis(100);
 
@@ -255,140 +250,6 @@ impl SupervisorState {
         Ok(self.ledger.cast(LedgerMessage::Phase(self.run.phase(), self.start, workers))?)
     }
 
-    async fn carry_out(&mut self, command: Command) -> Result<(), ActorProcessingErr> {
-        match command {
-            Command::Welcome(_) => {}
-            Command::Assign(shards) => self.assign(shards).await?,
-            Command::Arm(workers) => self.arm(workers).await?,
-            Command::Stop { at } => self.stop(at).await?,
-            Command::Cancel(reason) => self.cancel(&reason),
-            Command::Finish(ending) => self.finish(ending).await?,
-        }
-        Ok(())
-    }
-
-    async fn assign(&mut self, shards: Vec<(WorkerId, Shard)>) -> Result<(), ActorProcessingErr> {
-        let hosts = self.run.roster().members().map(|m| (m.id, m.host.clone())).collect();
-        self.append(Record::Roster(hosts)).await?;
-        for (worker, shard) in shards {
-            let Some(peer) = self.peers.get(&worker).cloned() else { continue };
-            let assignment = Assignment { worker, plan: Box::new(Plan::clone(&self.plan)), shard };
-            let me = self.me.clone();
-            tokio::spawn(async move {
-                let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);
-                let answer: Result<Assigned, Refusal> =
-                    answered(peer.ask(assign, ASSIGN_DEADLINE).await);
-                let _ = me.cast(SupervisorMessage::Happened(Event::Assigned(worker, answer)));
-            });
-        }
-        Ok(())
-    }
-
-    /// Writes the start down before anybody is told of it; again, where the disk took too long over it.
-    async fn fix_start(&mut self) -> Result<(Instant, u64), ActorProcessingErr> {
-        loop {
-            let start = Instant::now() + self.start_ahead;
-            let ahead_ns = nanoseconds(self.start_ahead);
-            let start_at_coordinator_ns = self.clock.now_ns() + ahead_ns;
-            let start_unix_ns = unix_now_ns() + i64::try_from(ahead_ns).unwrap_or(0);
-            self.start = Some(start);
-            self.start_unix_ns = Some(start_unix_ns);
-            self.append(Record::Arm { start_at_coordinator_ns, start_unix_ns }).await?;
-            if start.saturating_duration_since(Instant::now()) >= self.start_ahead / 2 {
-                return Ok((start, start_at_coordinator_ns));
-            }
-            self.start_ahead *= 2;
-        }
-    }
-
-    async fn arm(&mut self, workers: Vec<WorkerId>) -> Result<(), ActorProcessingErr> {
-        let (start, start_at_coordinator_ns) = self.fix_start().await?;
-        for worker in workers {
-            let Some(peer) = self.peers.get(&worker).cloned() else { continue };
-            let me = self.me.clone();
-            let arm = Arm { start_at_coordinator_ns };
-            tokio::spawn(async move {
-                let arm = |reply| WorkerMessage::Arm(Wire::new(arm), reply);
-                let answer: Result<Armed, Refusal> = answered(peer.ask(arm, ARM_DEADLINE).await);
-                let _ = me.cast(SupervisorMessage::Armed(worker, answer));
-            });
-        }
-        self.at(start, Event::Started);
-        if let Some(end) = self.plan.end() {
-            self.at(start + end, Event::LoadEnded);
-            self.drain_until(start + end + self.plan.drain);
-        }
-        Ok(())
-    }
-
-    async fn stop(&mut self, at: Duration) -> Result<(), ActorProcessingErr> {
-        self.stopped_at = Some(at);
-        let grace = self.plan.drain;
-        for peer in self.peers.values() {
-            let _ = peer.send(WorkerMessage::Stop(Wire::new(Stop { at, grace })));
-        }
-        if let Some(start) = self.start {
-            self.drain_until(start + at + grace);
-        }
-        // Told first: a slow disk must not keep the load going.
-        self.append(Record::Stop { at }).await
-    }
-
-    fn cancel(&self, reason: &str) {
-        for peer in self.peers.values() {
-            let abort = Abort { reason: reason.to_owned() };
-            let _ = peer.send(WorkerMessage::Abort(Wire::new(abort)));
-        }
-        self.drain_until(Instant::now());
-    }
-
-    fn drain_until(&self, deadline: Instant) {
-        self.at(deadline + LAST_WORDS, Event::DrainDeadline);
-    }
-
-    fn at(&self, instant: Instant, event: Event) {
-        let me = self.me.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep_until(instant).await;
-            let _ = me.cast(SupervisorMessage::Happened(event));
-        });
-    }
-
-    async fn finish(&mut self, ending: Ending) -> Result<(), ActorProcessingErr> {
-        let ending = match (self.append_unchecked(Record::End).await, ending) {
-            (Err(reason), Ending::Completed) => Ending::Degraded(reason),
-            (Ok(()) | Err(_), ending) => ending,
-        };
-        let ledger = ractor::call!(self.ledger, LedgerMessage::Close)?;
-        let finished = Finished {
-            ending,
-            ledger,
-            roster: self.run.roster().clone(),
-            start_unix_ns: self.start_unix_ns,
-            stopped_at: if self.run.began() { self.stopped_at } else { Some(Duration::ZERO) },
-        };
-        if let Some(waiting) = self.finished.take() {
-            let _ = waiting.send(finished);
-        }
-        self.me.stop(None);
-        Ok(())
-    }
-
-    /// Returns once the record is on disk; a journal that fails is an event, not an error.
-    async fn append(&mut self, record: Record) -> Result<(), ActorProcessingErr> {
-        if let Err(reason) = self.append_unchecked(record).await {
-            self.me.cast(SupervisorMessage::JournalFailed(reason))?;
-        }
-        Ok(())
-    }
-
-    async fn append_unchecked(&self, record: Record) -> Result<(), String> {
-        let record = Box::new(record);
-        let number = ractor::call!(self.ledger, LedgerMessage::Append, record)
-            .map_err(|error| error.to_string())??;
-        JournalWriter::wait_for(self.durable.clone(), number).await.map_err(|e| e.to_string())
-    }
-
     async fn look_for_silence(&mut self) -> Result<(), ActorProcessingErr> {
         for worker in self.silence.look(Instant::now()) {
             self.happen(Event::Lost(worker)).await?;
@@ -400,21 +261,4 @@ impl SupervisorState {
     fn run_time(&self) -> Option<Duration> {
         Instant::now().checked_duration_since(self.start?)
     }
-}
-
-/// Silence and unreadable answers are refusals too.
-fn answered<T>(
-    answer: Result<Wire<Result<T, Refusal>>, protocol::PeerError>,
-) -> Result<T, Refusal> {
-    match answer {
-        Ok(Wire(Ok(answer))) => answer,
-        Ok(Wire(Err(error))) => {
-            Err(Refusal::for_good(format!("its answer is unreadable: {error}")))
-        }
-        Err(error) => Err(Refusal::for_good(error.to_string())),
-    }
-}
-
-fn nanoseconds(length: Duration) -> u64 {
-    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
