@@ -15,9 +15,9 @@ use workload::Api;
 use crate::answer::{Answer, Failure, Progress};
 use crate::client::Client;
 use crate::event::{bounded, words_of};
-use crate::reader::{Reader, Rest};
+use crate::reader::Reader;
 use crate::stream::{BodyEnd, Broken, Stream};
-use crate::transport::{ConnectError, Connection, HeadError, Write};
+use crate::transport::{ConnectError, Connection, HeadError, Taken, Write};
 use crate::trouble::{Trouble, answer_trouble, body_trouble, head_trouble, unsent_trouble};
 use crate::{chat, completions};
 
@@ -65,8 +65,6 @@ struct Ask {
     body: RefCell<Bytes>,
 }
 
-type Outcome<T> = (Result<T, Trouble>, Option<Rest>);
-
 impl Client {
     /// Sends one request and reads its answer. `gate` is asked in the socket's write, immediately
     /// before the request's first byte leaves (again if the request moves to a new connection); where
@@ -96,34 +94,30 @@ impl Client {
         let ask = Ask { method: Method::GET, path, body: RefCell::default() };
         let fetched = async {
             let mut on = |_| {};
-            match self.ask(&trace, ask, || true, &mut on).await {
-                Err(trouble) => (Err(trouble), None),
-                Ok(mut reader) if reader.status().is_success() => {
-                    let whole = reader.whole(WHOLE_ANSWER_BYTES, &mut on).await;
-                    (whole, Some(reader.into_rest()))
-                }
-                Ok(reader) => self.refused(reader, &mut on).await,
+            let mut reader = self.ask(&trace, ask, || true, &mut on).await?;
+            if !reader.status().is_success() {
+                return self.refused(reader, &mut on).await;
             }
+            let whole = reader.whole(WHOLE_ANSWER_BYTES, &mut on).await?;
+            reader.keep();
+            Ok(whole)
         };
         self.within(&trace, fetched).await
     }
 
-    /// Puts the request's deadline on it; whatever is left of its body is read outside of that.
+    /// Puts the request's deadline on it. Nothing is waited for once its outcome is known.
     async fn within<T>(
         &self,
         trace: &Trace,
-        run: impl Future<Output = Outcome<T>>,
+        run: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Failure> {
         // Without tokio's budget: hyper's side is polled with a waker that does nothing, and a budget
         // that runs out says so to the waker alone. Fairness is the connection's own (its turns).
-        let (outcome, rest) =
+        let outcome =
             timeout(self.request_timeout, unconstrained(run)).await.unwrap_or_else(|_| {
                 let words = format!("not done within {} s", self.request_timeout.as_secs_f64());
-                (Err(Trouble::new(FailureClass::Timeout, words)), None)
+                Err(Trouble::new(FailureClass::Timeout, words))
             });
-        if let Some(rest) = rest {
-            rest.drain_into(&self.pool).await;
-        }
         outcome.map_err(|trouble| trace.failure(trouble, self))
     }
 
@@ -133,11 +127,8 @@ impl Client {
         ask: Ask,
         gate: impl FnMut() -> bool,
         on: &mut impl FnMut(Progress),
-    ) -> Outcome<Answer> {
-        let reader = match self.ask(trace, ask, gate, on).await {
-            Ok(reader) => reader,
-            Err(trouble) => return (Err(trouble), None),
-        };
+    ) -> Result<Answer, Trouble> {
+        let reader = self.ask(trace, ask, gate, on).await?;
         if !reader.status().is_success() {
             return Box::pin(self.refused(reader, on)).await;
         }
@@ -158,11 +149,11 @@ impl Client {
         mut gate: impl FnMut() -> bool,
         on: &mut impl FnMut(Progress),
     ) -> Result<Box<Reader<'_>>, Trouble> {
-        let mut pooled = self.pool.take();
+        let mut pooled = self.pool.take().await;
         loop {
-            let reused = pooled.is_some();
+            let rested = pooled.as_ref().map(|taken| taken.rested);
             let mut connection = match pooled.take() {
-                Some(connection) => connection,
+                Some(Taken { connection, .. }) => connection,
                 // Rare paths are boxed: they would widen every request's future.
                 None => Box::pin(self.connect(trace)).await?,
             };
@@ -179,13 +170,19 @@ impl Client {
                     return Ok(Box::new(Reader::new(self, connection, reads_before, response, on)));
                 }
                 Err(HeadError::Refused) => return Err(Trouble::refused_by_gate()),
-                Err(HeadError::Unsent(_)) if reused => trace.reconnected.set(true),
                 Err(HeadError::Unsent(error)) => {
-                    return Err(unsent_trouble(&error, answered(&connection, reads_before)));
+                    let Some(rested) = rested else {
+                        return Err(unsent_trouble(&error, answered(&connection, reads_before)));
+                    };
+                    self.pool.found_closed(rested);
+                    trace.reconnected.set(true);
                 }
                 Err(HeadError::Failed(error)) => {
-                    let stale = reused && !answered(&connection, reads_before);
-                    return Err(head_trouble(&error, stale));
+                    let stale = rested.filter(|_| !answered(&connection, reads_before));
+                    if let Some(rested) = stale {
+                        self.pool.found_closed(rested);
+                    }
+                    return Err(head_trouble(&error, stale.is_some()));
                 }
             }
         }
@@ -231,17 +228,20 @@ impl Client {
         &self,
         mut reader: Box<Reader<'_>>,
         on: &mut impl FnMut(Progress),
-    ) -> Outcome<T> {
+    ) -> Result<T, Trouble> {
         let status = reader.status();
         let class = FailureClass::Status(status.as_u16());
         if let Some(place) = reader.redirect() {
             let words =
                 format!("{status}: redirects are not followed: set `target.endpoint` to {place}");
-            return (Err(Trouble::new(class, words)), None);
+            return Err(Trouble::new(class, words));
         }
         let (words, whole) = words(&mut reader, on).await;
         let words = if words.is_empty() { status.to_string() } else { words };
-        (Err(Trouble::new(class, words)), whole.then(|| reader.into_rest()))
+        if whole {
+            reader.keep();
+        }
+        Err(Trouble::new(class, words))
     }
 
     async fn streamed(
@@ -249,12 +249,9 @@ impl Client {
         trace: &Trace,
         mut reader: Box<Reader<'_>>,
         on: &mut impl FnMut(Progress),
-    ) -> Outcome<Answer> {
+    ) -> Result<Answer, Trouble> {
         let mut stream = Stream::new(self.api);
-        let end = match read_stream(&mut stream, trace, &mut reader, on).await {
-            Ok(end) => end,
-            Err(trouble) => return (Err(trouble), None),
-        };
+        let end = read_stream(&mut stream, trace, &mut reader, on).await?;
         match stream.end(reader.end_at(), &end) {
             Ok(ended) => {
                 let story = stream.story();
@@ -271,11 +268,14 @@ impl Client {
                     no_done: ended.no_done,
                     ..self.answered(trace, &reader)
                 };
-                (Ok(answer), Some(reader.into_rest()))
+                reader.keep();
+                Ok(answer)
             }
             Err(broken) => {
-                let rest = (broken.class == FailureClass::Empty).then(|| reader.into_rest());
-                (Err(broken.into()), rest)
+                if broken.class == FailureClass::Empty {
+                    reader.keep();
+                }
+                Err(broken.into())
             }
         }
     }
@@ -285,11 +285,8 @@ impl Client {
         trace: &Trace,
         mut reader: Box<Reader<'_>>,
         on: &mut impl FnMut(Progress),
-    ) -> Outcome<Answer> {
-        let json = match reader.whole(WHOLE_ANSWER_BYTES, on).await {
-            Ok(json) => json,
-            Err(trouble) => return (Err(trouble), None),
-        };
+    ) -> Result<Answer, Trouble> {
+        let json = reader.whole(WHOLE_ANSWER_BYTES, on).await?;
         let parsed = match self.api {
             Api::Chat => chat::answer(&json),
             Api::Completions => completions::answer(&json),
@@ -305,7 +302,8 @@ impl Client {
                 }
                 event => Ok(Answer { usage: event.usage, ..self.answered(trace, &reader) }),
             });
-        (outcome, Some(reader.into_rest()))
+        reader.keep();
+        outcome
     }
 
     /// What is known of every answer, the stream's own instants aside.
@@ -367,9 +365,9 @@ async fn unasked<T>(
     mut reader: Box<Reader<'_>>,
     what: String,
     on: &mut impl FnMut(Progress),
-) -> Outcome<T> {
+) -> Result<T, Trouble> {
     let (words, _whole) = words(&mut reader, on).await;
-    (Err(Trouble::new(FailureClass::Protocol, format!("{what}: {words}"))), None)
+    Err(Trouble::new(FailureClass::Protocol, format!("{what}: {words}")))
 }
 
 /// The words in the body of an answer that is an error, and whether it was read to its end.

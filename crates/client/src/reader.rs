@@ -7,19 +7,15 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCAT
 use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use metrics::FailureClass;
-use tokio::task::coop::unconstrained;
-use tokio::time::timeout;
 
 use crate::answer::Progress;
 use crate::client::Client;
 use crate::stream::Arrival;
-use crate::transport::{Connection, Pool, Read};
+use crate::transport::{Connection, KeepAlive, Read, Rest};
 use crate::trouble::{Trouble, body_trouble};
 
-/// How much of a body is read after the answer's end, and how long, so that the connection can be
-/// used again. What does not end by then is closed: a new connection is cheaper than waiting.
-const DRAIN_BYTES: usize = 64 << 10;
-const DRAIN_TIME: Duration = Duration::from_millis(100);
+/// Obsolete in RFC 9110, and still sent.
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// An answer whose head has arrived.
 #[derive(Debug)]
@@ -149,11 +145,21 @@ impl<'client> Reader<'client> {
         &self.kept
     }
 
-    /// Gives the connection back, with what may be left of the body.
-    pub(crate) fn into_rest(self: Box<Self>) -> Rest {
+    /// Keeps the connection for the next request, with what may be left of the body, or closes it
+    /// where the server is at its announced end.
+    pub(crate) fn keep(mut self: Box<Self>) {
         let closes = self.head.version < Version::HTTP_11
             || self.header(CONNECTION).is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        Rest { connection: self.connection, body: (!self.body_ended).then_some(self.body), closes }
+        if closes {
+            return;
+        }
+        let announced = self.header(KEEP_ALIVE).map(KeepAlive::parse).unwrap_or_default();
+        let term = self.connection.term();
+        term.answered(announced);
+        if let Some(idle_limit) = term.idle_limit() {
+            let body = (!self.body_ended).then_some(self.body);
+            self.client.pool.put(Rest::new(self.connection, body), idle_limit);
+        }
     }
 
     fn header(&self, name: HeaderName) -> Option<&str> {
@@ -181,45 +187,4 @@ impl<'client> Reader<'client> {
         let at_ns = kernel.unwrap_or(read.read_ns);
         (at_ns, Duration::from_nanos(read.read_ns - at_ns))
     }
-}
-
-/// A connection whose answer is known, with what may be left of its body.
-#[derive(Debug)]
-pub(crate) struct Rest {
-    connection: Box<Connection>,
-    body: Option<Incoming>,
-    closes: bool,
-}
-
-impl Rest {
-    /// Reads what is left and keeps the connection for the next request, or closes it.
-    pub(crate) async fn drain_into(mut self, pool: &Pool) {
-        if self.closes {
-            return;
-        }
-        if let Some(mut body) = self.body.take() {
-            let drain = unconstrained(drain(&mut self.connection, &mut body));
-            if timeout(DRAIN_TIME, drain).await != Ok(true) {
-                return;
-            }
-        }
-        if self.connection.is_at_rest() {
-            pool.put(self.connection);
-        }
-    }
-}
-
-/// Whether the body came to its clean end within the limit.
-async fn drain(connection: &mut Connection, body: &mut Incoming) -> bool {
-    let mut drained = 0;
-    while let Some(frame) = connection.frame(body).await {
-        drained += match frame {
-            Ok(bytes) => bytes.len(),
-            Err(_) => return false,
-        };
-        if drained > DRAIN_BYTES {
-            return false;
-        }
-    }
-    true
 }

@@ -9,15 +9,20 @@
 mod connect;
 mod connection;
 mod pool;
+mod rest;
 mod socket;
 mod stamping;
 mod stamps;
+mod term;
 mod tls;
+mod trust;
 mod wire;
 
 pub(crate) use connect::{ConnectError, Connector};
 pub(crate) use connection::{Connection, HeadError};
-pub(crate) use pool::Pool;
+pub(crate) use pool::{Pool, Taken};
+pub(crate) use rest::Rest;
 pub(crate) use stamping::kernel_stamps_are_on;
 pub(crate) use stamps::{Read, Write};
+pub(crate) use term::KeepAlive;
 pub(crate) use tls::{TlsError, tls_config};

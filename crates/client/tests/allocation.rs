@@ -10,7 +10,7 @@ use std::sync::{Arc, Barrier};
 
 use bytes::Bytes;
 use client::Progress;
-use scripted::{LAST_CHUNK, OK_STREAM, Server, done, word};
+use scripted::{LAST_CHUNK, OK_STREAM, REST, Server, done, word};
 
 /// Allocations on this thread for one streamed answer of `words` words, each in a read of its own.
 fn allocations(words: usize) -> u64 {
@@ -51,6 +51,8 @@ fn allocations(words: usize) -> u64 {
         seen += runtime.block_on(answer).unwrap().events;
     };
     exchange();
+    // The same connection again: it may be used once it has rested.
+    std::thread::sleep(REST);
     let counted = allocation_counter::measure(&mut exchange);
     assert_eq!(seen, 2 * words as u64);
     counted.count_total

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use client::{Answer, Client, ClientOptions, Clock, Credentials, Failure, Progress};
 use metrics::FailureClass;
 use scripted::{
-    LAST_CHUNK, OK_STREAM, Peer, Server, chunk, client, done, plain, reset, target, two_words, word,
+    LAST_CHUNK, OK_STREAM, Peer, REST, Server, chunk, client, done, plain, reset, target,
+    two_words, word,
 };
 use workload::{Api, Target};
 
@@ -206,6 +207,7 @@ async fn a_connection_is_used_again_and_only_the_first_request_pays_for_it() {
     let client = server.client();
     let first = exchange(&client).await.unwrap();
     assert_eq!(client.idle_connections(), 1);
+    tokio::time::sleep(REST).await;
     let second = exchange(&client).await.unwrap();
     assert!(first.connect.is_some() && second.connect.is_none());
     assert_eq!((server.connections(), server.requests().len()), (1, 2));
@@ -221,7 +223,10 @@ async fn a_body_that_does_not_end_after_done_costs_its_connection_and_nothing_el
     let client = server.client();
     let answer = exchange(&client).await.unwrap();
     assert!(answer.finished >= answer.last_token.unwrap());
-    assert_eq!(client.idle_connections(), 0);
+    tokio::time::sleep(REST).await;
+    let second = exchange(&client).await.unwrap();
+    assert!(second.connect.is_some() && !second.reconnected);
+    assert_eq!((server.connections(), client.idle_connections()), (2, 1));
 }
 
 #[tokio::test]
@@ -254,6 +259,7 @@ async fn a_connection_that_closed_while_it_was_idle_is_not_used() {
     let client = server.client();
     assert!(exchange(&client).await.is_ok());
     was_closed.recv().unwrap();
+    tokio::time::sleep(REST).await;
     let second = exchange(&client).await.unwrap();
     assert!(second.connect.is_some() && !second.reconnected, "it was never handed the request");
 }
@@ -275,6 +281,7 @@ async fn a_request_that_comes_back_unsent_moves_once_to_a_new_connection() {
     });
     let client = server.client();
     assert!(exchange(&client).await.is_ok());
+    tokio::time::sleep(REST).await;
     while held.lock().unwrap().is_none() {
         std::thread::yield_now();
     }
@@ -300,6 +307,7 @@ async fn what_may_have_been_sent_on_a_used_connection_is_never_repeated() {
     });
     let client = server.client();
     assert!(exchange(&client).await.is_ok());
+    tokio::time::sleep(REST).await;
     let failure = exchange(&client).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::StaleConnection);
     assert!(failure.sent.is_some() && !failure.reconnected);
@@ -511,6 +519,7 @@ async fn a_status_is_its_class_with_the_servers_words_and_no_key_in_them() {
         let failure = exchange(&client).await.unwrap_err();
         assert_eq!((failure.class, failure.detail.as_str()), (FailureClass::Status(status), words));
         assert!(failure.sent.is_some());
+        tokio::time::sleep(REST).await;
     }
     assert_eq!(server.connections(), 1, "an error with an end leaves the connection usable");
 }

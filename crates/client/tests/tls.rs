@@ -13,7 +13,9 @@ use client::{Answer, Client, ClientOptions, Clock, Failure, Progress};
 use metrics::FailureClass;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use scripted::{LAST_CHUNK, OK_STREAM, Peer, Server, contents, done, target, two_words, word};
+use scripted::{
+    LAST_CHUNK, OK_STREAM, Peer, REST, Server, contents, done, target, two_words, word,
+};
 use workload::Target;
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
@@ -84,6 +86,7 @@ async fn a_trusted_server_is_measured_with_kernel_stamps_and_its_connection_kept
     ];
     assert!(instants.is_sorted(), "{instants:?}");
 
+    tokio::time::sleep(REST).await;
     let second = client.exchange(Bytes::from(vec![b'x'; 1 << 20]), || true, |_| {}).await.unwrap();
     assert!(second.connect.is_none() && second.sent < second.headers);
     assert_eq!((server.connections(), server.requests().len()), (1, 2));

@@ -15,6 +15,7 @@ use hyper::client::conn::http1;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::stamps::{Gate, Stamps, Write};
+use super::term::Term;
 use super::wire::Wire;
 
 /// The most that hyper buffers of one read, and the longest head of an answer.
@@ -46,6 +47,7 @@ pub(crate) struct Connection {
     took: Duration,
     closed: bool,
     turn: u32,
+    term: Term,
 }
 
 impl std::fmt::Debug for Connection {
@@ -67,7 +69,16 @@ impl Connection {
     ) -> Result<Box<Self>, hyper::Error> {
         let mut builder = http1::Builder::new();
         let (requests, http) = builder.max_buf_size(BUFFER_BYTES).handshake(wire).await?;
-        Ok(Box::new(Self { http, requests, stamps, fd, took, closed: false, turn: 0 }))
+        Ok(Box::new(Self {
+            http,
+            requests,
+            stamps,
+            fd,
+            took,
+            closed: false,
+            turn: 0,
+            term: Term::default(),
+        }))
     }
 
     /// DNS, TCP and TLS together.
@@ -77,6 +88,11 @@ impl Connection {
 
     pub(crate) fn stamps(&self) -> &Stamps {
         &self.stamps
+    }
+
+    /// How long the server keeps it, by what it has announced.
+    pub(crate) fn term(&mut self) -> &mut Term {
+        &mut self.term
     }
 
     /// Sends a request and waits for the head of its answer. `gate` is asked once, when the socket is
@@ -127,29 +143,40 @@ impl Connection {
         &mut self,
         body: &mut Incoming,
     ) -> Option<Result<Bytes, hyper::Error>> {
-        poll_fn(|context| {
-            if self.turn >= FRAMES_PER_TURN {
-                self.turn = 0;
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            self.rounds(context, |_| {
-                loop {
-                    match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
-                        Poll::Pending => return Round::Wait,
-                        Poll::Ready(None) => return Round::Done(None),
-                        Poll::Ready(Some(Err(error))) => return Round::Done(Some(Err(error))),
-                        Poll::Ready(Some(Ok(frame))) => {
-                            // Trailers say nothing that is measured.
-                            if let Ok(bytes) = frame.into_data() {
-                                return Round::Done(Some(Ok(bytes)));
-                            }
+        poll_fn(|context| self.poll_frame(context, body)).await
+    }
+
+    /// As [`frame`](Self::frame).
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+        body: &mut Incoming,
+    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+        if self.turn >= FRAMES_PER_TURN {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.rounds(context, |_| {
+            loop {
+                match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Pending => return Round::Wait,
+                    Poll::Ready(None) => return Round::Done(None),
+                    Poll::Ready(Some(Err(error))) => return Round::Done(Some(Err(error))),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        // Trailers say nothing that is measured.
+                        if let Ok(bytes) = frame.into_data() {
+                            return Round::Done(Some(Ok(bytes)));
                         }
                     }
                 }
-            })
+            }
         })
-        .await
+    }
+
+    /// What was read so far counts no longer against other streams' turn.
+    pub(crate) fn begin_turn(&mut self) {
+        self.turn = 0;
     }
 
     /// Polls hyper's side and then ours, until ours is done or the socket has nothing for us.
@@ -189,7 +216,7 @@ impl Connection {
     }
 
     /// Whether the answer has been read to its end and hyper would take another request.
-    pub(crate) fn is_at_rest(&mut self) -> bool {
+    fn is_at_rest(&mut self) -> bool {
         self.stamps.attend(Waker::noop());
         self.drive();
         !self.closed && self.requests.is_ready()

@@ -5,7 +5,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use client::{Client, ClientOptions, Clock, Progress};
 use workload::{Api, Content, Prompt, Target};
@@ -181,6 +182,30 @@ pub(crate) fn plain(status: &str, content_type: &str, body: &str) -> String {
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Longer than a connection rests before it is used on a server that is not known yet.
+pub(crate) const REST: Duration = Duration::from_millis(30);
+
+/// Time that moves only where a test says so, beside sockets that are real: while a blocking task
+/// runs, tokio's paused clock does not skip what is idle.
+pub(crate) struct FrozenTime {
+    _until_dropped: mpsc::Sender<()>,
+}
+
+impl FrozenTime {
+    pub(crate) fn begin() -> Self {
+        tokio::time::pause();
+        let (until_dropped, dropped) = mpsc::channel::<()>();
+        let _blocking = tokio::task::spawn_blocking(move || dropped.recv());
+        Self { _until_dropped: until_dropped }
+    }
+
+    pub(crate) async fn pass(&self, time: Duration) {
+        tokio::time::advance(time).await;
+        // The sockets too have their turn: what has arrived is known after it.
+        tokio::task::yield_now().await;
+    }
 }
 
 pub(crate) fn contents(progress: &[Progress]) -> usize {
