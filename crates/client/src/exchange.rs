@@ -44,7 +44,7 @@ impl Trace {
     fn failure(&self, trouble: Trouble, client: &Client) -> Failure {
         Failure {
             class: trouble.class,
-            at: client.clock.now(),
+            at: trouble.at.unwrap_or_else(|| client.clock.now()),
             sent: self.sent.get(),
             connected_at: self.connected_at.get(),
             connect: self.connect.get(),
@@ -238,10 +238,11 @@ impl Client {
         }
         let (words, whole) = words(&mut reader, on).await;
         let words = if words.is_empty() { status.to_string() } else { words };
+        let trouble = Trouble::new(class, words).seen(reader.end_at());
         if whole {
             reader.keep();
         }
-        Err(Trouble::new(class, words))
+        Err(trouble)
     }
 
     async fn streamed(
@@ -367,7 +368,8 @@ async fn unasked<T>(
     on: &mut impl FnMut(Progress),
 ) -> Result<T, Trouble> {
     let (words, _whole) = words(&mut reader, on).await;
-    Err(Trouble::new(FailureClass::Protocol, format!("{what}: {words}")))
+    let trouble = Trouble::new(FailureClass::Protocol, format!("{what}: {words}"));
+    Err(trouble.seen(reader.end_at()))
 }
 
 /// The words in the body of an answer that is an error, and whether it was read to its end.

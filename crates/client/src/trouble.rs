@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use metrics::FailureClass;
 
@@ -12,18 +13,25 @@ use crate::event::{EventError, words_of};
 pub(crate) struct Trouble {
     pub(crate) class: FailureClass,
     pub(crate) words: String,
+    /// When it was seen, where that was not just now.
+    pub(crate) at: Option<Duration>,
     pub(crate) refused_by_gate: bool,
 }
 
 impl Trouble {
     pub(crate) fn new(class: FailureClass, words: String) -> Self {
-        Self { class, words, refused_by_gate: false }
+        Self { class, words, at: None, refused_by_gate: false }
+    }
+
+    /// It was seen at that instant: its words may have been waited for since.
+    pub(crate) fn seen(self, at: Duration) -> Self {
+        Self { at: Some(at), ..self }
     }
 
     /// Not sent, and nobody's fault: the caller books it by its own reason.
     pub(crate) fn refused_by_gate() -> Self {
         let words = "not sent: permission was refused in the socket's write".to_owned();
-        Self { class: FailureClass::Internal, words, refused_by_gate: true }
+        Self { class: FailureClass::Internal, words, at: None, refused_by_gate: true }
     }
 }
 

@@ -5,11 +5,11 @@
 #[path = "support/scripted.rs"]
 mod scripted;
 
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Answer, Client, Failure};
+use client::{Answer, Client, Clock, Failure, Progress};
 use metrics::FailureClass;
 use scripted::{FrozenTime, LAST_CHUNK, OK_STREAM, REST, Server, done, two_words, word};
 
@@ -197,4 +197,36 @@ async fn a_body_that_does_not_end_is_not_waited_for_longer_than_a_rest() {
     let (third, ()) = tokio::join!(exchange(&client), time.pass(REST));
     assert!(third.unwrap().connect.is_some());
     assert_eq!(told.server.connections(), 2);
+}
+
+/// The words of an error are waited for; the error itself was seen with its last byte.
+#[tokio::test]
+async fn a_failure_is_as_old_as_what_was_seen_of_it() {
+    let time = FrozenTime::begin();
+    let server = Server::run(|mut peer| {
+        let _request = peer.request();
+        peer.send("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 100\r\n\r\nbusy");
+        peer.wait();
+    });
+    let client = server.client();
+    let read = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&read);
+    let on = move |progress| {
+        if matches!(progress, Progress::Read { .. }) {
+            told.notify_one();
+        }
+    };
+    let long = Duration::from_millis(50);
+    let waiting = async {
+        read.notified().await;
+        std::thread::sleep(long);
+        time.pass(Duration::from_secs(6)).await;
+    };
+    let clock = Clock::start_now();
+    let (failure, ()) =
+        tokio::join!(client.exchange(Bytes::from_static(b"{}"), || true, on), waiting);
+    let failure = failure.unwrap_err();
+    assert_eq!((failure.class, failure.detail.as_str()), (FailureClass::Status(503), "busy"));
+    let whole = clock.now();
+    assert!(failure.at - failure.connected_at.unwrap() + long <= whole, "{failure:?} in {whole:?}");
 }
