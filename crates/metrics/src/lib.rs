@@ -27,7 +27,7 @@ pub use metric::{Kind, Metric};
 pub use recorder::{Completion, EventSample, Recorder, StageWindow, TokenSource, TokenUsage};
 pub use result::{
     Rates, RunFacts, RunRecord, RunResult, StageDescription, StageResult, WindowResult, WorkerLost,
-    WorkerResult, WorkerTally,
+    WorkerResult,
 };
 pub use series::{MAX_POINTS, PointPercentiles, Series, SeriesPoint};
 pub use sparse::SparseHistogram;

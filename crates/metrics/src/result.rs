@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::books::{Books, FailureSample};
-use crate::distribution::{Distribution, MergeError};
-use crate::interval::{Interval, Notes};
-use crate::metric::{Kind, Metric};
+use crate::distribution::Distribution;
+use crate::interval::Notes;
+use crate::metric::Metric;
 use crate::recorder::StageWindow;
 use crate::series::SeriesPoint;
 use crate::summary::Summary;
@@ -168,38 +168,6 @@ pub struct WorkerResult {
     pub cpu_seconds: Option<f64>,
     /// If it did not reach the end.
     pub lost: Option<WorkerLost>,
-}
-
-/// What a ledger keeps of one worker beside the total: its books and its own lateness, 190 KiB.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WorkerTally {
-    /// Its account.
-    pub books: Books,
-    generator_lag: Distribution,
-}
-
-impl Default for WorkerTally {
-    fn default() -> Self {
-        Self { books: Books::default(), generator_lag: Distribution::new(Kind::Latency) }
-    }
-}
-
-impl WorkerTally {
-    /// Adds one of its deltas.
-    pub fn absorb(&mut self, delta: &Interval) -> Result<(), MergeError> {
-        for record in delta.scopes.values() {
-            self.books.merge(&record.books);
-            if let Some(lag) = record.distribution(Metric::GeneratorLag) {
-                self.generator_lag.merge(lag)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// 99th percentile of its `generator_lag`.
-    pub fn generator_lag_p99_us(&self) -> Option<u64> {
-        self.generator_lag.quantile(0.99)
-    }
 }
 
 /// The whole answer.
