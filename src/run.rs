@@ -24,6 +24,7 @@ use workload::{Api, Config, Content, Plan, Prompt};
 
 use crate::{
     exit::{Exit, Stop},
+    limits::{self, Service},
     progress,
     settings::{Loaded, Settings},
     target,
@@ -115,6 +116,8 @@ async fn prepare(
     arguments: &RunArgs,
 ) -> anyhow::Result<Prepared> {
     let (mut plan, mut warnings) = target::plan(config, &credentials).await?;
+    let room = limits::check(&plan, Service::of(config));
+    warnings.extend(room.map_err(|problems| Stop::bad_configuration(&problems))?);
     let mut probe_requests = 0;
     let mut stagger = Duration::ZERO;
     if arguments.no_probe {
