@@ -187,7 +187,10 @@ impl Running {
     fn flush(&mut self, spent: Interval) -> LaneReport {
         let now = self.lane.clock.now();
         self.note_cpu(now);
+        let finished = self.offering.is_finished();
         let lane = &self.lane;
+        let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        lane.recorder.borrow_mut().close_before(second.saturating_add(u32::from(finished)));
         let scope = Scope { stage: lane.plan.stage_at(now).unwrap_or_default(), class: 0 };
         if lane.client.refresh_stamps().is_some() {
             let step = Notes { clock_steps: 1, ..Notes::default() };
@@ -200,7 +203,7 @@ impl Running {
             in_flight: lane.in_flight.get(),
             kernel_stamps: lane.kernel_stamps.get(),
             began: lane.began.get(),
-            finished: self.offering.is_finished(),
+            finished,
         }
     }
 

@@ -4,8 +4,11 @@
 //! belong to a window are placed by their own instant, never by the flush they travel in, so that a late flush or a
 //! slow answer cannot move them.
 
+mod in_flight;
+
 use std::time::Duration;
 
+use self::in_flight::InFlight;
 use crate::books::{FailureClass, NotSent};
 use crate::distribution::{Distribution, whole_micros};
 use crate::interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
@@ -134,6 +137,7 @@ pub struct Recorder {
     windows: Vec<StageWindow>,
     interval: Interval,
     loop_lag: SecondOfLoopLag,
+    in_flight: InFlight,
 }
 
 /// The loop lag of the second that is being recorded: its percentile is known only once it is over.
@@ -147,7 +151,7 @@ impl Recorder {
     /// A recorder for the plan's stages, in the plan's order.
     pub fn new(windows: Vec<StageWindow>) -> Self {
         let loop_lag = SecondOfLoopLag { second: 0, lags: Distribution::new(Kind::Latency) };
-        Self { windows, interval: Interval::default(), loop_lag }
+        Self { windows, interval: Interval::default(), loop_lag, in_flight: InFlight::default() }
     }
 
     /// A request became due.
@@ -275,10 +279,19 @@ impl Recorder {
         sample(self.scope(scope), Metric::ReadLag, whole_micros(lag), 1);
     }
 
-    /// `n` requests of this lane are in flight.
+    /// `n` requests of this lane are in flight, from an instant of `second` on.
     pub fn in_flight(&mut self, second: u32, n: u64) {
-        let counts = self.interval.seconds.entry(second).or_default();
-        counts.in_flight_max = counts.in_flight_max.max(n);
+        let seconds = &mut self.interval.seconds;
+        let tell = |second, most| seconds.entry(second).or_default().in_flight_max = most;
+        self.in_flight.set(second, n, tell);
+    }
+
+    /// Every second before `second` is over: call it before a flush, and with the second after the last before the last
+    /// flush. What is told once per second and lane ([`SecondCounts::in_flight_max`]) is told now.
+    pub fn close_before(&mut self, second: u32) {
+        let seconds = &mut self.interval.seconds;
+        let tell = |second, most| seconds.entry(second).or_default().in_flight_max = most;
+        self.in_flight.close_before(second, tell);
     }
 
     /// The lane used that share of a core, in thousandths.
