@@ -3,8 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod bad_input;
+mod examples;
 mod failures;
 mod interrupt;
+mod limits;
 mod measured;
+mod plan;
 mod secrets;
+mod shapes;
 mod support;
+mod verdicts;

@@ -1,0 +1,98 @@
+//! Every file in configs/ can be planned, and runs.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use workload::{Config, Sources};
+
+use crate::support::{Bench, Ended, number, run_in, tokenstorm};
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let all = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        all.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// What a file needs that is not at hand here: its endpoint and data set, by flags.
+fn at_hand(file: &Path, bench: &Bench) -> Vec<String> {
+    let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
+    let config = Config::load(sources).unwrap();
+    let mut flags = Vec::new();
+    if config.simulator().is_none() {
+        flags.extend(["--endpoint".to_owned(), bench.simulator.base_url()]);
+        flags.extend(["--model".to_owned(), "simulated".to_owned()]);
+    }
+    for key in ["load.dataset", "prompts.dataset", "prompts.file"] {
+        if let Some(named) = config.path(key) {
+            let data_set = small_data_set(bench.folder.path(), &named, key);
+            flags.extend(["--set".to_owned(), format!("{key}={}", data_set.display())]);
+        }
+    }
+    // Parts of a duration that is about to be cut to 2 s.
+    for (key, value) in [("load.ramp.over", "1"), ("load.rampUp", "0.5")] {
+        if config.has(key) {
+            flags.extend(["--set".to_owned(), format!("{key}={value}")]);
+        }
+    }
+    flags
+}
+
+/// Twenty prompts in the format that the name and the key ask for.
+fn small_data_set(folder: &Path, named: &Path, key: &str) -> PathBuf {
+    let ending = named.extension().unwrap().to_str().unwrap();
+    let prompt = |index: usize| format!("What is {index} times {index}");
+    let text = match (key, ending) {
+        ("prompts.file", "txt") => (0..20).map(|index| prompt(index) + "\n").collect(),
+        ("prompts.file", "jsonl") => {
+            (0..20).map(|index| json!({"prompt": prompt(index)}).to_string() + "\n").collect()
+        }
+        ("prompts.file", "csv") => {
+            (0..20).fold("prompt\n".to_owned(), |csv, index| csv + &prompt(index) + "\n")
+        }
+        ("prompts.file", _) => json!((0..20).map(prompt).collect::<Vec<_>>()).to_string(),
+        _ => {
+            let talk = |index| {
+                let human = json!({"from": "human", "value": prompt(index)});
+                json!({"id": "x", "conversations": [human, {"from": "gpt", "value": "Much indeed."}]})
+            };
+            json!((0..20).map(talk).collect::<Vec<_>>()).to_string()
+        }
+    };
+    let path = folder.join(named.file_name().unwrap());
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn every_example_is_planned_as_it_stands() {
+    let bench = Bench::new(json!({}));
+    for file in files() {
+        let mut command = tokenstorm();
+        command.args(["plan", "--config"]).arg(&file).args(at_hand(&file, &bench));
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{}: {stderr}", file.display());
+    }
+    assert_eq!(bench.simulator.truth().received, 0);
+}
+
+#[test]
+fn every_example_runs_for_two_seconds() {
+    for file in files() {
+        let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 1}));
+        let mut command = run_in(bench.folder.path());
+        command.arg("--config").arg(&file).args(at_hand(&file, &bench));
+        let short = ["--set", "benchmark.duration=2", "--set", "benchmark.warmup=0"];
+        let ended = Ended::from(command.args(short).output().unwrap(), bench.folder.path());
+        let name = file.display();
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.all_output());
+        let summary = ended.summary();
+        assert!(number(&summary, "/books/completed") > 0, "{name}: {summary:#}");
+        assert_eq!(number(&summary, "/books/failed"), 0, "{name}: {summary:#}");
+        assert_eq!(number(&summary, "/books/lost"), 0, "{name}: {summary:#}");
+    }
+}
