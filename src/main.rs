@@ -10,12 +10,22 @@ mod settings;
 mod simulate;
 mod target;
 
+use std::io::Write;
+
 use clap::Parser;
 
 use crate::{
     cli::{Cli, Verb},
     exit::Exit,
 };
+
+/// To stdout; a reader who has seen enough (`| head`) is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();

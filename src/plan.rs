@@ -6,10 +6,7 @@
 
 mod view;
 
-use std::{
-    io::{ErrorKind, Write},
-    num::NonZeroU32,
-};
+use std::num::NonZeroU32;
 
 use client::{Client, Clock, Credentials};
 use metrics::Warning;
@@ -19,6 +16,7 @@ use workload::{Config, Plan, PlanInputs, PromptSource};
 use crate::{
     exit::{Exit, Stop},
     limits::{self, Checked, Service},
+    say,
     settings::{Loaded, Settings},
 };
 use view::Facts;
@@ -86,12 +84,4 @@ fn try_client(plan: &Plan, credentials: Credentials) -> Result<(), Stop> {
 /// What this machine could carry, if it is the only worker: others are not known here.
 fn this_machine(plan: &Plan, service: Service, workers: NonZeroU32) -> Checked {
     if workers > NonZeroU32::MIN { Ok(Vec::new()) } else { limits::check(plan, service) }
-}
-
-/// To stdout; a reader who has seen enough (`| head`) is no error.
-fn say(text: &str) -> std::io::Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
 }

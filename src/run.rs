@@ -4,7 +4,6 @@
 //! would send over a network; ledger and journal are those of a fleet.
 
 use std::{
-    io::Write,
     num::NonZeroU32,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -25,7 +24,7 @@ use workload::{Api, Config, Content, Plan, Prompt};
 use crate::{
     exit::{Exit, Stop},
     limits::{self, Service},
-    progress,
+    progress, say,
     settings::{Loaded, Settings},
     target,
 };
@@ -251,19 +250,11 @@ fn result(
 
 fn print(result: &RunResult, collect: &[String], arguments: &RunArgs) -> anyhow::Result<()> {
     if arguments.json {
-        return say(&report::summary_json(result)?);
+        return Ok(say(&report::summary_json(result)?)?);
     }
     let width = terminal_size::terminal_size().map(|(width, _)| width.0);
     let rows = report::Selection::of(collect);
-    say(&report::table_of(result, width.unwrap_or(report::DEFAULT_WIDTH), &rows))
-}
-
-/// To stdout; a reader who has seen enough (`| head`) is no error.
-fn say(text: &str) -> anyhow::Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+    Ok(say(&report::table_of(result, width.unwrap_or(report::DEFAULT_WIDTH), &rows))?)
 }
 
 /// Unix time in seconds, for the directory's name.

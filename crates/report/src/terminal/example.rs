@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{
-    Completion, EventSample, FailureClass, Interval, Lost, NotSent, Notes, Recorder, RunFacts,
-    RunRecord, RunResult, Scope, Series, StageDescription, StageWindow, Timeline, TokenUsage,
-    Warning, WorkerLost, WorkerResult,
+    Completion, EventSample, FailureClass, Interval, Lost, Notes, Recorder, RunFacts, RunRecord,
+    RunResult, Scope, Series, StageDescription, StageWindow, Timeline, TokenUsage, Warning,
+    WorkerLost, WorkerResult,
 };
 
 fn ms(milliseconds: u64) -> Duration {
@@ -138,7 +138,7 @@ pub(crate) fn troubled() -> RunResult {
         match n {
             0..12 => recorder.failed(high, FailureClass::Status(503), ms(7_100), Some(ms(90)), 0),
             12..20 => recorder.failed(high, FailureClass::Timeout, ms(9_000), Some(ms(1_900)), 3),
-            20..26 => recorder.not_sent(high, NotSent::StageEnded),
+            20..26 => recorder.never_permitted(high, ms(7_000 + n)),
             _ => recorder.cancelled(high, 2),
         }
     }

@@ -1,3 +1,5 @@
+use metrics::{FailureClass, FailureSample};
+
 use super::*;
 
 #[test]
@@ -145,4 +147,22 @@ fn no_line_is_wider_than_the_terminal() {
             }
         }
     }
+}
+
+#[test]
+fn failures_are_told_once_a_class_in_printable_words() {
+    let mut result = example::one_stage();
+    let failure = |class, detail: &str| FailureSample {
+        class,
+        detail: detail.to_owned(),
+        at: std::time::Duration::from_secs(1),
+    };
+    result.failures = vec![
+        failure(FailureClass::Status(503), "no\u{1b}[31m replicas"),
+        failure(FailureClass::Status(503), "another one"),
+        failure(FailureClass::StreamCut, "closed"),
+    ];
+    let text = table(&result, 100);
+    let told: Vec<_> = text.lines().filter(|line| line.starts_with("failed ")).collect();
+    assert_eq!(told, ["failed status_503: no [31m replicas", "failed stream_cut: closed"]);
 }

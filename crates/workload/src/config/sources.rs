@@ -156,9 +156,22 @@ impl Gathered {
                 &Origin::Set,
             );
         }
+        if is_section(path) {
+            return self.set_section(path, written);
+        }
         match entry_of_map(path) {
             Some((index, entry)) => self.set_entry(index, entry, written),
             None => self.unknown(path, &Origin::Set),
+        }
+    }
+
+    /// `--set prompts.inputLength={mean: 20}`: some keys of a section, beside those that it has.
+    fn set_section(&mut self, path: &str, written: &str) {
+        match serde_saphyr::from_str(written) {
+            Ok(Value::Object(map)) => self.section(path, &map, &Origin::Set),
+            Ok(_) | Err(_) => {
+                self.problems.push(not_a_section(&Origin::Set, path, &Value::from(written)));
+            }
         }
     }
 

@@ -228,6 +228,22 @@ fn entries_of_maps_are_set_one_by_one() {
 }
 
 #[test]
+fn a_section_can_be_set_as_a_map_and_as_nothing_else() {
+    let load =
+        |set: &str| Config::load(Sources { sets: vec![set.to_owned()], ..Sources::default() });
+    let config = load("prompts.inputLength={mean: 20, stddev: 3}").unwrap();
+    assert_eq!(config.number("prompts.inputLength.mean"), Some(20.0));
+    assert_eq!(config.number("prompts.inputLength.stddev"), Some(3.0));
+    for (set, line) in [
+        ("prompts.inputLength=20", "`prompts.inputLength`"),
+        ("prompts.inputLength={men: 20}", "did you mean `prompts.inputLength.mean`?"), // misspelt
+    ] {
+        let problems = load(set).unwrap_err();
+        assert!(problems[0].to_string().contains(line), "{}", problems[0]);
+    }
+}
+
+#[test]
 fn the_configuration_as_run_can_be_run_again() {
     let yaml = "benchmark: {name: \"yes\", duration: 1h, seed: 18446744073709551615}\nload: {rate: 0.1, ramp: {from: 0}}\ntarget: {extraBody: {a: [1, null, {b: \"1\"}]}}\nmetrics: {collect: [ttft, errors]}\nsimulator: {}\n";
     let mut config = load_text(yaml).unwrap();
