@@ -25,7 +25,7 @@ load: {type: steady, rate: fast}
     assert_eq!(ended.code, Some(2), "{}", ended.all_output());
     for (key, advice) in [
         ("benchmark.duration", "-3"),
-        ("target.modle", "target.model"),
+        ("target.modle", "target.model"), // misspelt
         ("load.type", "constant"),
         ("load.rate", "fast"),
     ] {

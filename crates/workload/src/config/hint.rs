@@ -70,7 +70,7 @@ mod tests {
         for (written, meant) in [
             ("load.rat", "load.rate"),
             ("rate", "load.rate"),
-            ("concurency", "load.concurrency"),
+            ("concurency", "load.concurrency"), // misspelt
             ("benchmark.durration", "benchmark.duration"),
             ("prompts.input_length", "prompts.inputLength"),
             ("prompt", "prompts"),

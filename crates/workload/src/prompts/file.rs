@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn unusable_objects_say_why() {
         for (json, reason) in [
-            ("{\"promt\": \"a\"}", "it has neither `prompt` nor `messages`"),
+            ("{\"promt\": \"a\"}", "it has neither `prompt` nor `messages`"), // misspelt
             ("{\"prompt\": \"a\", \"messages\": []}", "it has both `prompt` and `messages`"),
             ("{\"messages\": []}", "`messages` is empty"),
             (

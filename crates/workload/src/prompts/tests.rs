@@ -182,7 +182,7 @@ fn json_lists_and_csv_are_read_too() {
 }
 
 #[test]
-fn sharegpt_gives_first_turns_and_orders_the_replys_length() {
+fn sharegpt_gives_first_turns_and_orders_the_length_of_the_reply() {
     let unusable = "{\"id\": \"y\", \"conversations\": [{\"from\": \"gpt\", \"value\": \"x\"}]}";
     let content = format!(
         "[{}, {unusable},\n{}]",
@@ -318,7 +318,7 @@ fn broken_files_are_one_clear_line_for_each_problem() {
         (
             "a.jsonl",
             "prompts.file",
-            &b"{\"prompt\": \"a\"}\n{\"promt\": 1}\n{nonsense\n"[..],
+            &b"{\"prompt\": \"a\"}\n{\"promt\": 1}\n{nonsense\n"[..], // misspelt
             &[
                 "prompts `a.jsonl`, line 2: it has neither `prompt` nor `messages`",
                 "prompts `a.jsonl`, line 3: not JSON: key must be a string (column 2)",
