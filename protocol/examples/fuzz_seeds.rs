@@ -1,0 +1,175 @@
+//! Writes the seeds of the fuzz targets `wire` and `journal`: one of each message and record, and a journal of all.
+//!
+//! A fuzzer does not invent a histogram that inflates, or a plan. The seeds are of the current format: run this again
+//! whenever a message's shape changes.
+//!
+//! ```sh
+//! cargo run -p tokenstorm-protocol --example fuzz_seeds -- fuzz/corpus
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use metrics::{
+    Distribution, FailureClass, FailureSample, Interval, Metric, Scope, ScopeRecord, Warning,
+};
+use protocol::{
+    Abort, Assigned, Assignment, Covers, Delta, Heartbeat, Hello, Part, Record, Refusal, Stop,
+    Welcome, WorkerId, append_frame, encode, split,
+};
+use serde::Serialize;
+use workload::{Config, Plan, PlanInputs, Shard, Sources};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const WORKER: WorkerId = WorkerId { ordinal: 2, incarnation: 0x0123_4567_89ab_cdef };
+
+/// A file for each message, and that only.
+struct Corpus(PathBuf);
+
+impl Corpus {
+    fn open(root: &Path, target: &str) -> Outcome<Self> {
+        let folder = root.join(target);
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn message<T: Serialize>(&self, name: &str, message: &T) -> Outcome<()> {
+        Ok(std::fs::write(self.0.join(name), encode(message)?)?)
+    }
+
+    fn journal(&self, name: &str, records: &[Record]) -> Outcome<()> {
+        let mut bytes = Vec::new();
+        for record in records {
+            append_frame(&mut bytes, record)?;
+        }
+        Ok(std::fs::write(self.0.join(name), bytes)?)
+    }
+}
+
+fn plan() -> Outcome<Plan> {
+    let sets = [
+        "target.endpoint=http://127.0.0.1:8000/v1",
+        "target.model=m",
+        "load.rate=50",
+        "load.concurrency=100",
+        "load.arrivals=poisson",
+        "benchmark.warmup=5",
+    ];
+    let sets = sets.map(str::to_owned).into();
+    let config = Config::load(Sources { sets, ..Sources::default() }).map_err(in_words)?;
+    let inputs = PlanInputs { model: None, prompt_salt: 7 };
+    let (plan, _warnings) = Plan::from_config(&config, &inputs).map_err(in_words)?;
+    Ok(plan)
+}
+
+fn in_words<E: std::fmt::Display>(problems: Vec<E>) -> String {
+    problems.iter().map(E::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Two scopes with a histogram of each kind and of few buckets.
+fn delta() -> Delta {
+    let mut interval = Interval::default();
+    for stage in 0..2 {
+        let mut record = ScopeRecord::default();
+        record.books.due = 3;
+        record.books.completed = 2;
+        record.books.failed = BTreeMap::from([(FailureClass::Status(503), 1)]);
+        record.last_completed = Some(Duration::from_millis(7_300));
+        for (metric, value) in [(Metric::Ttft, 41_000), (Metric::OutputTokens, 150)] {
+            let mut distribution = Distribution::new(metric.kind());
+            distribution.record_n(value, 2);
+            record.distributions.extend([(metric, distribution)]);
+        }
+        interval.scopes.extend([(Scope { stage, class: 0 }, record)]);
+    }
+    interval.seconds.entry(7).or_default().due = 6;
+    let sample = FailureSample {
+        class: FailureClass::Status(503),
+        detail: "busy".to_owned(),
+        at: Duration::from_millis(7_100),
+    };
+    Delta {
+        covers: Some(Covers { from: 7, to: 8 }),
+        interval,
+        samples: vec![sample],
+        in_flight: 1,
+        cpu: Duration::from_millis(120),
+        start_skew: Some(Duration::from_micros(80)),
+        kernel_stamps: true,
+        last: true,
+    }
+}
+
+fn parts() -> Vec<Part> {
+    split(WORKER, 1, delta())
+}
+
+fn wire(corpus: &Corpus) -> Outcome<()> {
+    for part in parts() {
+        corpus.message("part", &part)?;
+        corpus.message("part-without-end", &Part { end: None, ..part.clone() })?;
+        corpus.message("part-without-histograms", &Part { histograms: Vec::new(), ..part })?;
+    }
+    let hello = Hello {
+        protocol: protocol::PROTOCOL_VERSION,
+        build: "0.1.0".to_owned(),
+        ordinal: Some(WORKER.ordinal),
+        incarnation: WORKER.incarnation,
+        host: "pod-2".to_owned(),
+        processors: 4,
+    };
+    corpus.message("hello", &hello)?;
+    let refusal = Refusal { reason: "full".to_owned(), retry_after: Some(Duration::from_secs(1)) };
+    corpus.message("welcome-refused", &Welcome::Refused(refusal.clone()))?;
+    let count = NonZeroU32::MIN.saturating_add(2);
+    let shard = Shard::new(1, count).ok_or("a rank below the count makes a shard")?;
+    corpus.message("assignment", &Assignment { worker: WORKER, plan: Box::new(plan()?), shard })?;
+    let warnings = vec![Warning::new("prompts_repeat", "the file is short")];
+    let assigned = Assigned { lanes: 2, tokenizer: Some("bytes".to_owned()), warnings };
+    corpus.message("assigned", &Ok::<_, Refusal>(assigned))?;
+    corpus.message("assigned-refused", &Err::<Assigned, _>(refusal))?;
+    let heartbeat = Heartbeat {
+        worker: WORKER,
+        in_flight: 9,
+        clock_offset_ns: -40_000,
+        clock_error_ns: 90_000,
+    };
+    corpus.message("heartbeat", &heartbeat)?;
+    corpus.message("stop", &Stop { at: Duration::from_secs(9), grace: Duration::from_secs(30) })?;
+    corpus.message("abort", &Abort { reason: "interrupted".to_owned() })
+}
+
+fn journal(corpus: &Corpus) -> Outcome<()> {
+    let plan = Record::Plan {
+        protocol: protocol::PROTOCOL_VERSION,
+        plan: Box::new(plan()?),
+        created_unix_ns: 1_790_000_000_000_000_000,
+    };
+    let start = [
+        Record::Roster(vec![(WORKER, "pod-2".to_owned())]),
+        Record::ClockOffset { worker: WORKER, offset_ns: -40_000, error_ns: 90_000 },
+        Record::Arm {
+            start_at_coordinator_ns: 5_000_000_000,
+            start_unix_ns: 1_790_000_001_000_000_000,
+        },
+    ];
+    let end = [Record::Stop { at: Duration::from_secs(9) }, Record::End];
+    corpus.journal("plan", std::slice::from_ref(&plan))?;
+    corpus.journal("start", &start)?;
+    let parts: Vec<Record> = parts().into_iter().map(Record::Part).collect();
+    corpus.journal("part", &parts)?;
+    corpus.journal("end", &end)?;
+    let whole: Vec<Record> = [plan].into_iter().chain(start).chain(parts).chain(end).collect();
+    corpus.journal("whole", &whole)
+}
+
+fn main() -> Outcome<()> {
+    let root = std::env::args_os().nth(1).ok_or("usage: fuzz_seeds CORPUS-FOLDER")?;
+    let root = Path::new(&root);
+    wire(&Corpus::open(root, "wire")?)?;
+    journal(&Corpus::open(root, "journal")?)
+}
