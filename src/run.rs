@@ -129,6 +129,7 @@ async fn prepare(
         }
     } else {
         probe_requests = 1;
+        warnings.extend(target::check_context(&plan, &credentials).await?);
         stagger = plan.ramp_up_for(probe(&plan, &credentials).await?);
     }
     if plan.needs_ramp_up() {

@@ -108,7 +108,7 @@ struct FaultArgs {
     /// How late
     #[arg(long, value_name = "S", default_value_t = SlowHeadersFault::default().seconds)]
     fault_slow_headers_seconds: f64,
-    /// How often to leave out [DONE]
+    /// How often to leave out `[DONE]`
     #[arg(long, value_name = "RATE", default_value_t = Rate::NEVER)]
     fault_no_done_rate: Rate,
     /// How often to answer without a token

@@ -1,6 +1,6 @@
 //! What is measured: an endpoint, or a simulator that this command starts itself.
 
-use client::{ClientOptions, Credentials};
+use client::{Credentials, Model};
 use serde_json::json;
 use simulator::{Running, Simulator, SimulatorConfig};
 use workload::{Config, Plan, PlanInputs};
@@ -36,18 +36,30 @@ pub(crate) async fn plan(
     if plan.target.model.is_some() {
         return Ok((plan, warnings));
     }
-    let options = worker::client_options(&plan.client, credentials.clone());
-    let Some(model) = first_model(&plan, &options).await else { return Ok((plan, warnings)) };
-    config.set("target.model", json!(model))?;
+    let Some(model) = listed(&plan, credentials).await.into_iter().next() else {
+        return Ok((plan, warnings));
+    };
+    config.set("target.model", json!(model.id))?;
     Ok(checked(config, &inputs)?)
+}
+
+/// Whether requests fit the context that the server names for the model, where it names one.
+pub(crate) async fn check_context(
+    plan: &Plan,
+    credentials: &Credentials,
+) -> Result<Option<metrics::Warning>, Stop> {
+    let models = listed(plan, credentials).await;
+    let ours = models.into_iter().find(|model| Some(&model.id) == plan.target.model.as_ref());
+    let Some(context) = ours.and_then(|model| model.context) else { return Ok(None) };
+    plan.check_context(context).map_err(|problem| Stop::bad_configuration(&[problem]))
+}
+
+/// The server's list of models; a server without one gets requests all the same.
+async fn listed(plan: &Plan, credentials: &Credentials) -> Vec<Model> {
+    let options = worker::client_options(&plan.client, credentials.clone());
+    client::models(&plan.target, &options).await.unwrap_or_default()
 }
 
 fn checked(config: &Config, inputs: &PlanInputs) -> Result<(Plan, Vec<metrics::Warning>), Stop> {
     Plan::from_config(config, inputs).map_err(|problems| Stop::bad_configuration(&problems))
-}
-
-/// The first model of the server's list; a server without a list gets requests without a model.
-async fn first_model(plan: &Plan, options: &ClientOptions) -> Option<String> {
-    let models = client::models(&plan.target, options).await.ok()?;
-    models.into_iter().next()
 }

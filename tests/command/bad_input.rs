@@ -81,3 +81,13 @@ fn a_missing_certificate_file_ends_a_run_of_a_number_of_requests_too() {
     assert!(ended.stderr.contains("/no/such/ca.pem"), "{}", ended.stderr);
     assert!(ended.results.is_none());
 }
+
+#[test]
+fn requests_beyond_the_models_context_are_refused_before_the_load() {
+    let bench = Bench::new(json!({"contextLength": 500}));
+    let ended = bench.run(&["--rate", "5", "--duration", "1"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+    assert!(ended.stderr.contains("context of 500"), "{}", ended.stderr);
+    assert!(ended.results.is_none());
+    assert_eq!(bench.simulator.truth().received, 0);
+}

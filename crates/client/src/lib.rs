@@ -31,7 +31,7 @@ pub use clock::{Clock, ClockStep, StampConverter};
 pub use credentials::Credentials;
 pub use event::{Content, Event, EventError, Usage};
 pub use pacer::{Pacer, TimerfdPacer, TokioPacer};
-pub use probe::{Probe, ProbeError, models, probe};
+pub use probe::{Model, Probe, ProbeError, models, probe};
 pub use sse::{Message, Sse, SseError};
 
 use bytes::Bytes;

@@ -83,11 +83,21 @@ pub async fn probe(
     }
 }
 
+/// A model of the server's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// Its name in a request.
+    pub id: String,
+    /// The most tokens that a request and its answer may have together, where the server says (`max_model_len`, as vLLM
+    /// and SGLang do).
+    pub context: Option<u64>,
+}
+
 /// The models that the server lists (`GET /v1/models`), in its order.
 ///
 /// # Errors
 /// When there is no such list.
-pub async fn models(target: &Target, options: &ClientOptions) -> Result<Vec<String>, ProbeError> {
+pub async fn models(target: &Target, options: &ClientOptions) -> Result<Vec<Model>, ProbeError> {
     let client = Client::new(target, options.clone(), Clock::start_now())?;
     let hint = "name the model with `target.model`";
     listed(&client).await.map_err(|what| ProbeError::new(what, hint))
@@ -101,15 +111,17 @@ struct ModelList {
 #[derive(Deserialize)]
 struct ModelEntry {
     id: String,
+    max_model_len: Option<u64>,
 }
 
-async fn listed(client: &Client) -> Result<Vec<String>, String> {
+async fn listed(client: &Client) -> Result<Vec<Model>, String> {
     let path = client.endpoint.models().path;
     let words = |reason: String| format!("no list of models at {path}: {reason}");
     let json = client.fetch(path.clone()).await.map_err(|failure| words(failure.detail))?;
     let list: ModelList =
         serde_json::from_slice(&json).map_err(|error| words(error.to_string()))?;
-    Ok(list.data.into_iter().map(|model| model.id).collect())
+    let model = |entry: ModelEntry| Model { id: entry.id, context: entry.max_model_len };
+    Ok(list.data.into_iter().map(model).collect())
 }
 
 impl Probe {
@@ -168,9 +180,10 @@ fn target_name(client: &Client) -> String {
 
 /// A server that does not know a model, or a path, says 404 to both: its list of models tells which.
 async fn about_model(client: &Client, model: Option<&str>) -> String {
-    let Ok(names) = listed(client).await else {
+    let Ok(models) = listed(client).await else {
         return "check `target.endpoint` (its path too) and `target.model`: the server has no list of models".to_owned();
     };
+    let names: Vec<_> = models.into_iter().map(|model| model.id).collect();
     let shown = names.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     match model {
         Some(model) if names.iter().any(|name| name == model) => {

@@ -6,6 +6,7 @@
 //! a compact binary codec carries it.
 
 mod build;
+mod context;
 mod endpoint;
 mod error;
 mod prompt_plan;

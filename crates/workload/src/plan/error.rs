@@ -52,6 +52,17 @@ pub enum PlanError {
         /// What to do.
         advice: &'static str,
     },
+    /// Requests that the model refuses, every one of average length.
+    #[error(
+        "`prompts.inputLength.mean` and `prompts.outputLength.mean` make requests of {tokens} tokens, \
+         more than the model's context of {context}: shorten them"
+    )]
+    BeyondContext {
+        /// Input and output of a request of average length.
+        tokens: u64,
+        /// As the server says.
+        context: u64,
+    },
     /// Something takes longer than what it is part of.
     #[error("`{key}` is {length:?}, longer than {whole_name} ({whole:?})")]
     TooLong {
