@@ -157,7 +157,7 @@ fn deliver(parts: &[Part], ledger: &mut Ledger) -> usize {
 }
 
 fn merged_by(workers: u32) -> (Interval, usize) {
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::of(2);
     let shards = Shard::split(NonZeroU32::new(workers).unwrap());
     let frames = shards.map(|shard| run_worker(shard, &mut ledger)).sum();
     (ledger.total().clone(), frames)

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use metrics::{Books, Distribution, FailureSample, Interval, MergeError, Metric, Scope, Series};
 use protocol::{Assembly, Delta, Part, PartError, SAMPLES_OF_A_CLASS, WorkerId};
 
+/// Traffic classes of a plan.
+const CLASSES: u16 = 1;
+
 /// What a part's number says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
@@ -49,10 +52,10 @@ pub struct Account {
 }
 
 impl Account {
-    fn new() -> Self {
+    fn new(assembly: Assembly) -> Self {
         Self {
             accepted: 0,
-            assembly: Assembly::default(),
+            assembly,
             open: true,
             books: BTreeMap::new(),
             generator_lag: Distribution::new(Metric::GeneratorLag.kind()),
@@ -87,6 +90,7 @@ impl Account {
 /// Everything merged so far.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    stages: u16,
     accounts: BTreeMap<WorkerId, Account>,
     total: Interval,
     series: Series,
@@ -97,16 +101,23 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Of a run with so many stages: parts that name others are refused.
+    #[must_use]
+    pub fn of(stages: u16) -> Self {
+        Self { stages, ..Self::default() }
+    }
+
     /// Opens a worker's account.
     pub fn admit(&mut self, worker: WorkerId) {
-        self.accounts.entry(worker).or_insert_with(Account::new);
+        let assembly = Assembly::new(self.stages, CLASSES);
+        self.accounts.entry(worker).or_insert_with(|| Account::new(assembly));
     }
 
     /// Closes it for ever: an unfinished interval is dropped, later parts are refused.
     pub fn close(&mut self, worker: WorkerId) {
         if let Some(account) = self.accounts.get_mut(&worker) {
             account.open = false;
-            account.assembly = Assembly::default();
+            account.assembly = Assembly::new(self.stages, CLASSES);
         }
         self.tell_series(self.reported_to());
     }
@@ -247,7 +258,7 @@ mod tests {
     }
 
     fn admitted(workers: u32) -> Ledger {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of(1);
         (0..workers).for_each(|ordinal| ledger.admit(worker(ordinal)));
         ledger
     }

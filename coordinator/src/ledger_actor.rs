@@ -46,6 +46,7 @@ pub(crate) struct LedgerActor;
 
 /// What it starts with.
 pub(crate) struct LedgerArguments {
+    pub(crate) stages: u16,
     pub(crate) journal: JournalWriter,
     pub(crate) supervisor: ActorRef<SupervisorMessage>,
     pub(crate) progress: watch::Sender<Progress>,
@@ -81,14 +82,14 @@ impl Actor for LedgerActor {
         me: ActorRef<Self::Msg>,
         arguments: LedgerArguments,
     ) -> Result<LedgerState, ActorProcessingErr> {
-        let LedgerArguments { journal, supervisor, progress } = arguments;
+        let LedgerArguments { stages, journal, supervisor, progress } = arguments;
         follow_journal(me.clone(), journal.durable());
         drop(me.send_interval(VIEW_EVERY, || LedgerMessage::View));
         Ok(LedgerState {
             journal,
             supervisor,
             progress,
-            ledger: Ledger::default(),
+            ledger: Ledger::of(stages),
             recent: Interval::default(),
             peers: BTreeMap::new(),
             pending: VecDeque::new(),

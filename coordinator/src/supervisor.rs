@@ -105,7 +105,9 @@ impl Actor for Supervisor {
         arguments: SupervisorArguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         let durable = arguments.journal.durable();
+        let stages = u16::try_from(arguments.plan.stages.len()).unwrap_or(u16::MAX);
         let ledger_arguments = LedgerArguments {
+            stages,
             journal: arguments.journal,
             supervisor: me.clone(),
             progress: arguments.progress,

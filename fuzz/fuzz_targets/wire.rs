@@ -11,7 +11,7 @@ use protocol::{
 
 /// A part is taken twice, so that each of its histograms meets its like.
 fn assemble(part: &Part) {
-    let mut assembly = Assembly::default();
+    let mut assembly = Assembly::new(8, 2);
     let deltas: Vec<Delta> =
         [part, part].into_iter().filter_map(|part| assembly.take(part).ok().flatten()).collect();
     let mut total = Delta::default();

@@ -142,6 +142,12 @@ pub enum PartError {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// An empty histogram: nobody sends one, and a few bytes would become much memory.
+    #[error("an empty histogram of {}", .0.name())]
+    Empty(Metric),
+    /// A stage or class that the plan does not have.
+    #[error("stage {}, class {} is not in the plan", .0.stage, .0.class)]
+    UnknownScope(Scope),
     /// One interval names a histogram twice with different bounds.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -165,7 +171,7 @@ pub fn split(worker: WorkerId, first: u64, delta: Delta) -> Vec<Part> {
                 distribution: distribution.encode(),
             });
         }
-        scopes.push((scope, ScopeRecord { distributions: BTreeMap::new(), ..record }));
+        scopes.push((scope, record));
     }
     let seconds = interval.seconds.into_iter().collect();
     let end = IntervalEnd {
@@ -212,20 +218,33 @@ impl Packs {
     }
 }
 
-/// The parts of one unfinished interval, set aside until its marked one arrives.
-#[derive(Debug, Default)]
+/// The parts of one unfinished interval, set aside until its marked one arrives. A histogram of 60 bytes on the
+/// wire takes 190 KiB here, so only those that the plan can have are let in: its stages × classes × metrics.
+#[derive(Debug)]
 pub struct Assembly {
+    stages: u16,
+    classes: u16,
     distributions: BTreeMap<Scope, BTreeMap<Metric, metrics::Distribution>>,
 }
 
 impl Assembly {
+    /// For a plan of so many stages and traffic classes.
+    #[must_use]
+    pub fn new(stages: u16, classes: u16) -> Self {
+        Self { stages, classes, distributions: BTreeMap::new() }
+    }
+
     /// Takes the next part; the whole delta when it is the marked one.
     ///
     /// # Errors
     /// [`PartError`] for undecodable histograms; the assembly keeps what it had.
     pub fn take(&mut self, part: &Part) -> Result<Option<Delta>, PartError> {
+        self.refuse_strangers(part)?;
         let mut decoded = Vec::with_capacity(part.histograms.len());
         for ScopedHistogram { scope, metric, distribution } in &part.histograms {
+            if distribution.count == 0 {
+                return Err(PartError::Empty(*metric));
+            }
             let distribution = distribution.decode().map_err(|source| PartError::Histogram {
                 metric: *metric,
                 stage: scope.stage,
@@ -244,6 +263,13 @@ impl Assembly {
             }
         }
         Ok(part.end.as_ref().map(|end| self.finish(end)))
+    }
+
+    fn refuse_strangers(&self, part: &Part) -> Result<(), PartError> {
+        let ends = part.end.iter().flat_map(|end| &end.scopes).map(|(scope, _)| *scope);
+        let mut all = part.histograms.iter().map(|histogram| histogram.scope).chain(ends);
+        let strange = |scope: &Scope| scope.stage >= self.stages || scope.class >= self.classes;
+        all.find(strange).map_or(Ok(()), |scope| Err(PartError::UnknownScope(scope)))
     }
 
     fn finish(&mut self, end: &IntervalEnd) -> Delta {
@@ -296,7 +322,7 @@ mod tests {
     }
 
     fn reassembled(parts: &[Part]) -> Vec<Delta> {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(64, 1);
         parts.iter().filter_map(|part| assembly.take(part).unwrap()).collect()
     }
 
@@ -330,8 +356,18 @@ mod tests {
     fn a_broken_histogram_is_an_error_and_the_interval_is_not_merged() {
         let mut parts = split(WORKER, 1, delta(&[(0, 0, 5)]));
         parts[0].histograms[0].distribution.histogram.truncate(3);
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(64, 1);
         assert!(matches!(assembly.take(&parts[0]), Err(PartError::Histogram { .. })));
+    }
+
+    #[test]
+    fn what_the_plan_cannot_have_is_refused_before_memory_is_taken() {
+        let parts = split(WORKER, 1, delta(&[(2, 0, 5)]));
+        assert!(matches!(Assembly::new(2, 1).take(&parts[0]), Err(PartError::UnknownScope(_))));
+        let mut empty = parts[0].clone();
+        empty.histograms[0].distribution = Distribution::new(Metric::ALL[0].kind()).encode();
+        assert!(matches!(Assembly::new(3, 1).take(&empty), Err(PartError::Empty(_))));
+        assert!(Assembly::new(3, 1).take(&parts[0]).unwrap().is_some());
     }
 
     proptest! {

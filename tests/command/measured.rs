@@ -128,7 +128,7 @@ fn a_journal_holds_the_whole_run() {
     assert_eq!(journal.tail, None);
     assert!(matches!(journal.records.first(), Some(protocol::Record::Plan { .. })));
     assert!(matches!(journal.records.last(), Some(protocol::Record::End)));
-    let mut ledger = coordinator::Ledger::default();
+    let mut ledger = coordinator::Ledger::of(1);
     for record in journal.records {
         if let protocol::Record::Part(part) = record {
             ledger.admit(part.worker);

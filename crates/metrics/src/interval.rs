@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::books::Books;
 use crate::distribution::{Distribution, MergeError};
@@ -84,8 +83,9 @@ pub struct Notes {
 pub struct ScopeRecord {
     /// What became of the requests due in this scope.
     pub books: Books,
-    /// Samples by metric. A metric without samples may be absent or empty: both mean the same.
-    #[serde(serialize_with = "occupied")]
+    /// Samples by metric. A metric without samples may be absent or empty: both mean the same. They are not in the
+    /// record's encoding: each histogram travels by itself, so that who receives one can refuse it before it takes 190 KiB.
+    #[serde(skip)]
     pub distributions: BTreeMap<Metric, Distribution>,
     /// Counts inside the stage's window.
     pub window: WindowCounts,
@@ -126,19 +126,6 @@ pub struct Interval {
     pub scopes: BTreeMap<Scope, ScopeRecord>,
     /// By second since the run's start.
     pub seconds: BTreeMap<u32, SecondCounts>,
-}
-
-/// Only metrics that have samples travel.
-fn occupied<S: Serializer>(
-    distributions: &BTreeMap<Metric, Distribution>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let occupied = || distributions.iter().filter(|(_, samples)| !samples.is_empty());
-    let mut map = serializer.serialize_map(Some(occupied().count()))?;
-    for (metric, samples) in occupied() {
-        map.serialize_entry(metric, samples)?;
-    }
-    map.end()
 }
 
 /// Saturates: counts come from peers, and a wrong one must show and not panic.

@@ -295,14 +295,15 @@ proptest! {
     }
 
     #[test]
-    fn an_interval_survives_the_binary_codec(
+    fn an_interval_survives_the_binary_codec_but_for_its_histograms(
         steps in prop::collection::vec(any_step(), 0..20),
     ) {
-        let interval = recorded(&steps);
+        let mut interval = recorded(&steps);
         let config = bincode::config::standard();
         let bytes = bincode::serde::encode_to_vec(&interval, config).unwrap();
         let (back, _): (Interval, usize) =
             bincode::serde::decode_from_slice(&bytes, config).unwrap();
+        interval.scopes.values_mut().for_each(|record| record.distributions.clear());
         prop_assert_eq!(back, interval);
     }
 }
