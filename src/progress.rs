@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use coordinator::{Phase, Progress};
+use coordinator::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use report::{ProgressView, progress_line};
 use tokio::sync::watch;
@@ -46,10 +46,7 @@ fn line(progress: &Progress, plan: &Plan) -> Option<(u32, String)> {
     let view = ProgressView {
         elapsed: at + Duration::from_secs(1),
         total: plan.end(),
-        stage: match (stage, progress.phase) {
-            (Some(stage), Phase::Running) => &stage.name,
-            (_, _) => "drain",
-        },
+        stage: stage.map_or("drain", |stage| &stage.name),
         asked_per_s: stage.and_then(|stage| {
             asked(plan, &stage.offered, at.saturating_sub(stage.start), stage.length())
         }),

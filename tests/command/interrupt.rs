@@ -1,14 +1,11 @@
 //! Ctrl-C: the report is always written, with the books of what was due until then.
 
-use std::process::Command;
-
 use serde_json::json;
 
-use crate::support::{Bench, Ended, number, start, wait_until};
+use crate::support::{Bench, Ended, number, signal, start, wait_until};
 
 fn interrupt(process: u32) {
-    let sent = Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
-    assert!(sent.success());
+    signal(process, "INT");
 }
 
 #[test]

@@ -92,6 +92,12 @@ pub(crate) fn start(mut command: Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// Sends a process a signal by its name, such as `INT`.
+pub(crate) fn signal(process: u32, name: &str) {
+    let kill = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
+    assert!(kill.unwrap().success());
+}
+
 /// Waits until a condition holds; panics after 20 seconds.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(20);

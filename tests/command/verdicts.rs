@@ -1,15 +1,15 @@
 //! The rules of the verdict that one machine can meet, each by a run that earns it; and one run that
 //! earns none of them.
 //!
-//! Left to the unit tests of metrics: what only a busy neighbour earns (`generator_lag`,
-//! `generator_limit`, `read_lag`), since timing may not decide a test, and what takes a fleet or a full disk.
+//! A generator that is late is made by stopping its process, not by a busy neighbour: timing may not decide a
+//! test. Left to the unit tests of metrics: `generator_limit`, `read_lag` (it takes 1 % of the reads), and what takes a fleet or a full disk.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Ended, number, run_in};
+use crate::support::{Bench, Ended, number, run_in, signal, start, wait_until};
 
 const EARNED_HERE: [&str; 5] =
     ["capped", "censored", "shared_reads", "chunks_are_not_tokens", "nothing_answered"];
@@ -38,6 +38,26 @@ fn a_healthy_run_earns_none_of_these() {
     let ttft = &summary["overall"]["metrics"]["ttft"];
     assert!(ttft["p99"].is_u64(), "{ttft:#}");
     assert_eq!(ttft["nulls"], json!({"p99_9": "few_samples"}));
+}
+
+/// A client that is frozen for two seconds cannot send on time, and says so.
+#[test]
+fn a_generator_that_stood_still_is_not_reported_as_a_slow_server() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 20, "itlMs": 20}));
+    let load = ["--rate", "50", "--duration", "6"];
+    let running = start(bench.command(&short(&load, "prompts.outputLength.mean=20")));
+    wait_until("the load runs", || bench.simulator.truth().received > 20);
+    signal(running.id(), "STOP");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    signal(running.id(), "CONT");
+    let ended = Ended::from(running.wait_with_output().unwrap(), bench.folder.path());
+    assert_eq!(ended.code, Some(4), "{}", ended.all_output());
+    let summary = ended.summary();
+    assert!(codes(&summary).contains(&"generator_lag"), "{summary:#}");
+    // The kernel went on stamping: what the frozen client read late it did not report late. Two seconds of
+    // lateness are 2,000,000 µs; all that was on the wire when it froze arrived within its own time.
+    assert!(number(&summary, "/overall/metrics/icl/p99") < 1_000_000, "{summary:#}");
+    assert_eq!(number(&summary, "/books/due"), 300);
 }
 
 #[test]
