@@ -88,6 +88,8 @@ pub struct Thresholds {
     pub censored_share: f64,
     /// Requests whose usage and events disagree above this share take `itl` away.
     pub disagreement_share: f64,
+    /// Failed requests above this share leave latencies of survivors.
+    pub failed_share: f64,
 }
 
 impl Default for Thresholds {
@@ -109,6 +111,7 @@ impl Default for Thresholds {
             shared_gaps_share: 0.01,
             censored_share: 0.01,
             disagreement_share: 0.01,
+            failed_share: 0.1,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::books::{Books, NotSent, share};
 
 type Rule = fn(&Evidence<'_>, &Thresholds) -> Vec<Reason>;
 
-pub(super) const ALL: [Rule; 12] = [
+pub(super) const ALL: [Rule; 13] = [
     books_balance,
     generator_lag,
     capped,
@@ -17,7 +17,8 @@ pub(super) const ALL: [Rule; 12] = [
     shared_reads,
     censored,
     chunks,
-    nothing_answered_or_degraded,
+    survivors,
+    degraded,
 ];
 
 fn books_balance(evidence: &Evidence<'_>, _: &Thresholds) -> Vec<Reason> {
@@ -204,15 +205,34 @@ fn chunks(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
     vec![reason("chunks_are_not_tokens", Status::Valid, message)]
 }
 
-fn nothing_answered_or_degraded(evidence: &Evidence<'_>, _: &Thresholds) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    if evidence.books.completed + evidence.books.failed_total() == 0 {
+/// The latency rows hold completed requests only: without any they are empty, and where many failed they are those of
+/// the survivors.
+fn survivors(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
+    let mut measured = Books::default();
+    evidence.headline_stages.iter().for_each(|(_, books)| measured.merge(books));
+    let (completed, failed) = (measured.completed, measured.failed_total());
+    if completed == 0 {
         let message = format!(
-            "nothing was measured: none of {} due requests was answered; lengthen the run or look at the endpoint",
-            evidence.books.due
+            "nothing was measured: none of {} requests due in the measured window completed; lengthen the run or look \
+             at the endpoint",
+            measured.due
         );
-        reasons.push(reason("nothing_answered", Status::Invalid, message));
+        return vec![reason("nothing_answered", Status::Invalid, message)];
     }
+    let failing = measured.error_rate().unwrap_or(0.0);
+    if failing <= thresholds.failed_share {
+        return Vec::new();
+    }
+    let message = format!(
+        "{failed} of {} requests failed ({}): the latencies are those of the others alone",
+        completed + failed,
+        percent(failing)
+    );
+    vec![reason("failures", Status::Suspect, message)]
+}
+
+fn degraded(evidence: &Evidence<'_>, _: &Thresholds) -> Vec<Reason> {
+    let mut reasons = Vec::new();
     if evidence.degraded {
         let message =
             "the run did not go on as planned to its end; the warning `degraded` says why"

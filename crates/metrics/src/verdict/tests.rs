@@ -209,11 +209,15 @@ fn books_that_do_not_balance_are_invalid_and_named() {
 }
 
 #[test]
-fn a_run_without_any_answer_is_no_measurement_but_one_of_failures_is() {
-    let all_failed = sound().with_books(|books| {
-        let _none = books.failed.insert(FailureClass::Connect, 1_000);
-    });
-    assert_eq!(all_failed.verdict(), valid());
+fn without_a_completed_request_nothing_was_measured_and_survivors_are_told() {
+    let failing = |failed| {
+        sound().with_books(|books| {
+            let _none = books.failed.insert(FailureClass::Connect, failed);
+        })
+    };
+    assert_eq!(failing(1_000).verdict(), only(Status::Invalid, "nothing_answered"));
+    assert_eq!(failing(101).verdict(), only(Status::Suspect, "failures"));
+    assert_eq!(failing(100).verdict(), valid());
     let nothing = Run { books: Books::default(), ..sound() };
     assert_eq!(nothing.verdict(), only(Status::Invalid, "nothing_answered"));
 }

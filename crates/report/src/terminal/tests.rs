@@ -89,7 +89,9 @@ fn a_run_whose_requests_all_failed() {
 
     requests     4 due = 0 completed + 4 failed (4 connect)
 
-    verdict      VALID: nothing speaks against the figures
+    verdict      INVALID: do not use the figures
+    - INVALID nothing_answered: nothing was measured: none of 4 requests due in the measured window
+      completed; lengthen the run or look at the endpoint
     ");
 }
 
