@@ -199,16 +199,18 @@ fn hostname() -> String {
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
-/// Ctrl-C or SIGTERM: the first ends the load with a drain, the second cancels what is open, the third
+/// Ctrl-C, SIGTERM or a lost terminal: the first ends the load with a drain, the second cancels what is open, the third
 /// ends the process.
 fn interrupt_on_signals(interrupt: impl Fn() + Send + 'static) -> std::io::Result<()> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
+    let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         for received in 1.. {
             tokio::select! {
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => {}
+                _ = hangups.recv() => {}
             }
             match received {
                 1 => eprintln!(

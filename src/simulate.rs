@@ -142,7 +142,8 @@ pub(crate) fn simulate(args: SimulateArgs) -> anyhow::Result<()> {
         "simulating model `{}`, TTFT {} ms, ITL {} ms",
         config.model, config.ttft_ms, config.itl_ms
     );
-    let running = Simulator::start(config)?;
+    let running = Simulator::start(config)
+        .map_err(|error| crate::exit::Stop::new(crate::exit::Exit::BadConfiguration, error))?;
     let base_url = running.base_url();
     eprintln!("{opening}: {base_url} (ground truth at {base_url}/truth; Ctrl-C ends it)");
     wait_for_the_end()?;

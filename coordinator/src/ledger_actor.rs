@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Acceptance, Event, Ledger, Phase, Progress,
-    journal_writer::{Durable, JournalWriter},
+    journal_writer::{Durable, JournalWriteError, JournalWriter},
     supervisor::SupervisorMessage,
 };
 
@@ -198,6 +198,7 @@ impl LedgerState {
             }
         }
         if let Some(reason) = durable.failed {
+            let reason = JournalWriteError::Write(reason).to_string();
             self.supervisor.cast(SupervisorMessage::JournalFailed(reason))?;
         }
         Ok(())

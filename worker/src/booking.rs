@@ -146,7 +146,7 @@ impl Booking {
             first_event_tokens: stream.first.map_or(0, |(_, tokens)| u64::from(tokens)),
             output_tokens: completion.output_tokens(),
             streamed_tokens: completion.streamed_tokens(),
-            input_tokens: answer.usage.and_then(|usage| usage.prompt_tokens),
+            input_tokens: answer.usage.and_then(|usage| usage.prompt_tokens.filter(plausible)),
             input_tokens_asked: body.input_tokens,
             streamed: self.lane.plan.target.stream,
         };
@@ -182,13 +182,22 @@ impl Booking {
     }
 }
 
-/// The server's count, if it told one. Reasoning tokens that no event showed were never streamed.
+/// More tokens than this in one request are no count but a mistake: it is the bound of the histograms too.
+const MOST_TOKENS: u64 = 10_000_000;
+
+/// A count that can be meant.
+fn plausible(tokens: &u64) -> bool {
+    *tokens <= MOST_TOKENS
+}
+
+/// The server's count, if it told a plausible one. Reasoning tokens that no event showed were never streamed.
 fn token_usage(usage: &Usage, reasoning: Reasoning) -> Option<TokenUsage> {
     let hidden_reasoning = match reasoning {
         Reasoning::Unseen => usage.reasoning_tokens.unwrap_or(0),
         Reasoning::Streamed => 0,
     };
-    let (input, output) = (usage.prompt_tokens.unwrap_or(0), usage.completion_tokens?);
+    let input = usage.prompt_tokens.filter(plausible).unwrap_or(0);
+    let output = usage.completion_tokens.filter(plausible)?;
     Some(TokenUsage { input, output, hidden_reasoning })
 }
 

@@ -129,7 +129,7 @@ pub struct Interval {
 }
 
 /// Saturates: counts come from peers, and a wrong one must show and not panic.
-fn add(to: &mut u64, more: u64) {
+pub(crate) fn add(to: &mut u64, more: u64) {
     *to = to.saturating_add(more);
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use self::in_flight::InFlight;
 use crate::books::{FailureClass, NotSent};
 use crate::distribution::{Distribution, whole_micros};
-use crate::interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
+use crate::interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts, add};
 use crate::metric::{Kind, Metric};
 use crate::timeline::{Timeline, divide};
 
@@ -346,13 +346,13 @@ impl Recorder {
     }
 
     fn credit_output(&mut self, scope: Scope, at: Duration, tokens: u64) {
-        self.second(at).output_tokens += tokens;
-        self.in_window(scope, at, |window| window.output_tokens += tokens);
+        add(&mut self.second(at).output_tokens, tokens);
+        self.in_window(scope, at, |window| add(&mut window.output_tokens, tokens));
     }
 
     fn credit_input(&mut self, scope: Scope, at: Duration, tokens: u64) {
-        self.second(at).input_tokens += tokens;
-        self.in_window(scope, at, |window| window.input_tokens += tokens);
+        add(&mut self.second(at).input_tokens, tokens);
+        self.in_window(scope, at, |window| add(&mut window.input_tokens, tokens));
     }
 }
 

@@ -87,10 +87,10 @@ impl ResultsDirectory {
 
     /// Writes `summary.json` and `metrics.json`.
     pub fn write_result(&self, result: &RunResult) -> Result<(), ReportError> {
-        self.write("metrics.json", |file| {
-            write_json(file, &metrics_value(result), Layout::Compact)
+        self.write("summary.json", |file| {
+            write_json(file, &summary_value(result), Layout::Pretty)
         })?;
-        self.write("summary.json", |file| write_json(file, &summary_value(result), Layout::Pretty))
+        self.write("metrics.json", |file| write_json(file, &metrics_value(result), Layout::Compact))
     }
 
     /// Removes the directory of a run that never began: what `create` and `write_config` made, and an empty journal's

@@ -217,7 +217,7 @@ fn rates(record: &ScopeRecord, measured: Duration) -> Rates {
         throughput: rate(window.completed),
         tokens_per_second: rate(window.output_tokens),
         input_tokens_per_second: rate(window.input_tokens),
-        total_tokens_per_second: rate(window.output_tokens + window.input_tokens),
+        total_tokens_per_second: rate(window.output_tokens.saturating_add(window.input_tokens)),
         error_rate: record.books.error_rate(),
         goodput: None,
     }
