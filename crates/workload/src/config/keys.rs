@@ -125,7 +125,7 @@ pub const KEYS: &[Key] = &[
     key("simulator.ttftPerInputTokenUs", MICROSECONDS, "20", "Added to the TTFT for each input token that is not cached."),
     key("simulator.itlMs", MILLISECONDS, "10", "Time between tokens of a sequence that runs alone."),
     key("simulator.itlPerSequenceUs", MICROSECONDS, "20", "Added to it for each sequence that runs at the same time."),
-    key("simulator.jitter", number("", 0.0, 10.0), "0.1", "Spread of both, as the sigma of a logarithmic normal distribution; 0: none."),
+    key("simulator.jitter", number("", 0.0, 2.0), "0.1", "Spread of both, as the sigma of a logarithmic normal distribution; 0: none."),
     key("simulator.maxConcurrency", integer("sequences", 0, 10_000_000), "256", "Sequences that run at once; others queue. 0: no limit."),
     key("simulator.prefixCacheBlocks", integer("blocks of 64 bytes", 0, 1_000_000_000), "65536", "Size of the prefix cache; 0: none."),
     key("simulator.eosProbability", SHARE, "0", "Probability that an answer ends after a token, unless `ignore_eos` is asked for."),

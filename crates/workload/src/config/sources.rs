@@ -168,7 +168,10 @@ impl Gathered {
     /// `--set prompts.inputLength={mean: 20}`: some keys of a section, beside those that it has.
     fn set_section(&mut self, path: &str, written: &str) {
         match serde_saphyr::from_str(written) {
-            Ok(Value::Object(map)) => self.section(path, &map, &Origin::Set),
+            Ok(Value::Object(map)) => {
+                _ = self.sections.insert(path.to_owned());
+                self.section(path, &map, &Origin::Set);
+            }
             Ok(_) | Err(_) => {
                 self.problems.push(not_a_section(&Origin::Set, path, &Value::from(written)));
             }

@@ -234,6 +234,7 @@ fn a_section_can_be_set_as_a_map_and_as_nothing_else() {
     let config = load("prompts.inputLength={mean: 20, stddev: 3}").unwrap();
     assert_eq!(config.number("prompts.inputLength.mean"), Some(20.0));
     assert_eq!(config.number("prompts.inputLength.stddev"), Some(3.0));
+    assert!(load("simulator={}").unwrap().simulator().is_some(), "an empty section counts too");
     for (set, line) in [
         ("prompts.inputLength=20", "`prompts.inputLength`"),
         ("prompts.inputLength={men: 20}", "did you mean `prompts.inputLength.mean`?"), // misspelt
