@@ -35,6 +35,7 @@ mod pacer;
 mod prefix_cache;
 mod prompt;
 mod rate;
+mod raw_client;
 mod routes;
 mod seeded;
 mod server;
@@ -47,6 +48,7 @@ pub use config::{
     StallFault, StatusFault,
 };
 pub use rate::{Rate, RateError};
+pub use raw_client::{RawEnd, RawError, RawLoad, RawReport};
 pub use server::{Running, Simulator, SimulatorError, raise_descriptor_limit};
 pub use spread::Spread;
 pub use truth::{Outcome, RequestTruth, Truth};

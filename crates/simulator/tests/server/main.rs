@@ -8,6 +8,7 @@ mod client;
 mod faults;
 mod load;
 mod protocol;
+mod raw_client;
 mod truth;
 
 use simulator::{FaultConfig, Running, Simulator, SimulatorConfig};
