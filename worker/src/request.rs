@@ -27,9 +27,13 @@ pub(crate) async fn request(
         }
     };
     let ready = lane.clock.now();
-    booking.started(ready);
     let end = lane.stage_end(stage);
-    let in_time = || end.is_none_or(|end| lane.clock.now() < end);
+    let before_end = |at| end.is_none_or(|end| at < end);
+    // After the end it will not be sent: a generator that comes to it then has not kept up with it.
+    if before_end(ready) {
+        booking.started(ready);
+    }
+    let in_time = || before_end(lane.clock.now());
     let on = |progress: Progress| booking.progress(&progress);
     match lane.client.exchange(body.bytes.clone(), in_time, on).await {
         Ok(answer) => booking.completed(ready, &body, &answer),
