@@ -12,4 +12,5 @@ mod plan;
 mod secrets;
 mod shapes;
 mod support;
+mod tired;
 mod verdicts;

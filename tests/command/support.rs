@@ -87,6 +87,12 @@ pub(crate) fn number(value: &Value, pointer: &str) -> u64 {
     found.as_u64().unwrap_or_else(|| panic!("{pointer} is {found}"))
 }
 
+/// The reasons of a summary's verdict, by their codes.
+pub(crate) fn codes(summary: &Value) -> Vec<&str> {
+    let reasons = summary.pointer("/verdict/reasons").and_then(Value::as_array).unwrap();
+    reasons.iter().map(|reason| reason["code"].as_str().unwrap()).collect()
+}
+
 /// Starts a command with its output kept.
 pub(crate) fn start(mut command: Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -2,22 +2,17 @@
 //! earns none of them.
 //!
 //! A generator that is late is made by stopping its process, not by a busy neighbour: timing may not decide a
-//! test. Left to the unit tests of metrics: `generator_limit`, `read_lag` (it takes 1 % of the reads), and what takes a fleet or a full disk.
+//! test. One that is short of a processor is in tired.rs, a full disk in full_disk.rs. Left to the unit tests of metrics: what takes a fleet.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Ended, number, run_in, signal, start, wait_until};
+use crate::support::{Bench, Ended, codes, number, run_in, signal, start, wait_until};
 
 const EARNED_HERE: [&str; 5] =
     ["capped", "censored", "shared_reads", "chunks_are_not_tokens", "nothing_answered"];
-
-fn codes(summary: &Value) -> Vec<&str> {
-    let reasons = summary.pointer("/verdict/reasons").and_then(Value::as_array).unwrap();
-    reasons.iter().map(|reason| reason["code"].as_str().unwrap()).collect()
-}
 
 fn short<'a>(load: &[&'a str], output_tokens: &'a str) -> Vec<&'a str> {
     let lengths = ["--set", "prompts.inputLength.mean=16", "--set", output_tokens];

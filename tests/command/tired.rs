@@ -1,0 +1,133 @@
+//! A generator without a share of the processor that it needs: it must accuse itself, not the server.
+//!
+//! The cause is made on purpose, so that the machine's own speed decides nothing: a client that shares one processor with
+//! spinning neighbours, or one that is frozen again and again while the server goes on.
+
+use std::{
+    process::{Child, Command},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Ended, codes, number, signal, start, wait_until};
+
+/// Processes that do nothing else than use a processor, until they are dropped.
+struct Neighbours(Vec<Child>);
+
+impl Neighbours {
+    fn spin(processor: &str, count: usize) -> Self {
+        let spin = || {
+            let mut command = Command::new("taskset");
+            command.args(["-c", processor, "sh", "-c", "while :; do :; done"]);
+            command.spawn().unwrap()
+        };
+        Self((0..count).map(|_| spin()).collect())
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // One that has ended already is as good.
+            let _ = child.kill().and_then(|()| child.wait());
+        }
+    }
+}
+
+/// The first processor that this process may use.
+fn a_processor() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    allowed.trim().chars().take_while(char::is_ascii_digit).collect()
+}
+
+/// A run on one processor that it shares with three who never rest, against a server that answers at once.
+fn beside_neighbours(load: &[&str]) -> Value {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 0, "itlMs": 0}));
+    let processor = a_processor();
+    let short = [
+        "--no-probe",
+        "--set",
+        "client.lanes=1",
+        "--set",
+        "prompts.inputLength.mean=8",
+        "--set",
+        "prompts.outputLength.mean=2",
+    ];
+    let run = bench.command(&[load, &short[..]].concat());
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", &processor]).arg(run.get_program()).args(run.get_args());
+    pinned.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let _neighbours = Neighbours::spin(&processor, 3);
+    Ended::from(pinned.output().unwrap(), bench.folder.path()).summary()
+}
+
+/// A quarter of a processor would have to start 10,000 requests a second.
+#[test]
+fn a_load_beyond_what_the_generator_can_start_is_invalid() {
+    let summary = beside_neighbours(&["--rate", "10000", "--duration", "1"]);
+    assert!(codes(&summary).contains(&"generator_limit"), "{summary:#}");
+    assert_eq!(summary.pointer("/verdict/status"), Some(&json!("INVALID")));
+    assert!(number(&summary, "/books/notSentBy/stage_ended") > 0, "{summary:#}");
+}
+
+/// A light load is started whatever the neighbours do: it would take a second without any processor time to leave
+/// two of two requests a second behind.
+#[test]
+fn a_light_load_on_the_same_processor_is_not() {
+    let summary = beside_neighbours(&["--rate", "2", "--duration", "3"]);
+    assert!(!codes(&summary).contains(&"generator_limit"), "{summary:#}");
+    assert_eq!(number(&summary, "/books/completed"), 6, "{summary:#}");
+}
+
+/// Twenty streams with a token every 150 ms.
+fn twenty_streams() -> Bench {
+    Bench::new(json!({"fixed": true, "ttftMs": 20, "itlMs": 150}))
+}
+
+const TWENTY_USERS: [&str; 12] = [
+    "--concurrency",
+    "20",
+    "--duration",
+    "3",
+    "--no-probe",
+    "--set",
+    "load.rampUp=0.1",
+    "--set",
+    "prompts.inputLength.mean=8",
+    "--set",
+    "prompts.outputLength={mean: 20, stddev: 0}",
+    "--json",
+];
+
+/// Frozen for longer than the time between two tokens, a client finds a token on every stream that has waited, by
+/// half that time on average: far more than 1 % of all reads are late.
+#[test]
+fn a_client_that_reads_late_says_so() {
+    let bench = twenty_streams();
+    let running = start(bench.command(&TWENTY_USERS));
+    wait_until("all streams are open", || bench.simulator.truth().received >= 20);
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(100));
+        signal(running.id(), "STOP");
+        std::thread::sleep(Duration::from_millis(300));
+        signal(running.id(), "CONT");
+    }
+    let ended = Ended::from(running.wait_with_output().unwrap(), bench.folder.path());
+    let summary = ended.summary();
+    assert!(codes(&summary).contains(&"read_lag"), "{summary:#}");
+    assert!(number(&summary, "/overall/metrics/read_lag/p99") > 10_000, "{summary:#}");
+}
+
+/// A busy machine may well read late, and then has to say so: one of a few runs must have been left in peace.
+#[test]
+fn a_client_that_is_left_in_peace_does_not() {
+    let late = || {
+        let bench = twenty_streams();
+        let ended = bench.run(&TWENTY_USERS);
+        assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+        codes(&ended.summary()).contains(&"read_lag")
+    };
+    assert!((0..5).any(|_| !late()));
+}
