@@ -9,16 +9,20 @@
 #![deny(missing_docs)]
 
 mod journal;
+mod lease;
 mod messages;
+mod ownership;
 mod part;
 mod peer;
 mod wire;
 
 pub use journal::{Journal, JournalError, JournalTail, Record, append_frame, read_journal};
+pub use lease::{DRIFT_PPM, Grant, HEARTBEAT_EVERY, LEASE, LONG_LEASE, Limit, grown_error_ns};
 pub use messages::{
     Abort, Acknowledge, Arm, Armed, Assigned, Assignment, CoordinatorMessage, Heartbeat, Hello,
     Refusal, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
 };
+pub use ownership::{Change, ClassCovers, Move};
 pub use part::{
     Assembly, Covers, Delta, IntervalEnd, MAX_PART_BYTES, Part, PartError, SAMPLES_OF_A_CLASS,
     ScopedHistogram, split,

@@ -9,8 +9,10 @@
 
 mod bodies;
 mod booking;
+mod claims;
 mod client_actor;
 mod clock_sync;
+mod gate;
 mod health;
 mod lane;
 mod link;
@@ -21,8 +23,10 @@ mod request;
 mod start;
 mod worker_actor;
 
+pub use claims::{Claim, Claims};
 pub use client::Credentials;
 pub use clock_sync::{ClockOffset, ClockSample, best_of};
+pub use gate::Gate;
 pub use outbox::Outbox;
 pub use start::{Worker, WorkerError, WorkerOptions};
 pub use worker_actor::client_options;
