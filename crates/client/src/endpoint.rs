@@ -1,5 +1,7 @@
 //! The address that is requested and the headers that go with each request, proved once.
 
+use bytes::Bytes;
+use http::Method;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
@@ -109,6 +111,25 @@ pub(crate) fn headers(
     }
     Ok(headers)
 }
+
+/// A request's head as it goes over the wire (RFC 9112 §3).
+pub(crate) fn head(method: &Method, path: &Uri, headers: &HeaderMap, body_bytes: usize) -> Bytes {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    head.extend_from_slice(format!("{method} {path} HTTP/1.1\r\n").as_bytes());
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    if *method != Method::GET {
+        head.extend_from_slice(format!("content-length: {body_bytes}\r\n").as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head.into()
+}
+
+/// Room for the head of a usual request.
+const HEAD_BYTES: usize = 512;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {

@@ -5,19 +5,18 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Uri};
-use http_body_util::Full;
+use http::{Method, Uri};
 use metrics::FailureClass;
-use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 use workload::Api;
 
 use crate::answer::{Answer, Failure, Progress};
 use crate::client::Client;
+use crate::endpoint::head;
 use crate::event::{bounded, words_of};
 use crate::reader::Reader;
 use crate::stream::{BodyEnd, Broken, Stream};
-use crate::transport::{ConnectError, Connection, HeadError, Taken, Write};
+use crate::transport::{Body, ConnectError, Connection, HeadError, Outgoing, Taken, Write};
 use crate::trouble::{Trouble, answer_trouble, body_trouble, head_trouble, unsent_trouble};
 use crate::{chat, completions};
 
@@ -111,13 +110,10 @@ impl Client {
         trace: &Trace,
         run: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Failure> {
-        // Without tokio's budget: hyper's side is polled with a waker that does nothing, and a budget
-        // that runs out says so to the waker alone. Fairness is the connection's own (its turns).
-        let outcome =
-            timeout(self.request_timeout, unconstrained(run)).await.unwrap_or_else(|_| {
-                let words = format!("not done within {} s", self.request_timeout.as_secs_f64());
-                Err(Trouble::new(FailureClass::Timeout, words))
-            });
+        let outcome = timeout(self.request_timeout, run).await.unwrap_or_else(|_| {
+            let words = format!("not done within {} s", self.request_timeout.as_secs_f64());
+            Err(Trouble::new(FailureClass::Timeout, words))
+        });
         outcome.map_err(|trouble| trace.failure(trouble, self))
     }
 
@@ -163,26 +159,26 @@ impl Client {
                 drop(ask.body.take());
                 self.sent(trace, write, on);
             };
-            let head = connection.head(self.request(&ask), &mut gate, on_sent).await;
+            let head = connection.head(self.outgoing(&ask), &mut gate, on_sent).await;
             match head {
-                Ok(response) => {
+                Ok(head) => {
                     self.sent_early(trace, &connection, on);
-                    return Ok(Box::new(Reader::new(self, connection, reads_before, response, on)));
+                    return Ok(Box::new(Reader::new(self, connection, reads_before, head, on)));
                 }
                 Err(HeadError::Refused) => return Err(Trouble::refused_by_gate()),
-                Err(HeadError::Unsent(error)) => {
+                Err(HeadError::Unsent(fault)) => {
                     let Some(rested) = rested else {
-                        return Err(unsent_trouble(&error, answered(&connection, reads_before)));
+                        return Err(unsent_trouble(&fault));
                     };
                     self.pool.found_closed(rested);
                     trace.reconnected.set(true);
                 }
-                Err(HeadError::Failed(error)) => {
+                Err(HeadError::Failed(fault)) => {
                     let stale = rested.filter(|_| !answered(&connection, reads_before));
                     if let Some(rested) = stale {
                         self.pool.found_closed(rested);
                     }
-                    return Err(head_trouble(&error, stale.is_some()));
+                    return Err(head_trouble(&fault, stale.is_some()));
                 }
             }
         }
@@ -193,7 +189,6 @@ impl Client {
             let class = match error {
                 ConnectError::Tcp { .. } => FailureClass::Connect,
                 ConnectError::Tls { .. } => FailureClass::Tls,
-                ConnectError::Http { .. } => FailureClass::Internal,
             };
             Trouble::new(class, error.to_string())
         })?;
@@ -201,12 +196,9 @@ impl Client {
         Ok(connection)
     }
 
-    fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(ask.body.borrow().clone()));
-        *request.method_mut() = ask.method.clone();
-        *request.uri_mut() = ask.path.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
+    fn outgoing(&self, ask: &Ask) -> Outgoing {
+        let body = ask.body.borrow().clone();
+        Outgoing { head: head(&ask.method, &ask.path, &self.headers, body.len()), body }
     }
 
     fn sent(&self, trace: &Trace, write: Write, on: &mut impl FnMut(Progress)) {
@@ -341,19 +333,23 @@ async fn read_stream(
     reader: &mut Reader<'_>,
     on: &mut impl FnMut(Progress),
 ) -> Result<BodyEnd, Trouble> {
-    while let Some(frame) = reader.next(on).await {
-        let bytes = match frame {
-            Ok(bytes) => bytes,
-            Err(error) => return body_trouble(&error).map(BodyEnd::Cut),
-        };
-        let pushed = stream.push(&bytes, reader.arrival(), on);
+    loop {
+        let mut pushed = Ok(());
+        let body = reader.next(on, |bytes, arrival, on| {
+            if pushed.is_ok() {
+                pushed = stream.push(bytes, arrival, on);
+            }
+        });
+        let body = body.await;
         trace.events.set(stream.story().events);
         pushed?;
-        if stream.is_done() {
-            break;
+        match body {
+            _ if stream.is_done() => return Ok(BodyEnd::Clean),
+            Ok(Body::More) => {}
+            Ok(Body::Ended) => return Ok(BodyEnd::Clean),
+            Err(fault) => return body_trouble(&fault).map(BodyEnd::Cut),
         }
     }
-    Ok(BodyEnd::Clean)
 }
 
 /// Whether the server has said anything since the request began.

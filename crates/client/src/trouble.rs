@@ -1,4 +1,4 @@
-//! Which class a failure belongs to (METRICS.md, `error_rate`), from what hyper and the socket say.
+//! Which class a failure belongs to (METRICS.md, `error_rate`), from what a connection says.
 
 use std::error::Error;
 use std::io;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::FailureClass;
 
 use crate::event::{EventError, words_of};
+use crate::transport::Fault;
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -35,41 +36,29 @@ impl Trouble {
     }
 }
 
-/// A new connection ended before a byte of the request left; one that spoke first is no HTTP server.
-pub(crate) fn unsent_trouble(error: &hyper::Error, spoke_first: bool) -> Trouble {
-    let class = if spoke_first { FailureClass::Protocol } else { FailureClass::Connect };
-    Trouble::new(
-        class,
-        format!("the connection ended before the request was sent: {}", chain(error)),
-    )
+/// A new connection ended before a byte of the request left.
+pub(crate) fn unsent_trouble(fault: &Fault) -> Trouble {
+    let words = format!("the connection ended before the request was sent: {fault}");
+    Trouble::new(FailureClass::Connect, words)
 }
 
 /// A request that may have been sent got no answer's head. On a connection that had served before,
 /// and that said nothing more, it is `stale`: the server closed it as the request left.
-pub(crate) fn head_trouble(error: &hyper::Error, stale: bool) -> Trouble {
-    let io = source::<io::Error>(error);
-    let class = if io.is_some_and(is_tls) {
-        FailureClass::Tls
-    } else if error.is_parse() {
-        FailureClass::Protocol
-    } else if stale {
-        FailureClass::StaleConnection
-    } else if error.is_incomplete_message() || io.is_some() {
-        FailureClass::StreamCut
-    } else {
-        FailureClass::Internal
+pub(crate) fn head_trouble(fault: &Fault, stale: bool) -> Trouble {
+    let class = match fault {
+        Fault::Io(error) if is_tls(error) => FailureClass::Tls,
+        Fault::Malformed(_) => FailureClass::Protocol,
+        Fault::Io(_) | Fault::Closed if stale => FailureClass::StaleConnection,
+        Fault::Io(_) | Fault::Closed => FailureClass::StreamCut,
     };
-    Trouble::new(class, format!("no answer's head: {}", chain(error)))
+    Trouble::new(class, format!("no answer's head: {fault}"))
 }
 
 /// A body broke: `Ok` with the words where it was cut, `Err` where its framing is none.
-pub(crate) fn body_trouble(error: &hyper::Error) -> Result<String, Trouble> {
-    let framing = source::<io::Error>(error).is_some_and(|io| {
-        matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-    });
-    match framing {
-        true => Err(Trouble::new(FailureClass::Protocol, chain(error))),
-        false => Ok(chain(error)),
+pub(crate) fn body_trouble(fault: &Fault) -> Result<String, Trouble> {
+    match fault {
+        Fault::Malformed(words) => Err(Trouble::new(FailureClass::Protocol, words.clone())),
+        Fault::Io(_) | Fault::Closed => Ok(fault.to_string()),
     }
 }
 
@@ -80,29 +69,4 @@ pub(crate) fn answer_trouble(error: &EventError, answer: &[u8]) -> Trouble {
 
 fn is_tls(error: &io::Error) -> bool {
     error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
-}
-
-fn source<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// An error with its causes: hyper's own text leaves them out.
-fn chain(error: &hyper::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = error.source();
-    }
-    words
 }

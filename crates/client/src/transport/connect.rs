@@ -1,8 +1,6 @@
 //! Opening a connection, with the time that it took: it is shown as `connect`, never inside TTFT.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::connection::Connection;
 use super::socket::Socket;
 use super::stamps::Stamps;
-use super::wire::{Layer, Scratch, Wire};
+use super::wire::{Scratch, Wire, scratch};
 use crate::clock::Clock;
 
 /// No connection.
@@ -26,8 +24,6 @@ pub(crate) enum ConnectError {
     Tcp { address: String, reason: String },
     #[error("no TLS with {address}: {reason}")]
     Tls { address: String, reason: String },
-    #[error("no HTTP with {address}: {reason}")]
-    Http { address: String, reason: String },
 }
 
 /// Opens the connections of a lane, all to one place.
@@ -47,7 +43,7 @@ impl Connector {
         tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
         timeout: Duration,
     ) -> Self {
-        Self { host, port, tls, timeout, scratch: Scratch::new() }
+        Self { host, port, tls, timeout, scratch: scratch() }
     }
 
     /// DNS, TCP and TLS, all within the connect timeout.
@@ -60,20 +56,15 @@ impl Connector {
         let socket =
             Socket::new(tcp, Rc::clone(&stamps)).map_err(|reason| self.tcp_error(&reason))?;
         let fd = socket.fd();
-        let layer = match &self.tls {
-            None => Layer::Plain(socket),
+        let wire = match &self.tls {
+            None => Wire::Plain(socket),
             Some((name, config)) => {
-                let handshake = handshake(socket, name.clone(), Arc::clone(config), &stamps);
+                let handshake = handshake(socket, name.clone(), Arc::clone(config));
                 self.within(deadline, handshake).await.map_err(|reason| self.tls_error(&reason))?
             }
         };
         let took = Duration::from_nanos(Clock::monotonic_ns() - begun_ns);
-        let wire = Wire::new(layer, Rc::clone(&stamps), self.scratch.clone());
-        let opened = Connection::open(wire, stamps, fd, took).await;
-        opened.map_err(|error| ConnectError::Http {
-            address: self.address(),
-            reason: error.to_string(),
-        })
+        Ok(Connection::new(wire, stamps, Rc::clone(&self.scratch), fd, took))
     }
 
     /// The first address of the name that answers.
@@ -122,12 +113,7 @@ async fn handshake(
     socket: Socket,
     name: ServerName<'static>,
     config: Arc<ClientConfig>,
-    stamps: &Stamps,
-) -> io::Result<Layer> {
-    let mut handshake = pin!(TlsConnector::from(config).connect(name, socket));
-    let tls = poll_fn(|context| {
-        stamps.attend(context.waker());
-        handshake.as_mut().poll(context)
-    });
-    Ok(Layer::Tls(Box::new(tls.await?)))
+) -> io::Result<Wire> {
+    let tls = TlsConnector::from(config).connect(name, socket).await?;
+    Ok(Wire::Tls(Box::new(tls)))
 }

@@ -1,32 +1,36 @@
 //! One HTTP/1.1 connection, driven by the request that uses it.
+//!
+//! Written here and not taken from a library, because it is the measured path: a read is one system
+//! call into the lane's buffer, taken apart where it lies, so an open stream holds no buffer, a token
+//! costs no allocation and wakes one task. What is read is `httparse`'s (the head) and two pure state
+//! machines' ([`Framing`](super::framing::Framing), [`Chunked`](super::chunked::Chunked)).
 
 use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
+use bytes::{Buf, Bytes};
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::stamps::{Gate, Stamps, Write};
+use super::framing::Framing;
+use super::head::Head;
+use super::stamps::{Gate, Read, Stamps, Write};
 use super::term::Term;
-use super::wire::Wire;
+use super::wire::{Scratch, Wire};
 
-/// The most that hyper buffers of one read, and the longest head of an answer.
-const BUFFER_BYTES: usize = 64 << 10;
-
-/// Rounds of a poll that may pass without progress and without waiting for the socket. There should
-/// be none; should hyper ever need some, the task asks to be polled again instead of sleeping for ever.
-const IDLE_ROUNDS: usize = 8;
-
-/// Frames that one poll may take before other streams of the lane have their turn.
-const FRAMES_PER_TURN: u32 = 64;
+/// Why a connection has no more to give.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Malformed(String),
+}
 
 /// A request got no head of an answer.
 #[derive(Debug)]
@@ -34,51 +38,60 @@ pub(crate) enum HeadError {
     /// The gate said no; nothing was sent.
     Refused,
     /// The connection was closed, and not one byte of the request left.
-    Unsent(hyper::Error),
+    Unsent(Fault),
     /// The connection failed under a request that may have been sent.
-    Failed(hyper::Error),
+    Failed(Fault),
 }
 
+/// A request as it goes over the wire.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outgoing {
+    /// Request line and headers, with the empty line.
+    pub(crate) head: Bytes,
+    pub(crate) body: Bytes,
+}
+
+/// What a read brought of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    More,
+    Ended,
+}
+
+#[derive(Debug)]
 pub(crate) struct Connection {
-    http: http1::Connection<Wire, Full<Bytes>>,
-    requests: http1::SendRequest<Full<Bytes>>,
+    wire: Wire,
     stamps: Rc<Stamps>,
+    scratch: Scratch,
     fd: RawFd,
     took: Duration,
-    closed: bool,
-    turn: u32,
     term: Term,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Connection")
-            .field("fd", &self.fd)
-            .field("closed", &self.closed)
-            .finish()
-    }
+    /// What has arrived of a head, then what arrived behind it: empty while a stream is read.
+    inbox: Vec<u8>,
+    framing: Framing,
+    /// Nothing has happened on it after which no request could follow.
+    sound: bool,
 }
 
 impl Connection {
-    pub(crate) async fn open(
+    pub(crate) fn new(
         wire: Wire,
         stamps: Rc<Stamps>,
+        scratch: Scratch,
         fd: RawFd,
         took: Duration,
-    ) -> Result<Box<Self>, hyper::Error> {
-        let mut builder = http1::Builder::new();
-        let (requests, http) = builder.max_buf_size(BUFFER_BYTES).handshake(wire).await?;
-        Ok(Box::new(Self {
-            http,
-            requests,
+    ) -> Box<Self> {
+        Box::new(Self {
+            wire,
             stamps,
+            scratch,
             fd,
             took,
-            closed: false,
-            turn: 0,
             term: Term::default(),
-        }))
+            inbox: Vec::new(),
+            framing: Framing::NONE,
+            sound: true,
+        })
     }
 
     /// DNS, TCP and TLS together.
@@ -99,141 +112,156 @@ impl Connection {
     /// about to write the first byte; `on_sent` is called once, when the last one was handed over.
     pub(crate) async fn head(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: Outgoing,
         mut gate: impl FnMut() -> bool,
         mut on_sent: impl FnMut(Write),
-    ) -> Result<Response<Incoming>, HeadError> {
+    ) -> Result<Head, HeadError> {
         self.stamps.begin();
-        let mut answer = pin!(self.requests.try_send_request(request));
-        let mut told = false;
+        let mut unsent = Some(request);
+        let mut write_fault = None;
         poll_fn(|context| {
-            self.rounds(context, |connection| {
-                if connection.stamps.gate() == Gate::Asked {
-                    if !gate() {
-                        return Round::Done(Err(HeadError::Refused));
+            if let Some(request) = &mut unsent
+                && let Poll::Ready(outcome) = self.poll_send(context, request, &mut gate)
+            {
+                // A long prompt must not lie here while its answer comes.
+                unsent = None;
+                match outcome {
+                    Ok(Some(write)) => on_sent(write),
+                    Ok(None) => return Poll::Ready(Err(HeadError::Refused)),
+                    Err(fault) if self.stamps.nothing_left() => {
+                        return Poll::Ready(Err(HeadError::Unsent(fault)));
                     }
-                    connection.stamps.set_gate(Gate::Open);
-                    return Round::Again;
+                    // The server may have answered before it closed.
+                    Err(fault) => write_fault = Some(fault),
                 }
-                if let Some(write) = connection.stamps.sent().filter(|_| !told) {
-                    told = true;
-                    on_sent(write);
-                }
-                match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(Ok(response)) => Round::Done(Ok(response)),
-                    Poll::Ready(Err(mut error)) => {
-                        let unsent =
-                            error.take_message().is_some() || connection.stamps.nothing_left();
-                        let error = error.into_error();
-                        Round::Done(Err(if unsent {
-                            HeadError::Unsent(error)
-                        } else {
-                            HeadError::Failed(error)
-                        }))
-                    }
-                    Poll::Pending => Round::Wait,
-                }
-            })
+            }
+            let head = ready!(self.poll_head(context));
+            Poll::Ready(head.map_err(|fault| match write_fault.take() {
+                _ if self.stamps.nothing_left() => HeadError::Unsent(fault),
+                Some(first) if !matches!(fault, Fault::Malformed(_)) => HeadError::Failed(first),
+                Some(_) | None => HeadError::Failed(fault),
+            }))
         })
         .await
     }
 
-    /// The next bytes of the answer's body; `None` at its clean end.
-    pub(crate) async fn frame(
-        &mut self,
-        body: &mut Incoming,
-    ) -> Option<Result<Bytes, hyper::Error>> {
-        poll_fn(|context| self.poll_frame(context, body)).await
-    }
-
-    /// As [`frame`](Self::frame).
-    pub(crate) fn poll_frame(
+    /// Writes all of a request. `None` where the gate says no.
+    fn poll_send(
         &mut self,
         context: &mut Context<'_>,
-        body: &mut Incoming,
-    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
-        if self.turn >= FRAMES_PER_TURN {
-            self.turn = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.rounds(context, |_| {
-            loop {
-                match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Pending => return Round::Wait,
-                    Poll::Ready(None) => return Round::Done(None),
-                    Poll::Ready(Some(Err(error))) => return Round::Done(Some(Err(error))),
-                    Poll::Ready(Some(Ok(frame))) => {
-                        // Trailers say nothing that is measured.
-                        if let Ok(bytes) = frame.into_data() {
-                            return Round::Done(Some(Ok(bytes)));
-                        }
-                    }
+        request: &mut Outgoing,
+        gate: &mut impl FnMut() -> bool,
+    ) -> Poll<Result<Option<Write>, Fault>> {
+        loop {
+            let step = self.poll_send_step(context, request);
+            if self.stamps.gate() == Gate::Asked {
+                if !gate() {
+                    return Poll::Ready(Ok(None));
                 }
+                self.stamps.set_gate(Gate::Open);
+                continue;
             }
-        })
+            if ready!(step)? {
+                self.stamps.flushed();
+                return Poll::Ready(Ok(self.stamps.sent()));
+            }
+        }
     }
 
-    /// What was read so far counts no longer against other streams' turn.
-    pub(crate) fn begin_turn(&mut self) {
-        self.turn = 0;
-    }
-
-    /// Polls hyper's side and then ours, until ours is done or the socket has nothing for us.
-    fn rounds<T>(
+    /// One write, or the flush after the last one; `true` when all has been handed over.
+    fn poll_send_step(
         &mut self,
         context: &mut Context<'_>,
-        mut ours: impl FnMut(&mut Self) -> Round<T>,
-    ) -> Poll<T> {
-        self.stamps.attend(context.waker());
-        for _ in 0..IDLE_ROUNDS {
-            self.stamps.set_blocked(false);
-            self.drive();
-            match ours(self) {
-                Round::Done(result) => {
-                    self.turn += 1;
-                    return Poll::Ready(result);
-                }
-                Round::Wait if self.stamps.is_blocked() => {
-                    self.turn = 0;
-                    return Poll::Pending;
-                }
-                Round::Wait | Round::Again => {}
+        request: &mut Outgoing,
+    ) -> Poll<io::Result<bool>> {
+        let Outgoing { head, body } = request;
+        if !head.has_remaining() && !body.has_remaining() {
+            return self.wire.poll_flush(context).map_ok(|()| true);
+        }
+        let parts = [IoSlice::new(head), IoSlice::new(body)];
+        let bytes = ready!(self.wire.poll_write(context, &parts))?;
+        if bytes == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_head = bytes.min(head.len());
+        head.advance(of_head);
+        body.advance(bytes - of_head);
+        Poll::Ready(Ok(false))
+    }
+
+    /// Reads until the head of the answer is whole.
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Head, Fault>> {
+        loop {
+            let scratch = Rc::clone(&self.scratch);
+            let mut scratch = scratch.borrow_mut();
+            let bytes = ready!(self.wire.poll_read(context, &mut scratch))?;
+            if bytes == 0 {
+                return Poll::Ready(Err(Fault::Closed));
+            }
+            self.inbox.extend_from_slice(&scratch[..bytes]);
+            if let Some(head) = self.take_head()? {
+                self.sound = head.keeps && self.stamps.sent().is_some();
+                self.framing = head.framing.clone();
+                return Poll::Ready(Ok(head));
             }
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
     }
 
-    /// Lets hyper read and write what it can.
-    fn drive(&mut self) {
-        if self.closed {
-            return;
+    /// The head of the answer, if it has arrived whole; what precedes it (1xx) is passed over.
+    fn take_head(&mut self) -> Result<Option<Head>, Fault> {
+        while let Some((head, length)) = Head::parse(&self.inbox)? {
+            let _head = self.inbox.drain(..length);
+            if !head.is_information() {
+                return Ok(Some(head));
+            }
         }
-        // What went wrong reaches the request through its answer or its body.
-        let polled = Pin::new(&mut self.http).poll(&mut Context::from_waker(Waker::noop()));
-        self.closed = polled.is_ready();
+        Ok(None)
     }
 
-    /// Whether the answer has been read to its end and hyper would take another request.
-    fn is_at_rest(&mut self) -> bool {
-        self.stamps.attend(Waker::noop());
-        self.drive();
-        !self.closed && self.requests.is_ready()
+    /// Reads once, and hands over the pieces of the body in what came, with the read that brought them.
+    pub(crate) fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        on_data: impl FnMut(&[u8], Read),
+    ) -> Poll<Result<Body, Fault>> {
+        if !self.inbox.is_empty() {
+            let inbox = std::mem::take(&mut self.inbox);
+            return Poll::Ready(self.unframe(&inbox, on_data));
+        }
+        if self.framing.is_ended() {
+            return Poll::Ready(Ok(Body::Ended));
+        }
+        let scratch = Rc::clone(&self.scratch);
+        let mut scratch = scratch.borrow_mut();
+        let bytes = ready!(self.wire.poll_read(context, &mut scratch))?;
+        if bytes == 0 {
+            self.sound = false;
+            return Poll::Ready(self.framing.closed().map(|()| Body::Ended));
+        }
+        Poll::Ready(self.unframe(&scratch[..bytes], on_data))
+    }
+
+    fn unframe(
+        &mut self,
+        bytes: &[u8],
+        mut on_data: impl FnMut(&[u8], Read),
+    ) -> Result<Body, Fault> {
+        let read = self.stamps.last_read();
+        let beyond = self.framing.push(bytes, |piece| on_data(piece, read))?;
+        // Nobody has asked for what follows an answer.
+        self.sound &= beyond == 0;
+        Ok(if self.framing.is_ended() { Body::Ended } else { Body::More })
+    }
+
+    /// Whether the server would take another request once this answer has ended.
+    pub(crate) fn keeps(&self) -> bool {
+        self.sound
     }
 
     /// Whether a pooled connection can be used. The socket itself is asked too, as the runtime may not
     /// yet have heard of a close; bytes that nobody asked for mean that the server is about to.
-    pub(crate) fn is_usable(&mut self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         let quiet = recv(self.fd, &mut [0; 1], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-        quiet == Err(nix::Error::EAGAIN) && self.is_at_rest()
+        self.sound && self.framing.is_ended() && quiet == Err(nix::Error::EAGAIN)
     }
-}
-
-/// What a round of polling came to.
-enum Round<T> {
-    Done(T),
-    /// Something changed that hyper's side must see.
-    Again,
-    Wait,
 }

@@ -5,9 +5,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use hyper::body::Incoming;
-
-use super::connection::Connection;
+use super::connection::{Body, Connection};
 
 /// How much of a body is read after the answer's end, so that the connection can be used again.
 const DRAIN_BYTES: usize = 64 << 10;
@@ -15,7 +13,6 @@ const DRAIN_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Rest {
     connection: Box<Connection>,
-    body: Option<Incoming>,
     drained: usize,
 }
 
@@ -31,22 +28,20 @@ pub(crate) enum State {
 }
 
 impl Rest {
-    /// `body` is what has not been read to its end.
-    pub(crate) fn new(mut connection: Box<Connection>, body: Option<Incoming>) -> Self {
-        connection.begin_turn();
-        Self { connection, body, drained: 0 }
+    pub(crate) fn new(connection: Box<Connection>) -> Self {
+        Self { connection, drained: 0 }
     }
 
     /// Reads what is left of the last answer, then looks at the connection.
     pub(crate) fn poll_state(&mut self, context: &mut Context<'_>) -> Poll<State> {
-        while let Some(body) = &mut self.body {
-            match ready!(self.connection.poll_frame(context, body)) {
-                None => self.body = None,
-                Some(Err(_)) => return Poll::Ready(State::Closed),
-                Some(Ok(bytes)) => self.drained += bytes.len(),
-            }
-            if self.drained > DRAIN_BYTES {
-                return Poll::Ready(State::Endless);
+        loop {
+            let Self { connection, drained } = self;
+            let body = connection.poll_body(context, |piece, _| *drained += piece.len());
+            match ready!(body) {
+                Ok(Body::Ended) => break,
+                Ok(Body::More) if *drained <= DRAIN_BYTES => {}
+                Ok(Body::More) => return Poll::Ready(State::Endless),
+                Err(_) => return Poll::Ready(State::Closed),
             }
         }
         Poll::Ready(if self.connection.is_usable() { State::Open } else { State::Closed })

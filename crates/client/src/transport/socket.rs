@@ -42,9 +42,13 @@ impl Socket {
     }
 
     /// Reads what is there; 0 at the end of the stream.
-    pub(crate) fn poll_receive(&mut self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_receive(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_ready(TcpStream::poll_read_ready))?;
+            ready!(self.tcp.poll_read_ready(context))?;
             let mut emptied = None;
             let outcome = self.tcp.try_io(Interest::READABLE, || {
                 let bytes = self.receive(buffer)?;
@@ -75,13 +79,17 @@ impl Socket {
     }
 
     /// Writes what the kernel takes, once the gate is open.
-    pub(crate) fn poll_send(&mut self, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if self.stamps.gate() != Gate::Open {
             self.stamps.set_gate(Gate::Asked);
             return Poll::Pending;
         }
         loop {
-            ready!(self.poll_ready(TcpStream::poll_write_ready))?;
+            ready!(self.tcp.poll_write_ready(context))?;
             let at_ns = Clock::monotonic_ns();
             match self.tcp.try_write_vectored(parts) {
                 Ok(bytes) => {
@@ -93,19 +101,6 @@ impl Socket {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-    }
-
-    /// Waits for the socket in the name of the request's task, whoever polls.
-    fn poll_ready(
-        &self,
-        poll: impl FnOnce(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>,
-    ) -> Poll<io::Result<()>> {
-        let readiness =
-            self.stamps.with_task(|task| poll(&self.tcp, &mut Context::from_waker(task)));
-        if readiness.is_pending() {
-            self.stamps.set_blocked(true);
-        }
-        readiness
     }
 }
 
@@ -134,10 +129,10 @@ fn stamp_ns(message: ControlMessageOwned) -> Option<u64> {
 impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let bytes = ready!(self.poll_receive(buffer.initialize_unfilled()))?;
+        let bytes = ready!(self.poll_receive(context, buffer.initialize_unfilled()))?;
         buffer.advance(bytes);
         Poll::Ready(Ok(()))
     }
@@ -146,18 +141,18 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_send(&[IoSlice::new(bytes)])
+        self.poll_send(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_send(parts)
+        self.poll_send(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {

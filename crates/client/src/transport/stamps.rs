@@ -1,8 +1,7 @@
 //! What a socket and the request that uses it tell each other. Both live in one task, so plain cells
 //! do; nothing here allocates.
 
-use std::cell::{Cell, RefCell};
-use std::task::Waker;
+use std::cell::Cell;
 
 /// A write call that handed bytes to the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +37,6 @@ pub(crate) enum Gate {
 /// The slate that socket and request share.
 #[derive(Debug)]
 pub(crate) struct Stamps {
-    /// The task that the socket wakes.
-    task: RefCell<Waker>,
-    /// The socket has registered that task since the flag was last cleared.
-    blocked: Cell<bool>,
     gate: Cell<Gate>,
     /// Bytes of this request that the kernel took.
     handed_over: Cell<u64>,
@@ -56,8 +51,6 @@ pub(crate) struct Stamps {
 impl Stamps {
     pub(crate) fn new() -> Self {
         Self {
-            task: RefCell::new(Waker::noop().clone()),
-            blocked: Cell::new(false),
             gate: Cell::new(Gate::Open),
             handed_over: Cell::new(0),
             last_write: Cell::new(None),
@@ -73,26 +66,6 @@ impl Stamps {
         self.handed_over.set(0);
         self.last_write.set(None);
         self.complete.set(false);
-    }
-
-    /// From now on the socket wakes this task.
-    pub(crate) fn attend(&self, waker: &Waker) {
-        if !self.task.borrow().will_wake(waker) {
-            *self.task.borrow_mut() = waker.clone();
-        }
-    }
-
-    /// Runs `poll` with the task that is to be woken.
-    pub(crate) fn with_task<T>(&self, poll: impl FnOnce(&Waker) -> T) -> T {
-        poll(&self.task.borrow())
-    }
-
-    pub(crate) fn set_blocked(&self, blocked: bool) {
-        self.blocked.set(blocked);
-    }
-
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked.get()
     }
 
     pub(crate) fn gate(&self) -> Gate {

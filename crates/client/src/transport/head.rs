@@ -1,0 +1,191 @@
+//! The head of an answer: its status, and the few headers that a request's outcome depends on.
+//!
+//! Parsed by `httparse`; what its fields mean for the body and the connection is RFC 9112 §6 and §9.
+
+use http::StatusCode;
+use httparse::{EMPTY_HEADER, Header, Response, Status};
+
+use super::Fault;
+use super::chunked::Chunked;
+use super::framing::Framing;
+use super::term::KeepAlive;
+
+/// The longest head of an answer.
+pub(super) const HEAD_BYTES: usize = 64 << 10;
+
+const HEADERS: usize = 128;
+
+/// What an answer says before its body.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(crate) framing: Framing,
+    /// The server would take another request on the same connection.
+    pub(crate) keeps: bool,
+    pub(crate) keep_alive: KeepAlive,
+    pub(crate) content_type: Option<Box<str>>,
+    pub(crate) content_encoding: Option<Box<str>>,
+    pub(crate) location: Option<Box<str>>,
+}
+
+impl Head {
+    /// The head that `bytes` begin with, and its length; `None` before it is whole.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Fault> {
+        let mut headers = [EMPTY_HEADER; HEADERS];
+        let mut response = Response::new(&mut headers);
+        match response.parse(bytes) {
+            Ok(Status::Complete(length)) => Ok(Some((Self::of(&response)?, length))),
+            Ok(Status::Partial) if bytes.len() > HEAD_BYTES => {
+                Err(Fault::Malformed(format!("the head is longer than {HEAD_BYTES} bytes")))
+            }
+            Ok(Status::Partial) => Ok(None),
+            Err(error) => Err(Fault::Malformed(format!("no HTTP/1 answer: {error}"))),
+        }
+    }
+
+    fn of(response: &Response<'_, '_>) -> Result<Self, Fault> {
+        let status = StatusCode::from_u16(response.code.unwrap_or_default())
+            .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let headers = &*response.headers;
+        let (framing, agreed) = framing(status, headers)?;
+        let keeps = agreed
+            && response.version == Some(1)
+            && framing != Framing::UntilClose
+            && !tokens(headers, "connection").any(|token| token.eq_ignore_ascii_case("close"));
+        Ok(Self {
+            status,
+            framing,
+            keeps,
+            keep_alive: text(headers, "keep-alive").map(KeepAlive::parse).unwrap_or_default(),
+            content_type: text(headers, "content-type").map(Box::from),
+            content_encoding: text(headers, "content-encoding").map(Box::from),
+            location: text(headers, "location").map(Box::from),
+        })
+    }
+
+    /// Information (1xx) precedes the answer.
+    pub(crate) fn is_information(&self) -> bool {
+        self.status.is_informational()
+    }
+}
+
+/// The body's framing, and whether the head says one thing about it only.
+fn framing(status: StatusCode, headers: &[Header<'_>]) -> Result<(Framing, bool), Fault> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Fault::Malformed("the server switches to another protocol".to_owned()));
+    }
+    if status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
+        return Ok((Framing::NONE, true));
+    }
+    let length = content_length(headers)?;
+    match tokens(headers, "transfer-encoding").last() {
+        Some(last) if last.eq_ignore_ascii_case("chunked") => {
+            Ok((Framing::Chunked(Chunked::new()), length.is_none()))
+        }
+        Some(_) => Ok((Framing::UntilClose, length.is_none())),
+        None => Ok((length.map_or(Framing::UntilClose, Framing::Length), true)),
+    }
+}
+
+fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Fault> {
+    let mut known = None;
+    for text in tokens(headers, "content-length") {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let length = text.parse::<u64>().ok().filter(|_| digits);
+        match (length, known) {
+            (Some(length), None) => known = Some(length),
+            (Some(length), Some(before)) if length == before => {}
+            (Some(_) | None, _) => {
+                return Err(Fault::Malformed(
+                    "the length of the body is not one number".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(known)
+}
+
+fn text<'head>(headers: &[Header<'head>], name: &str) -> Option<&'head str> {
+    values(headers, name).next()
+}
+
+/// The parts of a header that is a list, over all its lines.
+fn tokens<'head>(headers: &[Header<'head>], name: &str) -> impl Iterator<Item = &'head str> {
+    values(headers, name).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+fn values<'head>(headers: &[Header<'head>], name: &str) -> impl Iterator<Item = &'head str> {
+    let named = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+    named.map(|header| std::str::from_utf8(header.value).unwrap_or("\u{fffd}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(lines: &str) -> Result<Head, Fault> {
+        let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+        Head::parse(text.as_bytes()).map(|parsed| {
+            let (head, length) = parsed.unwrap();
+            assert_eq!(length, text.len());
+            head
+        })
+    }
+
+    #[test]
+    fn a_head_says_how_its_body_ends_and_whether_the_connection_stays() {
+        for (lines, framing, keeps) in [
+            ("content-length: 5\r\n", Framing::Length(5), true),
+            ("Content-Length: 5\r\ncontent-length: 5\r\n", Framing::Length(5), true),
+            ("content-length: 5, 5\r\n", Framing::Length(5), true),
+            ("transfer-encoding: Chunked\r\n", Framing::Chunked(Chunked::new()), true),
+            ("transfer-encoding: gzip, chunked\r\n", Framing::Chunked(Chunked::new()), true),
+            ("transfer-encoding: gzip\r\n", Framing::UntilClose, false),
+            ("", Framing::UntilClose, false),
+            ("content-length: 5\r\nconnection: Keep-Alive, Close\r\n", Framing::Length(5), false),
+            (
+                "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+                Framing::Chunked(Chunked::new()),
+                false,
+            ),
+        ] {
+            let head = head(lines).unwrap();
+            assert_eq!((head.framing, head.keeps), (framing, keeps), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_not_one_number_is_refused() {
+        for length in ["-1", "+5", "5x", "", "5, 6", "99999999999999999999"] {
+            assert!(head(&format!("content-length: {length}\r\n")).is_err(), "{length}");
+        }
+        assert!(head("content-length: 5\r\ncontent-length: 6\r\n").is_err());
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        for status in ["204 No Content", "304 Not Modified", "100 Continue", "103 Early Hints"] {
+            let text = format!("HTTP/1.1 {status}\r\ncontent-length: 7\r\n\r\n");
+            let (head, _) = Head::parse(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(head.framing, Framing::NONE, "{status}");
+        }
+        assert!(Head::parse(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn an_old_server_closes_after_its_answer() {
+        let (head, _) =
+            Head::parse(b"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").unwrap().unwrap();
+        assert!(!head.keeps);
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_waited_for_and_an_endless_one_is_not() {
+        assert!(Head::parse(b"HTTP/1.1 200 OK\r\ncontent-").unwrap().is_none());
+        let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(HEAD_BYTES));
+        assert!(matches!(Head::parse(endless.as_bytes()), Err(Fault::Malformed(_))));
+        assert!(matches!(Head::parse(b"SSH-2.0-x\r\n"), Err(Fault::Malformed(_))));
+    }
+}
