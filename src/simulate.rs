@@ -114,6 +114,9 @@ struct FaultArgs {
     /// How often to answer without a token
     #[arg(long, value_name = "RATE", default_value_t = Rate::NEVER)]
     fault_empty_rate: Rate,
+    /// How often to end an answer after half of its tokens, whatever the request says
+    #[arg(long, value_name = "RATE", default_value_t = Rate::NEVER)]
+    fault_short_rate: Rate,
 }
 
 /// A credential: never shown, not even by `Debug`.
@@ -223,6 +226,7 @@ impl FaultArgs {
             },
             no_done: PlainFault { rate: self.fault_no_done_rate },
             empty: PlainFault { rate: self.fault_empty_rate },
+            short: PlainFault { rate: self.fault_short_rate },
         }
     }
 }
@@ -280,6 +284,7 @@ mod tests {
             "--fault-slow-headers-seconds=7.5",
             "--fault-no-done-rate=1/8",
             "--fault-empty-rate=1/9",
+            "--fault-short-rate=1/10",
         ]);
         let expected: SimulatorConfig = serde_json::from_value(serde_json::json!({
             "listen": "127.0.0.1:1", "model": "m", "seed": 1, "fixed": true, "ttftMs": 2, "ttftPerInputTokenUs": 3,
@@ -291,6 +296,7 @@ mod tests {
                 "cut": {"rate": "1/4", "afterTokens": 5}, "malformed": {"rate": "1/5"},
                 "inBandError": {"rate": "1/6"}, "slowHeaders": {"rate": "1/7", "seconds": 7.5},
                 "noDone": {"rate": "1/8"}, "empty": {"rate": "1/9"},
+                "short": {"rate": "1/10"},
             },
         }))
         .unwrap();

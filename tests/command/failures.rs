@@ -58,6 +58,29 @@ fn when_every_request_fails_the_classes_are_told() {
 }
 
 #[test]
+fn an_answer_shorter_than_ordered_fails_where_its_length_is_required() {
+    let bench = Bench::new(
+        json!({"fixed": true, "ttftMs": 5, "itlMs": 1, "faults": {"short": {"rate": "1/4"}}}),
+    );
+    let tolerant = ["--no-probe", "--set", "target.ignoreEos=true"];
+    let ended = bench.run(&[&tolerant, &FEW[..]].concat());
+    assert_eq!(number(&ended.summary(), "/books/completed"), 20, "{}", ended.all_output());
+
+    let bench = Bench::new(
+        json!({"fixed": true, "ttftMs": 5, "itlMs": 1, "faults": {"short": {"rate": "1/4"}}}),
+    );
+    let strict = [&tolerant[..], &["--set", "answers.require=length"], &FEW[..]].concat();
+    let ended = bench.run(&strict);
+    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+    let summary = ended.summary();
+    assert_eq!(number(&summary, "/books/failedBy/validation"), 5, "{summary:#}");
+    assert_eq!(number(&summary, "/books/completed"), 15, "{summary:#}");
+    assert_eq!(number(&summary, "/overall/metrics/output_tokens/min"), 8, "{summary:#}");
+    let words = "asked for 8 output tokens, got 4 (by usage)";
+    assert!(ended.stdout.contains(words), "{}", ended.stdout);
+}
+
+#[test]
 fn a_cut_stream_is_a_failure_of_its_class_and_the_others_complete() {
     let bench = Bench::new(
         json!({"fixed": true, "ttftMs": 5, "itlMs": 1, "faults": {"cut": {"rate": 0.5, "afterTokens": 3}}}),

@@ -17,6 +17,8 @@ pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     /// Input tokens asked for.
     pub(crate) input_tokens: Option<u64>,
+    /// Output tokens ordered.
+    pub(crate) output_tokens: Option<u64>,
     /// Whether the data set had been used up before.
     pub(crate) wrapped: bool,
     /// Asked and counted tokens, where this prompt's were counted again.
@@ -88,6 +90,7 @@ fn build(target: &Target, prompts: &PromptSource, number: u64) -> Result<Body, S
     Ok(Body {
         bytes,
         input_tokens: prompt.input_tokens.map(u64::from),
+        output_tokens: prompt.output_tokens.map(u64::from),
         recount: prompts.check(number).map_err(|error| error.to_string())?,
         wrapped: prompts.wraps_at().is_some_and(|records| number >= records),
     })

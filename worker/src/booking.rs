@@ -118,7 +118,7 @@ impl Booking {
         self.lane.recorder.borrow_mut().event(self.due.scope, &sample);
     }
 
-    /// It completed.
+    /// It was answered: it completed, unless the answer lacks what the plan requires.
     pub(crate) fn completed(mut self, ready: Duration, body: &Body, answer: &Answer) {
         self.booked = true;
         let stream = &self.stream;
@@ -129,6 +129,11 @@ impl Booking {
             tokenizer_tokens: None,
             event_tokens: stream.tokens,
         };
+        if self.lane.plan.required.length
+            && let Some(detail) = too_short(body.output_tokens, &completion)
+        {
+            return self.book_failure(FailureClass::Validation, answer.finished, detail);
+        }
         let timeline = Timeline {
             scheduled: self.due.scheduled,
             permitted: self.due.permitted,
@@ -180,6 +185,13 @@ impl Booking {
         drop(recorder);
         self.lane.sample(class, detail, at);
     }
+}
+
+/// Why an answer has not the ordered length, if it has not.
+fn too_short(ordered: Option<u64>, completion: &Completion) -> Option<String> {
+    let (got, ordered) = (completion.output_tokens(), ordered?);
+    let source = completion.token_source().name();
+    (got < ordered).then(|| format!("asked for {ordered} output tokens, got {got} (by {source})"))
 }
 
 /// More tokens than this in one request are no count but a mistake: it is the bound of the histograms too.

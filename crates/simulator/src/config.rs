@@ -69,6 +69,8 @@ pub struct FaultConfig {
     pub no_done: PlainFault,
     /// An answer without a single token.
     pub empty: PlainFault,
+    /// An answer that ends after half of its tokens, whatever the request says.
+    pub short: PlainFault,
 }
 
 /// A fault that has only a rate.
@@ -283,7 +285,7 @@ mod tests {
             "tokenizer": "t.json", "apiKey": "k", "faults": {"status": {"code": 429, "rate": 0.1},
             "stall": {"rate": "1/3", "afterTokens": 2, "seconds": 1}, "cut": {"rate": 0, "afterTokens": 1},
             "malformed": {"rate": 0.5}, "inBandError": {"rate": 0.5},
-            "slowHeaders": {"rate": 0.5, "seconds": 2}, "noDone": {"rate": 1}, "empty": {"rate": 1}}}"#;
+            "slowHeaders": {"rate": 0.5, "seconds": 2}, "noDone": {"rate": 1}, "empty": {"rate": 1}, "short": {"rate": 1}}}"#;
         let config: SimulatorConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config.validate(), Ok(()));
         assert_eq!((config.max_concurrency, config.faults.status.code), (6, 429));

@@ -15,6 +15,7 @@ pub(crate) struct FaultPlan {
     pub(crate) slow_headers: Option<Duration>,
     pub(crate) empty: bool,
     pub(crate) no_done: bool,
+    pub(crate) short: bool,
     /// Each strikes before the token of that index, in order.
     interruptions: Vec<(u64, Interruption)>,
 }
@@ -41,6 +42,7 @@ impl FaultPlan {
         let slow_headers = strikes(config.slow_headers.rate);
         let no_done = strikes(config.no_done.rate);
         let empty = strikes(config.empty.rate);
+        let short = strikes(config.short.rate);
 
         let last = output_tokens.saturating_sub(1);
         let middle = output_tokens / 2;
@@ -60,6 +62,7 @@ impl FaultPlan {
                 .then(|| Duration::from_secs_f64(config.slow_headers.seconds)),
             empty,
             no_done,
+            short,
             interruptions,
         }
     }

@@ -82,7 +82,11 @@ impl Generation {
         if let Some(status) = faults.status {
             return Err(Refusal::new(status, "The simulator was told to fail this request."));
         }
-        let (output_tokens, finish) = if faults.empty { (0, FinishReason::Stop) } else { planned };
+        let (output_tokens, finish) = match planned {
+            _ if faults.empty => (0, FinishReason::Stop),
+            (whole, _) if faults.short => ((whole / 2).max(1), FinishReason::Stop),
+            whole => whole,
+        };
         Ok(Self {
             service: Rc::clone(service),
             number,

@@ -48,6 +48,8 @@ pub struct Plan {
     pub collect: Vec<String>,
     /// What becomes of a lost worker's share.
     pub on_worker_loss: OnWorkerLoss,
+    /// What an answer must have to count as completed.
+    pub required: RequiredOfAnswers,
 }
 
 /// Where requests go and how they are asked.
@@ -295,6 +297,13 @@ pub enum OnWorkerLoss {
     Continue,
     /// The run ends.
     Abort,
+}
+
+/// What an answer must have to count as completed; without it, it fails as `validation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequiredOfAnswers {
+    /// As many tokens as were ordered.
+    pub length: bool,
 }
 
 impl Plan {

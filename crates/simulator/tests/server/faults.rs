@@ -104,6 +104,20 @@ fn an_empty_answer_has_a_finish_reason_and_no_token() {
 }
 
 #[test]
+fn a_short_answer_stops_half_way_although_its_end_is_not_allowed() {
+    let short = PlainFault { rate: every_second() };
+    let server = start_with(FaultConfig { short, ..FaultConfig::default() });
+    let mut client = Client::connect(server.addr());
+    assert_eq!(client.post(CHAT, &chat(6)).tokens().len(), 6);
+    let response = client.post(CHAT, &chat(6));
+    assert_eq!(response.tokens().len(), 3);
+    assert_eq!(response.usage()["completion_tokens"], 3);
+    // One token has no half.
+    assert_eq!(client.post(CHAT, &chat(1)).tokens().len(), 1);
+    assert_eq!(client.post(CHAT, &chat(1)).tokens().len(), 1);
+}
+
+#[test]
 fn a_stall_delays_the_rest_of_the_stream() {
     let stall = StallFault { rate: always(), after_tokens: 2, seconds: 0.2 };
     let server = start_with(FaultConfig { stall, ..FaultConfig::default() });

@@ -110,6 +110,7 @@ pub const KEYS: &[Key] = &[
     key("prompts.tokenizer", Kind::PathOr("bundled"), "`bundled`", "A `tokenizer.json` that counts and makes tokens; the bundled one is Qwen3's."),
     key("prompts.salt", Kind::Choice(&["none", "prepend"]), "`none`", "Text of a file or data set is sent unaltered; `prepend` puts a few characters before it, different for each request and run, so that no prefix cache knows it."),
     key("prompts.shuffle", Kind::Switch, "`false`", "Takes the records of a file or data set in an order drawn from the seed."),
+    key("answers.require", Kind::Choices(&["length"]), "nothing", "What an answer must have to count as completed, else it fails as `validation`. `length`: as many tokens as were ordered; needs `target.ignoreEos` or `target.minTokens`, as a model may end its answer earlier."),
     key("metrics.collect", Kind::Choices(COLLECTABLE), "the usual ones", "Rows of the table; everything is recorded in any case."),
     key("metrics.prometheus.endpoint", Kind::Url, "none", "A Prometheus server to ask about the service."),
     key("metrics.prometheus.queries", Kind::Queries, "none", "What to ask it, such as `[{name: gpu_utilization, query: DCGM_FI_DEV_GPU_UTIL}]`."),
@@ -145,6 +146,7 @@ pub const KEYS: &[Key] = &[
     key("simulator.faults.slowHeaders.seconds", FAULT_SECONDS, "the simulator's", "How late."),
     key("simulator.faults.noDone.rate", SHARE, "0", "Share of streams that end without `[DONE]`."),
     key("simulator.faults.empty.rate", SHARE, "0", "Share of streams without a token."),
+    key("simulator.faults.short.rate", SHARE, "0", "Share of answers that end after half of their tokens, even if `ignore_eos` is asked for."),
 ];
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ const SECTIONS: &[(&str, &str)] = &[
         "prompts",
         "What is asked. Lengths are in tokens of the content alone, counted by `prompts.tokenizer`.",
     ),
+    ("answers", "What an answer must have to count as completed."),
     ("metrics", "What is shown and what is collected beside the load."),
     ("client", "How a worker sends."),
     ("fleet", "How workers act together."),

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::stages::Level;
 use super::{
-    Api, ArrivalProcess, ClientPlan, Drive, Offered, OnWorkerLoss, Plan, PlanError, RampUp, Stage,
-    Target, endpoint,
+    Api, ArrivalProcess, ClientPlan, Drive, Offered, OnWorkerLoss, Plan, PlanError, RampUp,
+    RequiredOfAnswers, Stage, Target, endpoint,
 };
 use crate::config::{Config, DEFAULT_SEED};
 
@@ -68,6 +68,7 @@ impl Builder<'_> {
         let load = self.load();
         let prompts = self.prompts();
         let collect = self.collect();
+        let required = self.required_of_answers();
         self.warn_of_idle_keys();
         let (stages, drive) = load?;
         Some(Plan {
@@ -83,6 +84,7 @@ impl Builder<'_> {
             drain: self.config.duration("benchmark.drain").unwrap_or(Duration::from_secs(30)),
             collect,
             on_worker_loss: self.on_worker_loss(),
+            required,
         })
     }
 
@@ -255,6 +257,18 @@ impl Builder<'_> {
             Some("abort") => OnWorkerLoss::Abort,
             _ => OnWorkerLoss::Takeover,
         }
+    }
+
+    /// A model may end its answer when it has said all: shorter than ordered is wrong only where it may not.
+    fn required_of_answers(&mut self) -> RequiredOfAnswers {
+        let words = self.config.get("answers.require").and_then(Value::as_array);
+        let length = words.is_some_and(|words| words.iter().any(|word| word == "length"));
+        let asked = ["target.ignoreEos", "target.minTokens"];
+        let may_end = !asked.iter().any(|key| self.config.switch(key));
+        if length && may_end {
+            self.refuse(PlanError::LengthNotAsked);
+        }
+        RequiredOfAnswers { length }
     }
 
     /// The rows to show; what cannot be collected is said, not passed over.

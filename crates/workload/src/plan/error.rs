@@ -93,6 +93,12 @@ pub enum PlanError {
         /// Slots at the end.
         to: f64,
     },
+    /// Answers must be long that the server was not asked to make so.
+    #[error(
+        "`answers.require: [length]` fails every answer that the model ends by itself: set `target.ignoreEos: true` \
+         or `target.minTokens: true`"
+    )]
+    LengthNotAsked,
     /// Bounds of a length that leave nothing, or not its mean.
     #[error(
         "`{section}.mean` is {mean}, outside of {bounds}: the mean must lie between `min` and `max`"

@@ -159,6 +159,20 @@ fn a_ramp_takes_half_of_the_duration_and_is_held() {
 }
 
 #[test]
+fn a_length_can_be_required_only_where_it_is_asked_of_the_server() {
+    let required = ["load.rate=1", "answers.require=length"];
+    for asked in ["target.ignoreEos=true", "target.minTokens=true"] {
+        assert!(plan(&[&required[..], &[asked]].concat()).required.length);
+    }
+    assert!(!plan(&["load.rate=1"]).required.length);
+    let refused = refusal(&required);
+    assert!(
+        refused[0].contains("answers.require") && refused[0].contains("ignoreEos"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn requests_alone_leave_the_end_open() {
     let by_requests = plan(&["load.concurrency=4", "benchmark.requests=40"]);
     assert_eq!((by_requests.end(), by_requests.requests), (None, Some(40)));
