@@ -166,10 +166,7 @@ fn a_length_can_be_required_only_where_it_is_asked_of_the_server() {
     }
     assert!(!plan(&["load.rate=1"]).required.length);
     let refused = refusal(&required);
-    assert!(
-        refused[0].contains("answers.require") && refused[0].contains("ignoreEos"),
-        "{refused:?}"
-    );
+    assert!(refused.iter().any(|line| line.contains("target.ignoreEos")), "{refused:?}");
 }
 
 #[test]
