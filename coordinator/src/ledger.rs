@@ -7,7 +7,13 @@
 use std::collections::BTreeMap;
 
 use metrics::{Books, Distribution, FailureSample, Interval, MergeError, Metric, Scope, Series};
-use protocol::{Assembly, Delta, Part, PartError, SAMPLES_OF_A_CLASS, WorkerId};
+use protocol::{
+    Assembly, Change, ClassCovers, Covers, Delta, IntervalEnd, Loss, LossCause, Part, PartError,
+    SAMPLES_OF_A_CLASS, WorkerId,
+};
+use workload::Shard;
+
+use crate::Ownership;
 
 /// Traffic classes of a plan.
 const CLASSES: u16 = 1;
@@ -35,8 +41,10 @@ pub struct Account {
     pub books: BTreeMap<Scope, Books>,
     /// Its own lag, apart from the others'.
     pub generator_lag: Distribution,
-    /// The second before which everything is answered for.
+    /// The second before which everything is told.
     pub covered_to: u32,
+    /// The seconds that it has answered for, of each class that it named.
+    answered: BTreeMap<(u32, u32), Covers>,
     /// Requests written and not finished at its last delta.
     pub in_flight: u64,
     /// CPU time of its lanes.
@@ -60,6 +68,7 @@ impl Account {
             books: BTreeMap::new(),
             generator_lag: Distribution::new(Metric::GeneratorLag.kind()),
             covered_to: 0,
+            answered: BTreeMap::new(),
             in_flight: 0,
             cpu: std::time::Duration::ZERO,
             start_skew: None,
@@ -77,6 +86,9 @@ impl Account {
             }
         }
         self.covered_to = delta.covers.map_or(self.covered_to, |covers| covers.to);
+        for ClassCovers { class, covers } in &delta.classes {
+            self.answered.entry(key(*class)).or_insert(*covers).to = covers.to;
+        }
         self.in_flight = delta.in_flight;
         self.cpu = delta.cpu;
         self.start_skew = self.start_skew.or(delta.start_skew);
@@ -87,11 +99,33 @@ impl Account {
     }
 }
 
+impl Account {
+    /// The seconds of a class that it has answered for; `None` if it never named it.
+    #[must_use]
+    pub fn answered(&self, class: Shard) -> Option<Covers> {
+        self.answered.get(&key(class)).copied()
+    }
+
+    /// A class is answered for second by second, without a gap and never twice.
+    fn goes_on(&self, named: &ClassCovers) -> bool {
+        let known = self.answered(named.class);
+        let next = known.is_none_or(|known| known.to == named.covers.from);
+        next && named.covers.from < named.covers.to
+    }
+}
+
+/// The order of classes in a map.
+fn key(class: Shard) -> (u32, u32) {
+    (class.count.get(), class.rank)
+}
+
 /// Everything merged so far.
 #[derive(Debug, Default)]
 pub struct Ledger {
     stages: u16,
     accounts: BTreeMap<WorkerId, Account>,
+    /// From Arm on.
+    ownership: Option<Ownership>,
     total: Interval,
     series: Series,
     /// Deltas by the second that they reach to, until every worker has reported that far.
@@ -122,6 +156,28 @@ impl Ledger {
         self.tell_series(self.reported_to());
     }
 
+    /// The fleet is armed: this is who owns what.
+    pub fn own(&mut self, ownership: Ownership) {
+        self.ownership = Some(ownership);
+    }
+
+    /// Takes a loss and what changes by it, as they stand in the journal. The lost one's account is
+    /// closed; who left may still say what became of what it sent.
+    pub fn change_owners(&mut self, loss: Option<&Loss>, change: Option<&Change>) {
+        if let Some(ownership) = &mut self.ownership {
+            ownership.apply(loss, change);
+        }
+        for loss in loss.into_iter().filter(|loss| loss.cause != LossCause::Left) {
+            self.close(loss.worker);
+        }
+    }
+
+    /// Who owns what; `None` before Arm.
+    #[must_use]
+    pub fn ownership(&self) -> Option<&Ownership> {
+        self.ownership.as_ref()
+    }
+
     /// Closes every account: the run is over.
     pub fn close_all(&mut self) {
         self.accounts.values_mut().for_each(|account| account.open = false);
@@ -146,6 +202,7 @@ impl Ledger {
     /// # Errors
     /// Undecodable or ill-bounded histograms: nothing is merged and the number is not taken.
     pub fn merge(&mut self, part: &Part) -> Result<Option<Delta>, PartError> {
+        self.refuse_foreign(part.worker, part.end.as_ref())?;
         let Some(account) = self.accounts.get_mut(&part.worker) else { return Ok(None) };
         let delta = account.assembly.take(part)?;
         account.accepted = part.sequence;
@@ -162,6 +219,29 @@ impl Ledger {
             }
         }
         Ok(Some(delta))
+    }
+
+    /// Each second of each class is answered for by its owner, once.
+    fn refuse_foreign(&self, worker: WorkerId, end: Option<&IntervalEnd>) -> Result<(), PartError> {
+        let (Some(account), Some(end)) = (self.accounts.get(&worker), end) else { return Ok(()) };
+        let foreign = |named: &&ClassCovers| {
+            let owned = self.ownership.as_ref().is_some_and(|ownership| {
+                let mut tenures = ownership.tenures().iter();
+                tenures.any(|tenure| {
+                    (tenure.owner, tenure.class) == (worker, named.class)
+                        && tenure.from_second <= named.covers.from
+                })
+            });
+            !owned || !account.goes_on(named)
+        };
+        end.classes.iter().find(foreign).map_or(Ok(()), |named| {
+            Err(PartError::NotOwned {
+                from: named.covers.from,
+                to: named.covers.to,
+                rank: named.class.rank,
+                count: named.class.count.get(),
+            })
+        })
     }
 
     /// The second before which every worker that still reports has reported.
@@ -230,9 +310,11 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::{num::NonZeroU32, time::Duration};
+
     use metrics::{ScopeRecord, SecondCounts};
     use proptest::prelude::*;
-    use protocol::{Covers, split};
+    use protocol::{Limit, split};
 
     use super::*;
 
@@ -319,6 +401,39 @@ mod tests {
         assert_eq!(counted(&ledger), 2);
         ledger.close(worker(1));
         assert_eq!((points(&ledger), counted(&ledger)), (3, 4));
+    }
+
+    #[test]
+    fn each_second_of_a_class_is_answered_for_by_its_owner_and_once() {
+        let mut ledger = admitted(2);
+        ledger.own(Ownership::at_arm(&[worker(0), worker(1)]).unwrap());
+        let mut classes = Shard::split(NonZeroU32::new(2).unwrap());
+        let (own, foreign) = (classes.next().unwrap(), classes.next().unwrap());
+        let mut say = |sequence, class, from, to| {
+            let classes = vec![ClassCovers { class, covers: Covers { from, to } }];
+            let said = Delta { classes, ..delta(from, &[5]) };
+            ledger.merge(&split(worker(0), sequence, said)[0])
+        };
+        assert!(matches!(say(1, foreign, 0, 1), Err(PartError::NotOwned { rank: 1, .. })));
+        assert!(say(1, own, 0, 2).is_ok());
+        for (from, to) in [(1, 3), (3, 4), (2, 2)] {
+            assert!(matches!(say(2, own, from, to), Err(PartError::NotOwned { .. })), "{from}");
+        }
+        assert!(say(2, own, 2, 3).is_ok());
+        assert_eq!(ledger.total().books().completed, 2, "what was refused was not merged");
+    }
+
+    #[test]
+    fn who_left_may_still_report_and_who_is_lost_may_not() {
+        for (cause, judged) in
+            [(LossCause::Left, Acceptance::Next), (LossCause::Silent, Acceptance::Refused)]
+        {
+            let mut ledger = admitted(2);
+            ledger.own(Ownership::at_arm(&[worker(0), worker(1)]).unwrap());
+            let (limit, noticed_at) = (Limit::Due(Duration::ZERO), Duration::ZERO);
+            ledger.change_owners(Some(&Loss { worker: worker(0), limit, noticed_at, cause }), None);
+            assert_eq!(ledger.judge(&parts(0, &[vec![5]])[0]), judged);
+        }
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Acceptance, Event, Ledger, Phase, Progress,
+    Acceptance, Event, Ledger, Ownership, Phase, Progress,
     journal_writer::{Durable, JournalWriteError, JournalWriter},
     supervisor::SupervisorMessage,
 };
@@ -27,6 +27,8 @@ pub(crate) enum LedgerMessage {
     Part(Part),
     /// The journal has grown on disk, or has failed.
     Durable(Durable),
+    /// The fleet is armed: who owns what.
+    Own(Ownership),
     /// A worker is lost: nothing more is taken from it.
     Lost(WorkerId),
     /// A record of the supervisor's; answered with its number.
@@ -110,6 +112,7 @@ impl Actor for LedgerActor {
             }
             LedgerMessage::Part(part) => state.take(&part)?,
             LedgerMessage::Durable(durable) => state.acknowledge(durable)?,
+            LedgerMessage::Own(ownership) => state.ledger.own(ownership),
             LedgerMessage::Lost(worker) => state.ledger.close(worker),
             LedgerMessage::Append(record, reply) => {
                 let _ = reply.send(state.journal.append(&record).map_err(|e| e.to_string()));

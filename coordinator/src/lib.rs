@@ -10,20 +10,26 @@
 mod clock;
 mod door;
 mod journal_writer;
+mod lease;
 mod ledger;
 mod ledger_actor;
+mod ownership;
 mod progress;
 mod result;
 mod roster;
 mod run;
+mod settlement;
 mod silence;
 mod start;
 mod supervisor;
 
 pub use clock::CoordinatorClock;
 pub use journal_writer::JournalWriteError;
+pub use lease::{LOOK_EVERY, Leases, Reading, Terms, limit_of_predecessor};
 pub use ledger::{Acceptance, Account, Ledger};
+pub use ownership::{Heirs, Ownership, Tenure};
 pub use progress::Progress;
 pub use roster::{Member, Roster};
 pub use run::{Command, Ending, Event, Phase, Run};
+pub use settlement::Settlement;
 pub use start::{Coordinator, CoordinatorError, CoordinatorOptions, Merged};

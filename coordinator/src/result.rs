@@ -3,16 +3,15 @@
 //! Here alone the plan meets what was reported: what the schedule says was due and no worker answered
 //! for is `lost`, so a silent gap cannot exist.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use metrics::{
-    Books, Interval, RunFacts, RunRecord, Scope, StageDescription, StageWindow, Warning,
-    WorkerLost, WorkerResult,
+    Books, Interval, RunFacts, RunRecord, StageDescription, StageWindow, Warning, WorkerLost,
+    WorkerResult,
 };
-use protocol::WorkerId;
-use workload::{Drive, Plan, Shard};
+use workload::Plan;
 
-use crate::{Account, Ending, Member, Merged, clock::unix_now_ns};
+use crate::{Ending, Member, Merged, Settlement, clock::unix_now_ns};
 
 impl Merged {
     /// Everything that the result is computed from. `facts` are those that only the command knows; the
@@ -21,10 +20,14 @@ impl Merged {
     pub fn record(&self, plan: &Plan, facts: RunFacts, mut warnings: Vec<Warning>) -> RunRecord {
         let mut merged = self.ledger.total().clone();
         let stages = self.stages(plan, &merged);
-        let members = self.roster.members().zip(self.roster.shards());
-        let workers = members
-            .filter_map(|(member, (id, shard))| self.worker(plan, member, id, shard, &mut merged))
-            .collect();
+        let settlement = self.ledger.settle(plan, self.offered_until(plan));
+        for (scope, gap) in settlement.gaps.values().flatten() {
+            let record = merged.scopes.entry(*scope).or_default();
+            record.books.merge(gap);
+            record.window.due += gap.due;
+        }
+        let members = self.roster.members();
+        let workers = members.filter_map(|member| self.worker(member, &settlement)).collect();
         warnings.extend(self.warnings());
         RunRecord {
             facts: self.facts(facts, &merged),
@@ -86,24 +89,15 @@ impl Merged {
         described.collect()
     }
 
-    fn worker(
-        &self,
-        plan: &Plan,
-        member: &Member,
-        id: WorkerId,
-        shard: Shard,
-        merged: &mut Interval,
-    ) -> Option<WorkerResult> {
+    fn worker(&self, member: &Member, settlement: &Settlement) -> Option<WorkerResult> {
+        let id = member.id;
         let account = self.ledger.accounts().get(&id)?;
         let mut books = Books::default();
-        account.books.values().for_each(|scope| books.merge(scope));
-        let lost = self.lost(plan, shard, account);
-        for (scope, lost) in &lost {
-            books.merge(lost);
-            let record = merged.scopes.entry(*scope).or_default();
-            record.books.merge(lost);
-            record.window.due += lost.due;
-        }
+        let gaps = settlement.gaps.get(&id).into_iter().flat_map(BTreeMap::values);
+        account.books.values().chain(gaps).for_each(|scope| books.merge(scope));
+        let ownership = self.ledger.ownership();
+        let loss = ownership.and_then(|ownership| ownership.loss(id));
+        let last_told = Duration::from_secs(account.covered_to.into());
         let (offset_ns, error_ns) = member.clock.unwrap_or_default();
         Some(WorkerResult {
             ordinal: id.ordinal,
@@ -115,8 +109,8 @@ impl Merged {
             clock_error_us: error_ns.div_ceil(1_000),
             cpu_seconds: Some(account.cpu.as_secs_f64()),
             lost: (!account.complete).then(|| WorkerLost {
-                at: Duration::from_secs(account.covered_to.into()),
-                taken_over_at: None,
+                at: loss.map_or(last_told, |loss| loss.noticed_at),
+                taken_over_at: ownership.and_then(|ownership| ownership.taken_over_at(id)),
                 in_flight_at_last_snapshot: books.lost.in_flight_at_last_snapshot,
                 due_after_last_snapshot: books.lost.due_after_last_snapshot,
             }),
@@ -124,40 +118,12 @@ impl Merged {
         })
     }
 
-    /// What a worker did not answer for: of each scope, the requests that were open at its last delta,
-    /// and those that the schedule had due after it.
-    fn lost(&self, plan: &Plan, shard: Shard, account: &Account) -> Vec<(Scope, Books)> {
-        let planned = self.planned(plan, shard);
-        let mut in_flight = account.in_flight;
-        let mut lost = Vec::new();
-        for (stage, planned) in (0..).zip(planned) {
-            let scope = Scope { stage, class: 0 };
-            let known = account.books.get(&scope).cloned().unwrap_or_default();
-            let open = known.due.saturating_sub(known.answered());
-            let written = open.min(in_flight);
-            in_flight -= written;
-            let unreached = planned.unwrap_or(known.due).saturating_sub(known.due);
-            let gap = metrics::Lost {
-                in_flight_at_last_snapshot: written,
-                due_after_last_snapshot: open - written + unreached,
-            };
-            if gap.total() > 0 {
-                lost.push((scope, Books { due: unreached, lost: gap, ..Books::default() }));
-            }
-        }
-        lost
-    }
-
-    /// What the schedule has due of each stage until the run's end; `None` in a closed loop, where a
-    /// request is due when its slot is free.
-    fn planned(&self, plan: &Plan, shard: Shard) -> Vec<Option<u64>> {
-        let Drive::Open { .. } = plan.drive else { return vec![None; plan.stages.len()] };
+    /// Until when the load was offered: its planned end, or an earlier stop; zero where it never began.
+    fn offered_until(&self, plan: &Plan) -> Duration {
         if self.start_unix_ns.is_none() {
-            return vec![Some(0); plan.stages.len()];
+            return Duration::ZERO;
         }
-        let until = plan.end().into_iter().chain(self.stopped_at).min();
-        let counts = plan.due_before(shard, until.unwrap_or(Duration::MAX));
-        counts.into_iter().map(Some).collect()
+        plan.end().into_iter().chain(self.stopped_at).min().unwrap_or(Duration::MAX)
     }
 
     fn warnings(&self) -> Vec<Warning> {

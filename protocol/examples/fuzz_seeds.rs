@@ -17,8 +17,8 @@ use metrics::{
     Distribution, FailureClass, FailureSample, Interval, Metric, Scope, ScopeRecord, Warning,
 };
 use protocol::{
-    Abort, Assigned, Assignment, Covers, Delta, Heartbeat, Hello, Part, Record, Refusal, Stop,
-    Welcome, WorkerId, append_frame, encode, split,
+    Abort, Assigned, Assignment, ClassCovers, Covers, Delta, Heartbeat, Hello, Part, Record,
+    Refusal, Stop, Welcome, WorkerId, append_frame, encode, split,
 };
 use serde::Serialize;
 use workload::{Config, Plan, PlanInputs, Shard, Sources};
@@ -94,6 +94,9 @@ fn delta() -> Delta {
     };
     Delta {
         covers: Some(Covers { from: 7, to: 8 }),
+        classes: Shard::split(NonZeroU32::MIN.saturating_add(1))
+            .map(|class| ClassCovers { class, covers: Covers { from: 7, to: 8 } })
+            .collect(),
         interval,
         samples: vec![sample],
         in_flight: 1,

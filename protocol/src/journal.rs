@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use workload::Plan;
 
-use crate::{MAX_FRAME_BYTES, Part, WireError, WorkerId, decode, encode};
+use crate::{Change, Loss, MAX_FRAME_BYTES, Part, WireError, WorkerId, decode, encode};
 
 /// Bytes before each record's content.
 const HEADER_BYTES: usize = 8;
@@ -58,6 +58,28 @@ pub enum Record {
     },
     /// The run is over and the books are closed.
     End,
+    /// A worker that has no part of the load yet has a place.
+    Spare {
+        /// Which one.
+        worker: WorkerId,
+        /// Its host or pod name.
+        host: String,
+    },
+    /// A worker is gone, and what changes by it; or, without a loss, classes without an owner go to a
+    /// spare. One record: a loss and its change are on disk together, before either is told.
+    Ownership {
+        /// Who is gone.
+        loss: Option<Loss>,
+        /// What goes to whom.
+        change: Option<Change>,
+    },
+    /// Another coordinator has taken over the run.
+    Resumed {
+        /// When, Unix time in nanoseconds.
+        at_unix_ns: i64,
+        /// The last change of owners that it knows of.
+        epoch: u64,
+    },
 }
 
 /// Why a journal could not be read.

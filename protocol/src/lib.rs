@@ -22,7 +22,7 @@ pub use messages::{
     Abort, Acknowledge, Arm, Armed, Assigned, Assignment, CoordinatorMessage, Heartbeat, Hello,
     Refusal, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
 };
-pub use ownership::{Change, ClassCovers, Move};
+pub use ownership::{Change, ClassCovers, Loss, LossCause, Move};
 pub use part::{
     Assembly, Covers, Delta, IntervalEnd, MAX_PART_BYTES, Part, PartError, SAMPLES_OF_A_CLASS,
     ScopedHistogram, split,

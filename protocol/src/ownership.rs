@@ -3,10 +3,36 @@
 //! At Arm the worker of rank i owns residue class i. Only a lost worker's classes ever move, from a whole
 //! second of run time on; a class that is spread over several heirs is split as lanes split one.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use workload::Shard;
 
-use crate::{Covers, WorkerId};
+use crate::{Covers, Limit, WorkerId};
+
+/// A worker is gone: the end of what it owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Which one, for ever: its next incarnation is another worker.
+    pub worker: WorkerId,
+    /// Nothing at or beyond it was ever written by this worker.
+    pub limit: Limit,
+    /// Run time at which it was noticed.
+    pub noticed_at: Duration,
+    /// How it came.
+    pub cause: LossCause,
+}
+
+/// How a worker was lost. Append only: this is the wire and the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LossCause {
+    /// Unheard for too long.
+    Silent,
+    /// It said goodbye, naming its limit; what it still reports is taken.
+    Left,
+    /// What it reported cannot be right.
+    Broken,
+}
 
 /// One class goes to a new owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

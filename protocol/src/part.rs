@@ -13,7 +13,7 @@ use metrics::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::WorkerId;
+use crate::{ClassCovers, WorkerId};
 
 /// Histogram bytes that a part holds at most, unless a single one is larger (256 KiB).
 pub const MAX_PART_BYTES: usize = 256 << 10;
@@ -33,8 +33,10 @@ pub struct Covers {
 /// What one worker recorded since its last delta.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {
-    /// The seconds it answers for; `None` before the first whole second.
+    /// The seconds it tells of; `None` before the first whole second.
     pub covers: Option<Covers>,
+    /// The seconds that it answers for, of each class that its worker owns.
+    pub classes: Vec<ClassCovers>,
     /// Histograms, books and counters.
     pub interval: Interval,
     /// A few failures in words.
@@ -62,6 +64,7 @@ impl Delta {
             (Some(first), Some(second)) => Some(Covers { from: first.from, to: second.to }),
             (first, second) => first.or(second),
         };
+        self.add_classes(later.classes);
         self.add_samples(later.samples);
         self.in_flight = later.in_flight;
         self.cpu = later.cpu;
@@ -69,6 +72,16 @@ impl Delta {
         self.kernel_stamps &= later.kernel_stamps;
         self.last |= later.last;
         Ok(())
+    }
+
+    /// A class that was covered before is covered further.
+    fn add_classes(&mut self, later: Vec<ClassCovers>) {
+        for more in later {
+            match self.classes.iter_mut().find(|known| known.class == more.class) {
+                Some(known) => known.covers.to = more.covers.to,
+                None => self.classes.push(more),
+            }
+        }
     }
 
     /// Keeps the first few failures of each class: a delta stays small however long it waits.
@@ -98,6 +111,8 @@ pub struct ScopedHistogram {
 pub struct IntervalEnd {
     /// See [`Delta::covers`].
     pub covers: Option<Covers>,
+    /// See [`Delta::classes`].
+    pub classes: Vec<ClassCovers>,
     /// Everything of each scope but its histograms, which stand in this part and those before it.
     pub scopes: Vec<(Scope, ScopeRecord)>,
     /// Counters of each second.
@@ -148,6 +163,18 @@ pub enum PartError {
     /// A stage or class that the plan does not have.
     #[error("stage {}, class {} is not in the plan", .0.stage, .0.class)]
     UnknownScope(Scope),
+    /// Seconds of a class that its worker does not own, or that it has answered for or left out before.
+    #[error("seconds {from} to {to} of class {rank} of {count} are not this worker's next ones")]
+    NotOwned {
+        /// First second named.
+        from: u32,
+        /// The second after the last.
+        to: u32,
+        /// The class.
+        rank: u32,
+        /// Of how many.
+        count: u32,
+    },
     /// One interval names a histogram twice with different bounds.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -156,8 +183,17 @@ pub enum PartError {
 /// Cuts a delta into parts numbered from `first`; the last one carries the books.
 #[must_use]
 pub fn split(worker: WorkerId, first: u64, delta: Delta) -> Vec<Part> {
-    let Delta { covers, interval, samples, in_flight, cpu, start_skew, kernel_stamps, last } =
-        delta;
+    let Delta {
+        covers,
+        classes,
+        interval,
+        samples,
+        in_flight,
+        cpu,
+        start_skew,
+        kernel_stamps,
+        last,
+    } = delta;
     let mut scopes = Vec::with_capacity(interval.scopes.len());
     let mut packs = Packs::default();
     for (scope, record) in interval.scopes {
@@ -176,6 +212,7 @@ pub fn split(worker: WorkerId, first: u64, delta: Delta) -> Vec<Part> {
     let seconds = interval.seconds.into_iter().collect();
     let end = IntervalEnd {
         covers,
+        classes,
         scopes,
         seconds,
         samples,
@@ -286,6 +323,7 @@ impl Assembly {
         interval.seconds = end.seconds.iter().copied().collect();
         Delta {
             covers: end.covers,
+            classes: end.classes.clone(),
             interval,
             samples: end.samples.clone(),
             in_flight: end.in_flight,

@@ -13,7 +13,7 @@ use workload::{Plan, Shard};
 
 use super::{Finished, SupervisorMessage, SupervisorState};
 use crate::{
-    Command, Ending, Event, clock::unix_now_ns, journal_writer::JournalWriter,
+    Command, Ending, Event, Ownership, clock::unix_now_ns, journal_writer::JournalWriter,
     ledger_actor::LedgerMessage,
 };
 
@@ -72,6 +72,9 @@ impl SupervisorState {
     }
 
     async fn arm(&mut self, workers: Vec<WorkerId>) -> Result<(), ActorProcessingErr> {
+        if let Some(ownership) = Ownership::at_arm(&workers) {
+            self.ledger.cast(LedgerMessage::Own(ownership))?;
+        }
         let (start, start_at_coordinator_ns) = self.fix_start().await?;
         for worker in workers {
             let Some(peer) = self.peers.get(&worker).cloned() else { continue };

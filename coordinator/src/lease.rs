@@ -1,0 +1,350 @@
+//! What each heartbeat grants to each worker, and who is lost.
+//!
+//! A grant has two limits. The instant (given + length, on the worker's clock less the clocks' error) keeps a
+//! worker from sending late. The limit by what is sent (H) keeps two workers from sending the same: nothing
+//! at or beyond a worker's highest H was ever sent by it, so whoever takes over from there on sends nothing
+//! twice, whatever a clock says.
+//!
+//! Silence counts only while this process itself ran: after a late look everybody has a grace to be heard
+//! first. A grant goes only to a worker that was really heard lately, grace or not.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use protocol::{Grant, LEASE, LONG_LEASE, Limit, WorkerId, grown_error_ns};
+use workload::{Drive, OnWorkerLoss, Plan};
+
+/// Silence after which nothing is granted any more.
+const UNHEARD: Duration = Duration::from_millis(1_500);
+/// Silence after which a worker is lost, for good.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+/// How late a look may be before silence is our own.
+const LATE: Duration = Duration::from_millis(500);
+/// How often silence is looked for, and grants are given.
+pub const LOOK_EVERY: Duration = protocol::HEARTBEAT_EVERY;
+/// Rounds that a slot may always begin ahead.
+const FEWEST_ROUNDS: u64 = 2;
+
+/// A worker's clock against ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Coordinator's clock minus the worker's, nanoseconds.
+    pub offset_ns: i64,
+    /// At most this wrong when it was measured, nanoseconds.
+    pub error_ns: u64,
+}
+
+/// What the limits are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a grant lasts.
+    pub length: Duration,
+    /// Whether the load is a closed loop, limited by rounds.
+    pub closed_loop: bool,
+}
+
+impl Terms {
+    /// As a plan demands.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let length = match plan.on_worker_loss {
+            OnWorkerLoss::Takeover => LEASE,
+            OnWorkerLoss::Continue | OnWorkerLoss::Abort => LONG_LEASE,
+        };
+        Self { length, closed_loop: matches!(plan.drive, Drive::Closed { .. }) }
+    }
+
+    fn nothing(self) -> Limit {
+        if self.closed_loop { Limit::Round(0) } else { Limit::Due(Duration::ZERO) }
+    }
+}
+
+/// One worker's.
+#[derive(Clone, Debug)]
+struct Holder {
+    /// When it was really heard last.
+    heard_ns: u64,
+    /// From when on its silence counts; later than `heard_ns` in a grace.
+    silent_from_ns: u64,
+    /// As used for its start.
+    at_arm: Option<Reading>,
+    latest: Reading,
+    /// The highest that was ever granted.
+    limit: Limit,
+    /// Rounds begun, as heard; those of the last lease length.
+    begun: Vec<(u64, u64)>,
+}
+
+/// All grants of a run. Instants are nanoseconds of the coordinator's clock.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    terms: Terms,
+    /// Run time zero; `None` until everybody has acknowledged it.
+    start_ns: Option<u64>,
+    looked_ns: u64,
+    holders: BTreeMap<WorkerId, Holder>,
+}
+
+impl Leases {
+    /// Nobody has anything.
+    #[must_use]
+    pub fn new(terms: Terms, now_ns: u64) -> Self {
+        Self { terms, start_ns: None, looked_ns: now_ns, holders: BTreeMap::new() }
+    }
+
+    /// A worker has a place: from now on its silence counts.
+    pub fn admit(&mut self, worker: WorkerId, now_ns: u64) {
+        let limit = self.terms.nothing();
+        self.holders.entry(worker).or_insert_with(|| Holder {
+            heard_ns: now_ns,
+            silent_from_ns: now_ns,
+            at_arm: None,
+            latest: Reading::default(),
+            limit,
+            begun: Vec::new(),
+        });
+    }
+
+    /// After a resume: it may hold what the coordinator before us granted, and is not heard yet.
+    pub fn admit_again(&mut self, worker: WorkerId, at_arm: Reading, limit: Limit, now_ns: u64) {
+        self.admit(worker, now_ns);
+        if let Some(holder) = self.holders.get_mut(&worker) {
+            holder.heard_ns = now_ns.saturating_sub(nanoseconds(UNHEARD));
+            holder.at_arm = Some(at_arm);
+            holder.latest = at_arm;
+            holder.limit = holder.limit.max(limit);
+        }
+    }
+
+    /// A worker accepted the start with this reading of the clocks.
+    pub fn armed(&mut self, worker: WorkerId, reading: Reading) {
+        if let Some(holder) = self.holders.get_mut(&worker) {
+            holder.at_arm = Some(reading);
+            holder.latest = reading;
+        }
+    }
+
+    /// Everybody has acknowledged the start, which is at `start_ns`: from now on there are grants.
+    pub fn open(&mut self, start_ns: u64) {
+        self.start_ns = Some(start_ns);
+    }
+
+    /// A sign of life, with the clocks' latest reading and the rounds begun. Who is not admitted, or is
+    /// lost, stays so.
+    pub fn heard(&mut self, worker: WorkerId, reading: Option<Reading>, begun: u64, now_ns: u64) {
+        let Some(holder) = self.holders.get_mut(&worker) else { return };
+        holder.heard_ns = now_ns;
+        holder.silent_from_ns = now_ns;
+        holder.latest = reading.unwrap_or(holder.latest);
+        holder.begun.push((now_ns, begun));
+        let since = now_ns.saturating_sub(nanoseconds(self.terms.length));
+        let old = holder.begun.iter().take_while(|(at, _)| *at < since).count();
+        holder.begun.drain(..old);
+    }
+
+    /// What the heartbeat that leaves now grants; it counts as granted whether it arrives or not.
+    pub fn grant(&mut self, worker: WorkerId, now_ns: u64) -> Option<Grant> {
+        let (start_ns, terms) = (self.start_ns?, self.terms);
+        let holder = self.holders.get_mut(&worker)?;
+        if now_ns.saturating_sub(holder.heard_ns) >= nanoseconds(UNHEARD) {
+            return None;
+        }
+        let limit = if terms.closed_loop {
+            Limit::Round(holder.rounds_ahead())
+        } else {
+            Limit::Due(holder.run_time(start_ns, now_ns, terms.length)?)
+        };
+        holder.limit = holder.limit.max(limit);
+        Some(Grant { given_at_coordinator_ns: now_ns, length: terms.length, limit: holder.limit })
+    }
+
+    /// Looks for silence: those who are lost now, each named once. To be called every [`LOOK_EVERY`].
+    pub fn look(&mut self, now_ns: u64) -> Vec<WorkerId> {
+        let gap = now_ns.saturating_sub(self.looked_ns);
+        self.looked_ns = now_ns;
+        if gap > nanoseconds(LOOK_EVERY + LATE) {
+            self.holders.values_mut().for_each(|holder| holder.silent_from_ns = now_ns);
+            return Vec::new();
+        }
+        let silent = |holder: &Holder| {
+            now_ns.saturating_sub(holder.silent_from_ns) >= nanoseconds(LOST_AFTER)
+        };
+        let all = self.holders.iter();
+        all.filter(|(_, holder)| silent(holder)).map(|(worker, _)| *worker).collect()
+    }
+
+    /// It is lost or complete: nothing more is granted. Its highest limit; `None` if it had no place.
+    pub fn close(&mut self, worker: WorkerId) -> Option<Limit> {
+        self.holders.remove(&worker).map(|holder| holder.limit)
+    }
+
+    /// Run time on our own clock; `None` before everybody has acknowledged the start.
+    #[must_use]
+    pub fn run_time(&self, now_ns: u64) -> Option<Duration> {
+        Some(Duration::from_nanos(now_ns.saturating_sub(self.start_ns?)))
+    }
+}
+
+impl Holder {
+    /// The worker's own run time, some time after now; zero before its start.
+    ///
+    /// Its clock shows now − offset, and showed start − offset-at-Arm at its run time zero.
+    fn run_time(&self, start_ns: u64, now_ns: u64, ahead: Duration) -> Option<Duration> {
+        let moved = i128::from(self.at_arm?.offset_ns) - i128::from(self.latest.offset_ns);
+        let run_ns = i128::from(now_ns) - i128::from(start_ns) + moved;
+        let limit_ns = run_ns + i128::from(nanoseconds(ahead));
+        Some(Duration::from_nanos(u64::try_from(limit_ns.max(0)).unwrap_or(u64::MAX)))
+    }
+
+    /// The rounds begun, and twice what was begun in one lease length: slots that become quicker are not
+    /// held up, and what a lost worker could have begun is bounded.
+    fn rounds_ahead(&self) -> u64 {
+        let latest = self.begun.last().map_or(0, |(_, begun)| *begun);
+        let oldest = self.begun.first().map_or(0, |(_, begun)| *begun);
+        let pace = latest.saturating_sub(oldest).saturating_mul(2);
+        latest.saturating_add(pace.max(FEWEST_ROUNDS))
+    }
+}
+
+/// The highest limit that a coordinator which is gone can have granted: `run_time` is that at the start of
+/// the one which takes its place, and `reading` was taken `since` before.
+#[must_use]
+pub fn limit_of_predecessor(
+    terms: Terms,
+    run_time: Duration,
+    reading: Reading,
+    since: Duration,
+) -> Duration {
+    let error_ns = grown_error_ns(reading.error_ns, nanoseconds(since));
+    run_time + terms.length + Duration::from_nanos(error_ns)
+}
+
+fn nanoseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WORKER: WorkerId = WorkerId { ordinal: 0, incarnation: 1 };
+    const MS: u64 = 1_000_000;
+    const START: u64 = 10_000 * MS;
+    const OPEN: Terms = Terms { length: LEASE, closed_loop: false };
+    const CLOSED: Terms = Terms { length: LEASE, closed_loop: true };
+
+    fn leases(terms: Terms) -> Leases {
+        let mut leases = Leases::new(terms, 0);
+        leases.admit(WORKER, 0);
+        leases.armed(WORKER, Reading { offset_ns: 500, error_ns: 100 });
+        leases
+    }
+
+    fn due(leases: &mut Leases, at_ms: u64) -> Option<Duration> {
+        match leases.grant(WORKER, at_ms * MS)?.limit {
+            Limit::Due(due) => Some(due),
+            Limit::Round(_) => None,
+        }
+    }
+
+    #[test]
+    fn nothing_is_granted_before_all_have_acknowledged_the_start() {
+        let mut leases = leases(OPEN);
+        assert_eq!(leases.grant(WORKER, 0), None);
+        leases.open(START);
+        assert_eq!(due(&mut leases, 100), Some(Duration::ZERO), "9.9 s before the start");
+        leases.heard(WORKER, None, 0, 9_000 * MS);
+        assert_eq!(due(&mut leases, 9_000), Some(Duration::from_millis(1_500)));
+    }
+
+    #[test]
+    fn a_clock_that_has_drifted_moves_the_limit_with_the_workers_own_run_time() {
+        let mut leases = leases(OPEN);
+        leases.open(START);
+        // The worker's clock has fallen back by 4 ms against ours since Arm: its run time is 4 ms behind.
+        let drifted = Reading { offset_ns: 500 + 4_000_000, error_ns: 100 };
+        leases.heard(WORKER, Some(drifted), 0, 20_000 * MS);
+        assert_eq!(due(&mut leases, 20_000), Some(Duration::from_millis(12_496)));
+    }
+
+    #[test]
+    fn a_silent_worker_gets_nothing_after_1_5_s_and_is_lost_after_3() {
+        let mut leases = leases(OPEN);
+        leases.open(START);
+        leases.look(19_900 * MS);
+        leases.heard(WORKER, None, 0, 20_000 * MS);
+        assert!(due(&mut leases, 21_499).is_some());
+        assert_eq!(due(&mut leases, 21_500), None);
+        let looks = [20_400, 21_400, 22_400, 22_999, 23_000].map(|at| leases.look(at * MS));
+        assert_eq!(looks.map(|lost| lost.len()), [0, 0, 0, 0, 1]);
+        assert_eq!(leases.close(WORKER), Some(Limit::Due(Duration::from_millis(13_999))));
+        leases.heard(WORKER, None, 0, 23_100 * MS);
+        assert_eq!(leases.grant(WORKER, 23_100 * MS), None, "for good");
+    }
+
+    #[test]
+    fn a_coordinator_that_slept_counts_no_silence_and_grants_nothing_unheard() {
+        let mut leases = leases(OPEN);
+        leases.open(START);
+        leases.heard(WORKER, None, 0, 20_000 * MS);
+        leases.look(20_000 * MS);
+        assert!(leases.look(80_000 * MS).is_empty());
+        assert_eq!(leases.grant(WORKER, 80_000 * MS), None);
+        let lost = (1..8_u64).find(|n| !leases.look((80_000 + n * 500) * MS).is_empty());
+        assert_eq!(lost, Some(6), "3 s after it woke");
+    }
+
+    #[test]
+    fn rounds_are_granted_by_twice_the_pace_and_at_least_two() {
+        let mut leases = leases(CLOSED);
+        leases.open(START);
+        let mut rounds = |begun, at_ms: u64| {
+            leases.heard(WORKER, None, begun, at_ms * MS);
+            leases.grant(WORKER, at_ms * MS).map(|grant| grant.limit)
+        };
+        assert_eq!(rounds(0, 10_000), Some(Limit::Round(2)));
+        assert_eq!(rounds(2, 10_500), Some(Limit::Round(6)));
+        assert_eq!(rounds(6, 11_000), Some(Limit::Round(18)));
+        assert_eq!(rounds(6, 20_000), Some(Limit::Round(18)), "what was granted stays granted");
+    }
+
+    #[test]
+    fn a_resumed_coordinator_assumes_the_most_that_its_predecessor_can_have_granted() {
+        let reading = Reading { offset_ns: 0, error_ns: 2_000_000 };
+        let limit =
+            limit_of_predecessor(OPEN, Duration::from_secs(60), reading, Duration::from_secs(100));
+        // 60 + 2.5 s, 2 ms error, 500 ppm of 100 s.
+        assert_eq!(limit, Duration::from_millis(62_552));
+        let mut leases = Leases::new(OPEN, 0);
+        leases.admit_again(WORKER, reading, Limit::Due(limit), 5_000 * MS);
+        leases.open(0);
+        assert_eq!(leases.grant(WORKER, 5_000 * MS), None, "not heard yet");
+        assert_eq!(leases.close(WORKER), Some(Limit::Due(limit)));
+    }
+
+    proptest! {
+        /// Whatever is heard, looked at and granted in whatever order, no grant exceeds what closing names.
+        #[test]
+        fn no_grant_exceeds_the_limit_that_is_named_at_the_end(
+            steps in proptest::collection::vec((0_u8..3, 0_u64..4_000, -5_000_000_i64..5_000_000, 0_u64..9), 1..40),
+            closed_loop in any::<bool>(),
+        ) {
+            let mut leases = leases(Terms { length: LEASE, closed_loop });
+            leases.open(START);
+            let (mut now, mut granted, mut begun) = (START, Vec::new(), 0);
+            for (step, wait_ms, offset_ns, rounds) in steps {
+                now += wait_ms * MS;
+                begun += rounds;
+                match step {
+                    0 => leases.heard(WORKER, Some(Reading { offset_ns, error_ns: 0 }), begun, now),
+                    1 => granted.extend(leases.grant(WORKER, now).map(|grant| grant.limit)),
+                    _ => { leases.look(now); }
+                }
+            }
+            let limit = leases.close(WORKER).unwrap();
+            prop_assert!(granted.iter().all(|one| *one <= limit));
+            prop_assert!(granted.is_sorted());
+        }
+    }
+}

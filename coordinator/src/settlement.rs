@@ -1,0 +1,223 @@
+//! What the plan made due, against what was answered: the gaps, each with its reason.
+//!
+//! `due` comes from the plan, not from what lanes reached. Going once through the schedule, each arrival
+//! falls to the tenure that holds it. Its owner answers for it, unless nobody does: an arrival at or beyond
+//! the limit of an owner that is gone was never sent by it, and one before a late heir's first second was
+//! never its. What an owner answers for and did not answer died with it.
+//!
+//! A closed loop has no due times. There an owner that is gone answers for the rounds up to its limit.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics::{Books, Lost, NotSent, Scope};
+use protocol::{Limit, WorkerId};
+use workload::{Drive, Plan, Shard};
+
+use crate::{Account, Ledger, Ownership, Tenure};
+
+/// The entries that make the books of a run whole, by worker: those of a worker that was lost, and those
+/// that nobody answered for in its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// What to add to each worker's books, and so to the sums.
+    pub gaps: BTreeMap<WorkerId, BTreeMap<Scope, Books>>,
+}
+
+/// Arrivals by worker and stage.
+type Counts = BTreeMap<WorkerId, BTreeMap<u16, u64>>;
+
+/// What of the plan falls to whom.
+#[derive(Debug, Default)]
+struct Shares {
+    /// The owner answers for it.
+    owned: Counts,
+    /// Nobody does; named is the one that was lost.
+    no_owner: Counts,
+}
+
+impl Ledger {
+    /// Settles the account of a run that was offered until `end`. Nothing before Arm.
+    #[must_use]
+    pub fn settle(&self, plan: &Plan, end: Duration) -> Settlement {
+        let Some(ownership) = self.ownership() else { return Settlement::default() };
+        let shares = match plan.drive {
+            Drive::Open { .. } => self.open_loop(plan, ownership, end),
+            Drive::Closed { slots, .. } => self.closed_loop(plan, ownership, slots.get()),
+        };
+        let mut settlement = Settlement::default();
+        let nothing = BTreeMap::new();
+        for (worker, account) in self.accounts() {
+            let owned = shares.owned.get(worker).unwrap_or(&nothing);
+            settlement.lose(*worker, account, owned);
+        }
+        for (worker, stages) in shares.no_owner {
+            for (stage, count) in stages {
+                let not_sent = BTreeMap::from([(NotSent::NoOwner, count)]);
+                settlement.add(worker, stage, &Books { due: count, not_sent, ..Books::default() });
+            }
+        }
+        settlement
+    }
+
+    fn open_loop(&self, plan: &Plan, ownership: &Ownership, end: Duration) -> Shares {
+        let by_root = by_root(ownership);
+        let roots = by_root.len() as u64;
+        let mut shares = Shares::default();
+        for arrival in plan.arrivals(Shard::WHOLE).take_while(|arrival| arrival.due < end) {
+            let root = usize::try_from(arrival.number % roots).unwrap_or(usize::MAX);
+            let mut tenures = by_root.get(root).into_iter().flatten();
+            let of_it =
+                |tenure: &&&Tenure| tenure.class.owns(arrival.number) && tenure.holds(arrival.due);
+            let Some(tenure) = tenures.find(of_it) else { continue };
+            let (side, whose) = match self.nobody_answers(ownership, tenure, arrival.due) {
+                Some(lost) => (&mut shares.no_owner, lost),
+                None => (&mut shares.owned, tenure.owner),
+            };
+            *side.entry(whose).or_default().entry(arrival.stage).or_default() += 1;
+        }
+        shares
+    }
+
+    /// Whose loss left this arrival to nobody; `None` where its owner answers for it.
+    fn nobody_answers(
+        &self,
+        ownership: &Ownership,
+        tenure: &Tenure,
+        due: Duration,
+    ) -> Option<WorkerId> {
+        if let Some(Limit::Due(limit)) = ownership.loss(tenure.owner).map(|loss| loss.limit)
+            && due >= limit
+        {
+            return Some(tenure.owner);
+        }
+        let taken_from = tenure.taken_from?;
+        match self.first_answered(tenure) {
+            First::Second(first) => (due < Duration::from_secs(first.into())).then_some(taken_from),
+            First::Never => Some(taken_from),
+            First::Unknown => None,
+        }
+    }
+
+    fn first_answered(&self, tenure: &Tenure) -> First {
+        let account = self.accounts().get(&tenure.owner);
+        match account.and_then(|account| account.answered(tenure.class)) {
+            Some(covers) => First::Second(covers.from),
+            None if account.is_some_and(|account| account.complete) => First::Never,
+            None => First::Unknown,
+        }
+    }
+
+    /// Counted are only rounds of tenures that end with their owner: those of a live one are due when they
+    /// are, and in its books.
+    fn closed_loop(&self, plan: &Plan, ownership: &Ownership, slots: u32) -> Shares {
+        let mut shares = Shares::default();
+        let by_number = plan.requests.filter(|_| plan.end().is_none());
+        for tenure in ownership.tenures() {
+            let loss = ownership.loss(tenure.owner);
+            let never = tenure.taken_from.filter(|_| self.first_answered(tenure) == First::Never);
+            let begun = match loss.map(|loss| loss.limit) {
+                _ if never.is_some() => tenure.first_round,
+                Some(Limit::Round(round)) => round.max(tenure.first_round),
+                Some(Limit::Due(_)) | None => continue,
+            };
+            let noticed = loss.map_or(Duration::ZERO, |loss| loss.noticed_at);
+            let stage = plan.stage_at(noticed).unwrap_or_else(|| last_stage(plan));
+            let rounds = Rounds { plan, class: tenure.class, slots };
+            let owned = rounds.count(tenure.first_round, Some(begun));
+            *shares.owned.entry(tenure.owner).or_default().entry(stage).or_default() += owned;
+            if by_number.is_some() {
+                let left = rounds.count(begun, tenure.until_round);
+                let whose = never.unwrap_or(tenure.owner);
+                *shares.no_owner.entry(whose).or_default().entry(stage).or_default() += left;
+            }
+        }
+        shares
+    }
+}
+
+/// When an heir began to answer for a class.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// Its deltas name this second.
+    Second(u32),
+    /// It is complete and never named the class: it did not hear of it in time.
+    Never,
+    /// It is gone, or still at it: what it may have sent is its.
+    Unknown,
+}
+
+/// The rounds of a class's slots.
+struct Rounds<'a> {
+    plan: &'a Plan,
+    class: Shard,
+    slots: u32,
+}
+
+impl Rounds<'_> {
+    /// Requests in rounds `[from, to)`; without `to` up to the last one that the plan has.
+    fn count(&self, from: u64, to: Option<u64>) -> u64 {
+        let last = self.plan.requests.map(|requests| requests.div_ceil(u64::from(self.slots)));
+        let Some(to) = to.into_iter().chain(last).min() else { return 0 };
+        let of_slot = |slot: u32| {
+            let limit = self.plan.requests.map(|requests| {
+                requests.saturating_sub(u64::from(slot)).div_ceil(u64::from(self.slots))
+            });
+            to.min(limit.unwrap_or(u64::MAX)).saturating_sub(from)
+        };
+        self.class.slots(self.slots).map(of_slot).sum()
+    }
+}
+
+impl Settlement {
+    /// What a worker answers for and did not answer: what it had written first, as far as it said so.
+    fn lose(&mut self, worker: WorkerId, account: &Account, owned: &BTreeMap<u16, u64>) {
+        let mut known: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+        for (scope, books) in &account.books {
+            let stage = known.entry(scope.stage).or_default();
+            stage.0 += books.due;
+            stage.1 += books.answered();
+        }
+        let mut unreached: u64 =
+            owned.values().sum::<u64>().saturating_sub(known.values().map(|(due, _)| due).sum());
+        let mut in_flight = account.in_flight;
+        let stages: std::collections::BTreeSet<u16> =
+            owned.keys().chain(known.keys()).copied().collect();
+        for stage in stages {
+            let (due, answered) = known.get(&stage).copied().unwrap_or_default();
+            let planned = owned.get(&stage).copied().unwrap_or_default();
+            let more = planned.saturating_sub(due).min(unreached);
+            unreached -= more;
+            let open = due.saturating_sub(answered);
+            let written = open.min(in_flight);
+            in_flight -= written;
+            let lost = Lost {
+                in_flight_at_last_snapshot: written,
+                due_after_last_snapshot: open - written + more,
+            };
+            self.add(worker, stage, &Books { due: more, lost, ..Books::default() });
+        }
+    }
+
+    fn add(&mut self, worker: WorkerId, stage: u16, books: &Books) {
+        if books.due > 0 || books.lost.total() > 0 {
+            let scope = Scope { stage, class: 0 };
+            self.gaps.entry(worker).or_default().entry(scope).or_default().merge(books);
+        }
+    }
+}
+
+/// Tenures by the class at Arm that theirs is part of.
+fn by_root(ownership: &Ownership) -> Vec<Vec<&Tenure>> {
+    let mut by_root = vec![Vec::new(); ownership.roots().get() as usize];
+    for tenure in ownership.tenures() {
+        by_root[(tenure.class.rank % ownership.roots().get()) as usize].push(tenure);
+    }
+    by_root
+}
+
+fn last_stage(plan: &Plan) -> u16 {
+    u16::try_from(plan.stages.len().saturating_sub(1)).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests;
