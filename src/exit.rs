@@ -85,8 +85,31 @@ pub(crate) fn explain(error: anyhow::Error) -> Exit {
             stop.exit
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", words(&error));
             Exit::Internal
         }
+    }
+}
+
+/// An error with its causes, each told once: some errors have their cause in their own words already.
+fn words(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |told, cause| {
+        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let full = || std::io::Error::other("the disk is full");
+        let error = Err::<(), _>(full()).context("cannot write a.json").unwrap_err();
+        assert_eq!(words(&error), "cannot write a.json: the disk is full");
+        let error = Err::<(), _>(full()).context("cannot write: the disk is full").unwrap_err();
+        assert_eq!(words(&error), "cannot write: the disk is full");
     }
 }

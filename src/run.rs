@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use anyhow::Context;
 use client::Credentials;
 use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
 use metrics::{RunFacts, RunResult, Warning};
@@ -70,8 +71,11 @@ pub(crate) fn run(arguments: RunArgs) -> anyhow::Result<Exit> {
     let exit = runtime.block_on(async {
         let prepared = prepare(&mut config, credentials, &arguments).await?;
         let directory = ResultsDirectory::create(&arguments.output, &prepared.plan.name, now())?;
-        directory.write_config(&config.to_yaml())?;
-        match measure(&prepared, &directory).await {
+        let measured = match directory.write_config(&config.to_yaml()) {
+            Ok(()) => measure(&prepared, &directory).await,
+            Err(error) => Err(error.into()),
+        };
+        match measured {
             Ok(result) => present(&result, &directory, &prepared.plan.collect, &arguments),
             Err(error) => {
                 directory.discard()?;
@@ -93,7 +97,8 @@ fn present(
     arguments: &RunArgs,
 ) -> anyhow::Result<Exit> {
     print(result, collect, arguments)?;
-    directory.write_result(result)?;
+    let written = directory.write_result(result);
+    written.context("the figures on stdout are all that there is of this run")?;
     if !arguments.json {
         say(&format!("Results: {}", directory.path().display()))?;
     }
@@ -174,7 +179,8 @@ async fn measure(prepared: &Prepared, directory: &ResultsDirectory) -> anyhow::R
     match &merged.ending {
         Ending::Refused(reason) => return Err(Stop::new(Exit::BadConfiguration, reason).into()),
         Ending::NotStarted(reason) => return Err(Stop::new(Exit::Internal, reason).into()),
-        Ending::Completed | Ending::Interrupted | Ending::Degraded(_) => {}
+        Ending::Degraded(reason) => eprintln!("the run did not go on to its end: {reason}"),
+        Ending::Completed | Ending::Interrupted => {}
     }
     tokio::spawn(worker.complete());
     result(prepared, directory, &merged)

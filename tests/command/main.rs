@@ -5,6 +5,7 @@
 mod bad_input;
 mod examples;
 mod failures;
+mod full_disk;
 mod interrupt;
 mod limits;
 mod measured;

@@ -118,15 +118,19 @@ impl ResultsDirectory {
         content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> Result<(), ReportError> {
         let path = self.path.join(name);
+        let beside = self.path.join(format!(".{name}.part"));
         let whole = || {
-            let beside = self.path.join(format!(".{name}.part"));
             let mut file = BufWriter::new(File::create(&beside)?);
             content(&mut file)?;
             file.flush()?;
             file.get_ref().sync_all()?;
             fs::rename(&beside, &path)
         };
-        whole().map_err(|source| ReportError::Write { path: path.clone(), source })
+        whole().map_err(|source| {
+            // A torn file helps nobody, and its room may be what the next one needs. The first failure is what is told.
+            let _ = fs::remove_file(&beside);
+            ReportError::Write { path: path.clone(), source }
+        })
     }
 }
 
@@ -211,6 +215,19 @@ mod tests {
             let value: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(value["schemaVersion"], 1, "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_no_part_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = ResultsDirectory::create(root.path(), "demo", STARTED).unwrap();
+        let full = |file: &mut BufWriter<File>| {
+            file.write_all(b"half of it")?;
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        let error = directory.write("summary.json", full).unwrap_err();
+        assert!(error.to_string().contains("summary.json"), "{error}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]
