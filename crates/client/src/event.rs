@@ -28,6 +28,18 @@ pub struct Event {
     pub error: Option<String>,
 }
 
+impl Event {
+    /// Whether it says that there is content, and nothing else.
+    pub(crate) fn is_plain_content(&self) -> bool {
+        let Self { content, finish_reason, usage, tokens, error } = self;
+        content.is_some()
+            && !finish_reason
+            && usage.is_none()
+            && tokens.is_none()
+            && error.is_none()
+    }
+}
+
 /// The kinds of generated content, what a user sees last and highest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Content {

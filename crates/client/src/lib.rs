@@ -16,6 +16,7 @@ mod credentials;
 mod endpoint;
 pub mod event;
 mod exchange;
+mod likeness;
 pub mod pacer;
 mod probe;
 mod reader;

@@ -10,6 +10,7 @@ use workload::Api;
 
 use crate::answer::Progress;
 use crate::event::{Content, Event, EventError, Usage, bounded, is_done, words_of};
+use crate::likeness::Likeness;
 use crate::sse::{Message, Sse};
 use crate::{chat, completions};
 
@@ -64,6 +65,7 @@ pub(crate) struct Story {
     pub(crate) tokens_told: bool,
     pub(crate) usage: Option<Usage>,
     growth: Growth,
+    likeness: Likeness,
     last_serial: u64,
     finish_reason: bool,
     done: Option<Duration>,
@@ -91,6 +93,7 @@ impl Stream {
             tokens_told: true,
             usage: None,
             growth: Growth::Counted(0),
+            likeness: Likeness::default(),
             last_serial: 0,
             finish_reason: false,
             done: None,
@@ -182,11 +185,12 @@ impl Story {
         Ok(())
     }
 
-    fn parse(&self, data: &[u8]) -> Result<Event, EventError> {
-        match self.api {
-            Api::Chat => chat::event(data),
-            Api::Completions => completions::event(data),
-        }
+    fn parse(&mut self, data: &[u8]) -> Result<Event, EventError> {
+        let parse = match self.api {
+            Api::Chat => chat::event,
+            Api::Completions => completions::event,
+        };
+        self.likeness.read(data, parse)
     }
 
     fn event(&mut self, event: &Event, arrival: Arrival, on: &mut impl FnMut(Progress)) {
