@@ -4,8 +4,6 @@
 //! overwrite: per token nothing is formatted and nothing allocated. The words depend on (seed, body)
 //! only, so that a conversation's history can be checked by whoever holds both.
 
-use serde_json::json;
-
 use crate::http::push_chunk;
 use crate::openai::Api;
 use crate::seeded::Seeded;
@@ -28,12 +26,12 @@ pub(crate) enum FinishReason {
     Stop,
 }
 
-impl FinishReason {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Length => "length",
-            Self::Stop => "stop",
-        }
+/// As it stands in an event; one that does not end has none.
+fn finish_json(finish: Option<FinishReason>) -> &'static str {
+    match finish {
+        None => "null",
+        Some(FinishReason::Length) => r#""length""#,
+        Some(FinishReason::Stop) => r#""stop""#,
     }
 }
 
@@ -63,17 +61,19 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    fn json(self) -> serde_json::Value {
-        json!({
-            "prompt_tokens": self.prompt_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-            "completion_tokens": self.completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
-        })
+    fn json(self) -> String {
+        let Self { prompt_tokens, cached_tokens, completion_tokens } = self;
+        format!(
+            r#"{{"prompt_tokens":{prompt_tokens},"total_tokens":{},"completion_tokens":{completion_tokens},"prompt_tokens_details":{{"cached_tokens":{cached_tokens}}}}}"#,
+            prompt_tokens + completion_tokens
+        )
     }
 }
 
-/// The parts of an answer that are the same in all of its events.
+/// The parts of an answer that are the same in all of its events, as JSON.
+///
+/// Events are put together as text: a tree of values for each was most of what a request cost, and a
+/// request that takes long to begin delays the tokens of all others.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     api: Api,
@@ -89,13 +89,13 @@ impl Answer {
             Api::Chat => "chatcmpl",
             Api::Completions => "cmpl",
         };
-        Self { api, id: format!("{kind}-{number:016x}"), created_unix_s, model: model.to_owned() }
+        Self { api, id: format!("{kind}-{number:016x}"), created_unix_s, model: quoted(model) }
     }
 
     /// Real chat servers open with an event that names the role and holds no content.
     pub(crate) fn role_event(&self) -> Option<String> {
-        let delta = json!({"role": "assistant", "content": ""});
-        (self.api == Api::Chat).then(|| self.event(&[self.chat_choice(&delta, None)], None))
+        let choice = || chat_choice(r#"{"role":"assistant","content":""}"#, "null");
+        (self.api == Api::Chat).then(|| self.event(&choice(), None))
     }
 
     pub(crate) fn token_event(
@@ -104,57 +104,62 @@ impl Answer {
         finish: Option<FinishReason>,
         usage: Option<Usage>,
     ) -> String {
+        let (text, finish) = (quoted(text), finish_json(finish));
         let choice = match self.api {
-            Api::Chat => self.chat_choice(&json!({ "content": text }), finish),
-            Api::Completions => json!({"index": 0, "text": text, "logprobs": null,
-                "finish_reason": finish.map(FinishReason::name)}),
+            Api::Chat => chat_choice(&format!(r#"{{"content":{text}}}"#), finish),
+            Api::Completions => text_choice(&text, finish),
         };
-        self.event(&[choice], usage)
+        self.event(&choice, usage)
     }
 
     /// The last event before `[DONE]` if usage was asked for: no choices.
     pub(crate) fn usage_event(&self, usage: Usage) -> String {
-        self.event(&[], Some(usage))
+        self.event("", Some(usage))
     }
 
     /// The body of an answer that is not streamed.
     pub(crate) fn whole(&self, text: &str, finish: FinishReason, usage: Usage) -> String {
-        let (object, choice) = match self.api {
-            Api::Chat => {
-                let message = json!({"role": "assistant", "content": text});
-                let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": finish.name()});
-                ("chat.completion", choice)
-            }
-            Api::Completions => {
-                let choice = json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish.name()});
-                ("text_completion", choice)
-            }
+        let (text, finish) = (quoted(text), finish_json(Some(finish)));
+        let choice = match self.api {
+            Api::Chat => format!(
+                r#"{{"index":0,"message":{{"role":"assistant","content":{text}}},"logprobs":null,"finish_reason":{finish}}}"#
+            ),
+            Api::Completions => text_choice(&text, finish),
         };
-        json!({"id": self.id, "object": object, "created": self.created_unix_s, "model": self.model,
-            "choices": [choice], "usage": usage.json()})
-        .to_string()
+        let object = match self.api {
+            Api::Chat => "chat.completion",
+            Api::Completions => "text_completion",
+        };
+        self.json(object, &choice, Some(usage))
     }
 
-    fn chat_choice(
-        &self,
-        delta: &serde_json::Value,
-        finish: Option<FinishReason>,
-    ) -> serde_json::Value {
-        json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish.map(FinishReason::name)})
-    }
-
-    fn event(&self, choices: &[serde_json::Value], usage: Option<Usage>) -> String {
+    fn event(&self, choices: &str, usage: Option<Usage>) -> String {
         let object = match self.api {
             Api::Chat => "chat.completion.chunk",
             Api::Completions => "text_completion",
         };
-        let mut event = json!({"id": self.id, "object": object, "created": self.created_unix_s,
-            "model": self.model, "choices": choices});
-        if let Some(usage) = usage {
-            event["usage"] = usage.json();
-        }
-        event.to_string()
+        self.json(object, choices, usage)
     }
+
+    fn json(&self, object: &str, choices: &str, usage: Option<Usage>) -> String {
+        let Self { id, created_unix_s, model, .. } = self;
+        let usage = usage.map(|usage| format!(r#","usage":{}"#, usage.json())).unwrap_or_default();
+        format!(
+            r#"{{"id":"{id}","object":"{object}","created":{created_unix_s},"model":{model},"choices":[{choices}]{usage}}}"#
+        )
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn chat_choice(delta: &str, finish: &str) -> String {
+    format!(r#"{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}"#)
+}
+
+fn text_choice(text: &str, finish: &str) -> String {
+    format!(r#"{{"index":0,"text":{text},"logprobs":null,"finish_reason":{finish}}}"#)
 }
 
 /// Appends `json` as one server-sent event in one chunk.
@@ -188,6 +193,8 @@ impl TokenFrame {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::seeded::Purpose;
 

@@ -4,6 +4,7 @@
 //! the process that measures it without sharing a loop with it, and needs one core and no more.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::rc::Rc;
@@ -190,10 +191,19 @@ fn listen(address: &str) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    send_at_once(&socket);
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// A congestion control that paces (BBR) may hold a token back after the write that its truth stamps,
+/// and sets a timer for each; Reno, which every Linux allows to everybody, does neither.
+fn send_at_once(socket: &Socket) {
+    if let Err(error) = setsockopt(socket, sockopt::TcpCongestion, &OsString::from("reno")) {
+        tracing::debug!(%error, "the system's own congestion control stays");
+    }
 }
 
 /// The simulator's thread.
