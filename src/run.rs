@@ -157,7 +157,8 @@ async fn probe(plan: &Plan, credentials: &Credentials) -> Result<Duration, Stop>
     };
     let options = worker::client_options(&plan.client, credentials.clone());
     let model = plan.target.model.as_deref();
-    let seen = client::probe(&plan.target, &options, &prompt, model).await;
+    let target = credentials.complete(plan.target.clone());
+    let seen = client::probe(&target, &options, &prompt, model).await;
     Ok(seen.map_err(|error| Stop::new(Exit::TargetNotReady, error))?.ttfb)
 }
 

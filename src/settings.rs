@@ -69,7 +69,8 @@ impl Settings {
             None => api_key,
         };
         let headers = config.credential_headers();
-        Ok(Loaded { config, credentials: Credentials { api_key, headers } })
+        let body = config.credential_body();
+        Ok(Loaded { config, credentials: Credentials { api_key, headers, body } })
     }
 
     fn flags(&self) -> Vec<(String, Value)> {

@@ -146,7 +146,9 @@ impl WorkerState {
         if id.incarnation != self.arguments.incarnation {
             return Err(Refusal::for_good("this plan is for another incarnation"));
         }
-        let plan: Arc<Plan> = plan.into();
+        let mut plan = *plan;
+        plan.target = self.arguments.credentials.complete(plan.target);
+        let plan = Arc::new(plan);
         let options = client_options(&plan.client, self.arguments.credentials.clone());
         try_client(&plan, &options)?;
         let (prompts, warnings) = open_prompts(Arc::clone(&plan)).await?;

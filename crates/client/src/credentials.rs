@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+use workload::Target;
+
 /// The shortest text that is looked for when words are cleaned: a shorter one would tear holes into
 /// words that have nothing to do with it.
 const SHORTEST_SECRET_BYTES: usize = 6;
@@ -13,12 +16,37 @@ pub struct Credentials {
     pub api_key: Option<String>,
     /// Sent as they are, in place of headers of the same name.
     pub headers: Vec<(String, String)>,
+    /// Members of `target.extraBody`, as a JSON object.
+    pub body: Option<String>,
 }
 
 impl Credentials {
     /// The text with every credential in it replaced: servers like to repeat a wrong key.
     pub fn redact(&self, text: &str) -> String {
-        self.secrets().fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+        let clean = |text: String, secret: &str| text.replace(secret, "[redacted]");
+        let text = self.secrets().fold(text.to_owned(), clean);
+        let mut of_body = Vec::new();
+        texts_in(&self.body_members().into(), &mut of_body);
+        of_body.iter().fold(text, |text, secret| clean(text, secret))
+    }
+
+    /// The target with what only we may know in its extra body.
+    #[must_use]
+    pub fn complete(&self, mut target: Target) -> Target {
+        let secret = self.body_members();
+        if !secret.is_empty() {
+            let extra =
+                target.extra_body.as_deref().and_then(|json| serde_json::from_str(json).ok());
+            let mut members: Map<String, Value> = extra.unwrap_or_default();
+            members.extend(secret);
+            target.extra_body = Some(Value::Object(members).to_string());
+        }
+        target
+    }
+
+    fn body_members(&self) -> Map<String, Value> {
+        let body = self.body.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        body.unwrap_or_default()
     }
 
     /// The secret texts; of a header like `Bearer abc` the part after the scheme too.
@@ -35,6 +63,16 @@ impl Credentials {
     }
 }
 
+/// Every text of a value that is long enough to be a secret.
+fn texts_in(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) if text.len() >= SHORTEST_SECRET_BYTES => texts.push(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| texts_in(value, texts)),
+        Value::Object(members) => members.values().for_each(|value| texts_in(value, texts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
@@ -42,6 +80,7 @@ impl fmt::Debug for Credentials {
             .debug_struct("Credentials")
             .field("api_key", &self.api_key.as_ref().map(|_| "[redacted]"))
             .field("headers", &names)
+            .field("body", &self.body.as_ref().map(|_| "[redacted]"))
             .finish()
     }
 }
@@ -57,6 +96,7 @@ mod tests {
                 ("cookie".into(), "session=abcdef".into()),
                 ("authorization".into(), "Basic Zm9vOmJhcg==".into()),
             ],
+            body: Some(r#"{"store":{"api_key":"pk-deep-down"}}"#.into()),
         }
     }
 
@@ -64,15 +104,33 @@ mod tests {
     fn no_secret_is_ever_shown() {
         let shown = format!("{:?}", credentials());
         assert!(
-            !shown.contains("secret") && !shown.contains("abcdef") && !shown.contains("Zm9"),
+            !shown.contains("secret")
+                && !shown.contains("abcdef")
+                && !shown.contains("deep")
+                && !shown.contains("Zm9"),
             "{shown}"
         );
     }
 
     #[test]
+    fn what_a_plan_must_not_hold_is_sent_with_the_rest() {
+        let target: Target = serde_json::from_value(serde_json::json!({
+            "url": "http://t/v1/completions", "api": "Completions", "stream": true, "model": null, "headers": [],
+            "extra_body": r#"{"top_k":5}"#, "ignore_eos": false, "min_tokens": false,
+        }))
+        .unwrap();
+        assert_eq!(Credentials::default().complete(target.clone()), target);
+        let complete = credentials().complete(target).extra_body.unwrap();
+        assert_eq!(complete, r#"{"top_k":5,"store":{"api_key":"pk-deep-down"}}"#);
+    }
+
+    #[test]
     fn a_key_that_the_server_repeats_is_taken_out_of_its_words() {
         let words = credentials()
-            .redact("invalid key sk-secret-1, cookie session=abcdef, basic Zm9vOmJhcg==");
-        assert_eq!(words, "invalid key [redacted], cookie [redacted], basic [redacted]");
+            .redact("invalid key sk-secret-1, cookie session=abcdef, basic Zm9vOmJhcg==, store pk-deep-down");
+        assert_eq!(
+            words,
+            "invalid key [redacted], cookie [redacted], basic [redacted], store [redacted]"
+        );
     }
 }

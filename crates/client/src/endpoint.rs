@@ -210,7 +210,7 @@ mod tests {
             ignore_eos: false,
             min_tokens: false,
         };
-        let credentials = Credentials { api_key: Some("k\n".into()), headers: Vec::new() };
+        let credentials = Credentials { api_key: Some("k\n".into()), ..Credentials::default() };
         let made = headers(&target, &endpoint, &credentials).unwrap();
         assert_eq!(
             (&made["x-tenant"], &made["accept"]),

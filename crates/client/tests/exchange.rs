@@ -160,7 +160,7 @@ async fn the_request_arrives_as_it_was_made() {
         peer.send(two_words());
     });
     let target = Target { headers: vec![("X-Tenant".into(), "a".into())], ..server.target() };
-    let credentials = Credentials { api_key: Some("sk-secret".into()), headers: Vec::new() };
+    let credentials = Credentials { api_key: Some("sk-secret".into()), ..Credentials::default() };
     let options = ClientOptions { credentials, ..ClientOptions::default() };
     let client = Client::new(&target, options, Clock::start_now()).unwrap();
     let body = client::body(&target, &scripted::prompt(), None).unwrap();
@@ -510,7 +510,8 @@ async fn a_status_is_its_class_with_the_servers_words_and_no_key_in_them() {
             *number += 1;
         }
     });
-    let credentials = Credentials { api_key: Some("sk-secret-key".into()), headers: Vec::new() };
+    let credentials =
+        Credentials { api_key: Some("sk-secret-key".into()), ..Credentials::default() };
     let options = ClientOptions { credentials, ..ClientOptions::default() };
     let client = Client::new(&server.target(), options, Clock::start_now()).unwrap();
     for (status, words) in

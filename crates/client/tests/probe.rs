@@ -59,7 +59,8 @@ async fn nobody_listens() {
 async fn a_key_that_is_refused_is_not_repeated() {
     let words = r#"{"error":{"message":"Incorrect API key provided: sk-wrong-key"}}"#;
     let server = server(plain("401 Unauthorized", "application/json", words));
-    let credentials = Credentials { api_key: Some("sk-wrong-key".into()), headers: Vec::new() };
+    let credentials =
+        Credentials { api_key: Some("sk-wrong-key".into()), ..Credentials::default() };
     let options = ClientOptions { credentials, ..ClientOptions::default() };
     let error = probe(&server.target(), &options, &prompt(), None).await.unwrap_err().to_string();
     assert!(error.contains("Incorrect API key") && error.contains("OPENAI_API_KEY"), "{error}");

@@ -10,6 +10,7 @@ mod hint;
 mod key;
 mod keys;
 mod reference;
+mod secret;
 mod sources;
 mod value;
 mod yaml;
@@ -24,9 +25,10 @@ pub use error::ConfigError;
 pub use key::{Key, Kind};
 pub use keys::KEYS;
 pub use reference::reference;
+pub(crate) use secret::is_secret_parameter;
+pub use secret::looks_like_credential;
 pub use sources::Sources;
 pub use value::REDACTED;
-pub use yaml::looks_like_credential;
 
 use sources::{Gathered, Origin, Setting, key_index};
 
@@ -138,6 +140,18 @@ impl Config {
     /// Headers whose names look like a credential's; they are in no plan.
     pub fn credential_headers(&self) -> Vec<(String, String)> {
         self.headers().filter(|(name, _)| looks_like_credential(name)).collect()
+    }
+
+    /// The members of `target.extraBody` that hold a credential, as a JSON object; they are in no plan.
+    pub fn credential_body(&self) -> Option<String> {
+        let (_, secret) = secret::split(self.get("target.extraBody")?.as_object()?);
+        (!secret.is_empty()).then(|| Value::Object(secret).to_string())
+    }
+
+    /// The others.
+    pub(crate) fn harmless_body(&self) -> Option<String> {
+        let (harmless, _) = secret::split(self.get("target.extraBody")?.as_object()?);
+        Some(Value::Object(harmless).to_string())
     }
 
     /// Headers that anybody may see.

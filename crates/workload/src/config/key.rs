@@ -104,7 +104,7 @@ impl Kind {
                 )
             }
             Self::Headers => "header names with their values".to_owned(),
-            Self::Object => "a map".to_owned(),
+            Self::Object => "a map, without `[redacted]` values".to_owned(),
             Self::Queries => "a list of maps with `name` and `query`".to_owned(),
         }
     }

@@ -331,10 +331,10 @@ fn bad_value(key: &Key, written: &Value, origin: &Origin) -> ConfigError {
     }
 }
 
-/// Headers, keys and the user part of a URL may be secret.
+/// Headers, bodies, keys and the user part of a URL may be secret.
 fn may_be_shown(key: &Key, written: &Value) -> bool {
     let secret_url = key.kind == Kind::Url && written.as_str().is_some_and(|url| url.contains('@'));
-    !key.is_secret() && key.kind != Kind::Headers && !secret_url
+    !key.is_secret() && !key.kind.is_map() && !secret_url
 }
 
 fn shorten(text: &str) -> String {

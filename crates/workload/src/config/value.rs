@@ -30,7 +30,7 @@ impl Kind {
             Self::Number { min, max, .. } => read_number(value.as_f64()?, *min, *max),
             Self::Duration { min_s, max_s } => read_number(read_seconds(value)?, *min_s, *max_s),
             Self::Headers => read_headers(value),
-            Self::Object => value.as_object().cloned().map(Value::Object),
+            Self::Object => (value.is_object() && !holds_redacted(value)).then(|| value.clone()),
             Self::Queries => read_queries(value),
         }
     }
@@ -67,6 +67,15 @@ fn read_text(value: &Value) -> Option<Value> {
     };
     let usable = !text.trim().is_empty() && text != REDACTED && !text.contains(char::is_control);
     usable.then_some(Value::String(text))
+}
+
+/// A word that stands for a secret is not the secret.
+fn holds_redacted(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.values().any(holds_redacted),
+        Value::Array(values) => values.iter().any(holds_redacted),
+        other => other == REDACTED,
+    }
 }
 
 fn read_written_number(text: &str) -> Option<Number> {
@@ -193,6 +202,8 @@ mod tests {
             (Kind::Headers, json!({"a": "line\nbreak"})),
             (Kind::Headers, json!({"authorization": REDACTED})),
             (Kind::Headers, json!({"a": "1", "A": "2"})),
+            (Kind::Object, json!({"a": [{"password": REDACTED}]})),
+            (Kind::Object, json!("top_k")),
             (Kind::Queries, json!([{"name": "x"}])),
             (Kind::Text, json!("")),
             (Kind::Text, json!([1])),

@@ -4,17 +4,10 @@ use serde_json::{Map, Value};
 
 use super::key::Kind;
 use super::keys::KEYS;
+use super::secret::{hidden, looks_like_credential};
 use super::sources::Origin;
 use super::value::REDACTED;
 use super::{Config, DEFAULT_SEED};
-
-/// Does a header of this name carry a credential?
-pub fn looks_like_credential(header: &str) -> bool {
-    let name = header.to_ascii_lowercase();
-    ["authorization", "cookie", "key", "token", "secret", "password"]
-        .iter()
-        .any(|word| name.contains(word))
-}
 
 impl Config {
     /// The configuration as run, in YAML: merged, with the seed and what [`Config::set`] has fixed, and
@@ -80,6 +73,7 @@ fn redacted(kind: Kind, secret: bool, value: &Value) -> Value {
                 headers.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect(),
             )
         }
+        (Kind::Object, body) => hidden(body),
         _ if secret => Value::from(REDACTED),
         _ => value.clone(),
     }

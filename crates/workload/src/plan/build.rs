@@ -120,7 +120,7 @@ impl Builder<'_> {
             stream: self.config.get("target.stream").and_then(Value::as_bool).unwrap_or(true),
             model: self.model(inputs),
             headers,
-            extra_body: self.config.get("target.extraBody").map(Value::to_string),
+            extra_body: self.config.harmless_body(),
             ignore_eos: self.config.switch("target.ignoreEos"),
             min_tokens: self.config.switch("target.minTokens"),
         })

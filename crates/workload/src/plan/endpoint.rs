@@ -5,7 +5,7 @@
 //! added; a bare host has the usual base, `/v1`.
 
 use super::{Api, PlanError};
-use crate::config::looks_like_credential;
+use crate::config::is_secret_parameter;
 
 const CHAT: &str = "/chat/completions";
 const COMPLETIONS: &str = "/completions";
@@ -88,7 +88,7 @@ fn path_problem(path: &str, query: Option<&str>) -> Option<&'static str> {
     if whole().any(|c| c == '#') {
         return Some("a fragment (#…) is never sent: remove it");
     }
-    let secret = |pair: &str| looks_like_credential(pair.split('=').next().unwrap_or_default());
+    let secret = |pair: &str| is_secret_parameter(pair.split('=').next().unwrap_or_default());
     if query.is_some_and(|query| query.split('&').any(secret)) {
         return Some(
             "its query looks like a credential, which would be written down: put it into `target.headers`",
