@@ -1,10 +1,11 @@
-//! The coordinator's clocks: the monotonic one that run time is agreed on, and wall time for records.
+//! The coordinator's clocks: the one that run time and leases are agreed on, and wall time for records.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// CLOCK_MONOTONIC; workers learn their offset to it by asking. On one host that offset is zero.
+/// CLOCK_BOOTTIME, which goes on while the machine sleeps, as leases must; workers learn their offset to it
+/// by asking. On one host that offset is zero.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CoordinatorClock;
 
@@ -12,7 +13,7 @@ impl CoordinatorClock {
     /// Now, in nanoseconds; 584 years fit.
     #[must_use]
     pub fn now_ns(self) -> u64 {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
     }
 }

@@ -3,10 +3,12 @@
 //! It opens each message, sends it on to who decides, and answers the clock itself. What does not decode
 //! is refused or dropped with a log line; nobody else is disturbed.
 
+use std::sync::Arc;
+
 use protocol::{CoordinatorMessage, Refusal, TimePong, Welcome, Wire};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::{CoordinatorClock, ledger_actor::LedgerMessage, supervisor::SupervisorMessage};
+use crate::{CoordinatorClock, Inputs, ledger_actor::LedgerMessage, supervisor::SupervisorMessage};
 
 /// See the module's documentation.
 pub(crate) struct Door;
@@ -16,6 +18,7 @@ pub(crate) struct Rooms {
     pub(crate) supervisor: ActorRef<SupervisorMessage>,
     pub(crate) ledger: ActorRef<LedgerMessage>,
     pub(crate) clock: CoordinatorClock,
+    pub(crate) inputs: Arc<Inputs>,
 }
 
 impl Actor for Door {
@@ -55,7 +58,22 @@ impl Actor for Door {
             CoordinatorMessage::Snapshot(Wire(Ok(part))) => {
                 rooms.ledger.cast(LedgerMessage::Part(part))?;
             }
+            CoordinatorMessage::Goodbye(Wire(Ok(goodbye))) => {
+                rooms.supervisor.cast(SupervisorMessage::Goodbye(goodbye))?;
+            }
+            CoordinatorMessage::Fetch(Wire(fetch), reply) => {
+                let inputs = rooms.inputs.clone();
+                // A disk may be slow, and others wait at the door.
+                tokio::task::spawn_blocking(move || {
+                    let chunk = match fetch {
+                        Ok(fetch) => inputs.chunk(&fetch),
+                        Err(error) => Err(Refusal::for_good(error.to_string())),
+                    };
+                    let _ = reply.send(Wire::new(chunk));
+                });
+            }
             CoordinatorMessage::Time(Wire(Err(error)), _)
+            | CoordinatorMessage::Goodbye(Wire(Err(error)))
             | CoordinatorMessage::Heartbeat(Wire(Err(error)))
             | CoordinatorMessage::Snapshot(Wire(Err(error))) => {
                 tracing::warn!(%error, "a message of a worker is unreadable and was dropped");

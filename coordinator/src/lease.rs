@@ -67,7 +67,8 @@ struct Holder {
     silent_from_ns: u64,
     /// As used for its start.
     at_arm: Option<Reading>,
-    latest: Reading,
+    /// Since our own start: a reading against a clock that is gone says nothing.
+    latest: Option<Reading>,
     /// The highest that was ever granted.
     limit: Limit,
     /// Rounds begun, as heard; those of the last lease length.
@@ -98,7 +99,7 @@ impl Leases {
             heard_ns: now_ns,
             silent_from_ns: now_ns,
             at_arm: None,
-            latest: Reading::default(),
+            latest: None,
             limit,
             begun: Vec::new(),
         });
@@ -110,7 +111,6 @@ impl Leases {
         if let Some(holder) = self.holders.get_mut(&worker) {
             holder.heard_ns = now_ns.saturating_sub(nanoseconds(UNHEARD));
             holder.at_arm = Some(at_arm);
-            holder.latest = at_arm;
             holder.limit = holder.limit.max(limit);
         }
     }
@@ -119,7 +119,7 @@ impl Leases {
     pub fn armed(&mut self, worker: WorkerId, reading: Reading) {
         if let Some(holder) = self.holders.get_mut(&worker) {
             holder.at_arm = Some(reading);
-            holder.latest = reading;
+            holder.latest = Some(reading);
         }
     }
 
@@ -134,7 +134,7 @@ impl Leases {
         let Some(holder) = self.holders.get_mut(&worker) else { return };
         holder.heard_ns = now_ns;
         holder.silent_from_ns = now_ns;
-        holder.latest = reading.unwrap_or(holder.latest);
+        holder.latest = reading.or(holder.latest);
         holder.begun.push((now_ns, begun));
         let since = now_ns.saturating_sub(nanoseconds(self.terms.length));
         let old = holder.begun.iter().take_while(|(at, _)| *at < since).count();
@@ -145,7 +145,7 @@ impl Leases {
     pub fn grant(&mut self, worker: WorkerId, now_ns: u64) -> Option<Grant> {
         let (start_ns, terms) = (self.start_ns?, self.terms);
         let holder = self.holders.get_mut(&worker)?;
-        if now_ns.saturating_sub(holder.heard_ns) >= nanoseconds(UNHEARD) {
+        if !holder.is_heard(now_ns) {
             return None;
         }
         let limit = if terms.closed_loop {
@@ -172,6 +172,12 @@ impl Leases {
         all.filter(|(_, holder)| silent(holder)).map(|(worker, _)| *worker).collect()
     }
 
+    /// Whether a worker was really heard lately.
+    #[must_use]
+    pub fn is_heard(&self, worker: WorkerId, now_ns: u64) -> bool {
+        self.holders.get(&worker).is_some_and(|holder| holder.is_heard(now_ns))
+    }
+
     /// It is lost or complete: nothing more is granted. Its highest limit; `None` if it had no place.
     pub fn close(&mut self, worker: WorkerId) -> Option<Limit> {
         self.holders.remove(&worker).map(|holder| holder.limit)
@@ -185,11 +191,16 @@ impl Leases {
 }
 
 impl Holder {
+    fn is_heard(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.heard_ns) < nanoseconds(UNHEARD)
+    }
+
     /// The worker's own run time, some time after now; zero before its start.
     ///
-    /// Its clock shows now − offset, and showed start − offset-at-Arm at its run time zero.
+    /// Its clock shows now − offset, and showed start − offset-at-Arm at its run time zero. So it is its own
+    /// start that counts, even where a coordinator with another clock has taken over.
     fn run_time(&self, start_ns: u64, now_ns: u64, ahead: Duration) -> Option<Duration> {
-        let moved = i128::from(self.at_arm?.offset_ns) - i128::from(self.latest.offset_ns);
+        let moved = i128::from(self.at_arm?.offset_ns) - i128::from(self.latest?.offset_ns);
         let run_ns = i128::from(now_ns) - i128::from(start_ns) + moved;
         let limit_ns = run_ns + i128::from(nanoseconds(ahead));
         Some(Duration::from_nanos(u64::try_from(limit_ns.max(0)).unwrap_or(u64::MAX)))

@@ -9,12 +9,15 @@
 
 mod clock;
 mod door;
+mod inputs;
 mod journal_writer;
 mod lease;
 mod ledger;
 mod ledger_actor;
+mod membership;
 mod ownership;
 mod progress;
+mod recovery;
 mod result;
 mod roster;
 mod run;
@@ -24,11 +27,14 @@ mod start;
 mod supervisor;
 
 pub use clock::CoordinatorClock;
+pub use inputs::Inputs;
 pub use journal_writer::JournalWriteError;
 pub use lease::{LOOK_EVERY, Leases, Reading, Terms, limit_of_predecessor};
 pub use ledger::{Acceptance, Account, Ledger};
+pub use membership::{Look, Membership};
 pub use ownership::{Heirs, Ownership, Tenure};
 pub use progress::Progress;
+pub use recovery::{Enrolled, Recovered, Start};
 pub use roster::{Member, Roster};
 pub use run::{Command, Ending, Event, Phase, Run};
 pub use settlement::Settlement;

@@ -171,9 +171,12 @@ impl Ownership {
         self.tenures.iter().find(|tenure| tenure.class.owns(number) && tenure.holds(due))
     }
 
+    /// Open tenures of those who are gone. Where nobody knows how far one came, nobody can go on.
     fn orphans(&self) -> impl Iterator<Item = &Tenure> {
         let open = self.tenures.iter().filter(|tenure| tenure.until_second.is_none());
-        open.filter(|tenure| self.gone.contains_key(&tenure.owner))
+        open.filter(|tenure| {
+            self.loss(tenure.owner).is_some_and(|loss| loss.limit != Limit::Round(u64::MAX))
+        })
     }
 
     fn deal(&self, orphans: &[Tenure], heirs: &Heirs) -> Vec<Move> {
@@ -329,6 +332,14 @@ mod tests {
         // Lost before it could begin: its heir does not fall back behind it.
         let change = lose(&mut table, 0, Limit::Round(5), &Heirs::Spare(worker(9)), 5_000).unwrap();
         assert_eq!(change.moves.iter().map(|one| one.first_round).collect::<Vec<_>>(), [5, 12]);
+    }
+
+    #[test]
+    fn a_closed_loop_whose_rounds_nobody_knows_is_not_taken_over() {
+        let mut table = fleet(2);
+        let unknown = Limit::Round(u64::MAX);
+        assert_eq!(lose(&mut table, 1, unknown, &Heirs::Spare(worker(2)), 4_000), None);
+        assert!(!table.has_orphans());
     }
 
     #[test]

@@ -179,6 +179,7 @@ mod tests {
             incarnation,
             host: "h".to_owned(),
             processors: 1,
+            epoch: 0,
         }
     }
 

@@ -392,6 +392,7 @@ mod tests {
             incarnation: id.incarnation,
             host: "h".to_owned(),
             processors: 2,
+            epoch: 0,
         })
     }
 

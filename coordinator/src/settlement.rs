@@ -117,6 +117,7 @@ impl Ledger {
             let never = tenure.taken_from.filter(|_| self.first_answered(tenure) == First::Never);
             let begun = match loss.map(|loss| loss.limit) {
                 _ if never.is_some() => tenure.first_round,
+                Some(Limit::Round(u64::MAX)) if by_number.is_none() => continue,
                 Some(Limit::Round(round)) => round.max(tenure.first_round),
                 Some(Limit::Due(_)) | None => continue,
             };

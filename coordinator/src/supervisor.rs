@@ -8,8 +8,8 @@ mod orders;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use protocol::{
-    Armed, CoordinatorMessage, Heartbeat, Hello, Peer, Record, Refusal, Welcome, Wire, WorkerId,
-    WorkerMessage, worker_group,
+    Armed, CoordinatorMessage, Goodbye, Heartbeat, Hello, Peer, Record, Refusal, Welcome, Wire,
+    WorkerId, WorkerMessage, worker_group,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SupervisionEvent};
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 use workload::Plan;
 
 use crate::{
-    Command, CoordinatorClock, Ending, Event, Ledger, Progress, Roster, Run,
+    Command, CoordinatorClock, Ending, Event, Inputs, Ledger, Progress, Roster, Run,
     door::{Door, Rooms},
     journal_writer::{Durable, JournalWriter},
     ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage},
@@ -35,6 +35,8 @@ pub(crate) enum SupervisorMessage {
     Register(Hello, RpcReplyPort<Wire<Welcome>>),
     /// From the door.
     Heartbeat(Heartbeat),
+    /// From the door.
+    Goodbye(Goodbye),
     /// A call to a worker has ended.
     Happened(Event),
     /// The worker's clock as used for its start.
@@ -114,8 +116,12 @@ impl Actor for Supervisor {
         };
         let (ledger, _) =
             Actor::spawn_linked(None, LedgerActor, ledger_arguments, me.get_cell()).await?;
-        let rooms =
-            Rooms { supervisor: me.clone(), ledger: ledger.clone(), clock: arguments.clock };
+        let rooms = Rooms {
+            supervisor: me.clone(),
+            ledger: ledger.clone(),
+            clock: arguments.clock,
+            inputs: Arc::new(Inputs::default()),
+        };
         let (door, _) = Actor::spawn_linked(None, Door, rooms, me.get_cell()).await?;
         let _ = arguments.open.send(door);
         let too_late = || SupervisorMessage::Happened(Event::JoinDeadline);
@@ -147,6 +153,10 @@ impl Actor for Supervisor {
         match message {
             SupervisorMessage::Register(hello, reply) => state.register(hello, reply).await?,
             SupervisorMessage::Heartbeat(heartbeat) => state.hear(&heartbeat),
+            SupervisorMessage::Goodbye(goodbye) => {
+                tracing::warn!(worker = %goodbye.worker, reason = goodbye.reason, "a worker leaves");
+                state.happen(Event::Lost(goodbye.worker)).await?;
+            }
             SupervisorMessage::Happened(event) => state.happen(event).await?,
             SupervisorMessage::Armed(worker, answer) => state.armed(worker, answer).await?,
             SupervisorMessage::LastDelta(worker) => state.happen(Event::LastDelta(worker)).await?,

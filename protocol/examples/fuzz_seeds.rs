@@ -17,8 +17,9 @@ use metrics::{
     Distribution, FailureClass, FailureSample, Interval, Metric, Scope, ScopeRecord, Warning,
 };
 use protocol::{
-    Abort, Assigned, Assignment, ClassCovers, Covers, Delta, Heartbeat, Hello, Part, Record,
-    Refusal, Stop, Welcome, WorkerId, append_frame, encode, split,
+    Abort, Assigned, Assignment, Change, Chunk, ClassCovers, CoordinatorHeartbeat, Covers, Delta,
+    Fetch, Goodbye, Grant, Heartbeat, Hello, Input, LEASE, Limit, Loss, LossCause, Move, Part,
+    Record, Refusal, Stop, Welcome, WorkerId, append_frame, encode, split,
 };
 use serde::Serialize;
 use workload::{Config, Plan, PlanInputs, Shard, Sources};
@@ -111,6 +112,16 @@ fn parts() -> Vec<Part> {
     split(WORKER, 1, delta())
 }
 
+/// The first of two workers is lost; the other takes its class.
+fn change() -> Change {
+    let from = WorkerId { ordinal: 0, incarnation: 6 };
+    let moves = Shard::split(NonZeroU32::MIN.saturating_add(1))
+        .take(1)
+        .map(|class| Move { class, from, to: WORKER, first_round: 0 })
+        .collect();
+    Change { epoch: 1, from_second: 9, moves }
+}
+
 fn wire(corpus: &Corpus) -> Outcome<()> {
     for part in parts() {
         corpus.message("part", &part)?;
@@ -124,13 +135,17 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
         incarnation: WORKER.incarnation,
         host: "pod-2".to_owned(),
         processors: 4,
+        epoch: 3,
     };
     corpus.message("hello", &hello)?;
     let refusal = Refusal { reason: "full".to_owned(), retry_after: Some(Duration::from_secs(1)) };
     corpus.message("welcome-refused", &Welcome::Refused(refusal.clone()))?;
     let count = NonZeroU32::MIN.saturating_add(2);
     let shard = Shard::new(1, count).ok_or("a rank below the count makes a shard")?;
-    corpus.message("assignment", &Assignment { worker: WORKER, plan: Box::new(plan()?), shard })?;
+    let input = Input { path: "prompts.jsonl".into(), bytes: 12, sha256: "ab".repeat(32) };
+    let (plan, inputs) = (Box::new(plan()?), vec![input]);
+    corpus
+        .message("assignment", &Assignment { worker: WORKER, plan, shard: Some(shard), inputs })?;
     let warnings = vec![Warning::new("prompts_repeat", "the file is short")];
     let assigned = Assigned { lanes: 2, tokenizer: Some("bytes".to_owned()), warnings };
     corpus.message("assigned", &Ok::<_, Refusal>(assigned))?;
@@ -140,8 +155,26 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
         in_flight: 9,
         clock_offset_ns: -40_000,
         clock_error_ns: 90_000,
+        epoch: 1,
+        rounds_begun: 7,
     };
     corpus.message("heartbeat", &heartbeat)?;
+    let beat = CoordinatorHeartbeat {
+        worker: WORKER,
+        grant: Some(Grant {
+            given_at_coordinator_ns: 5_000_000_000,
+            length: LEASE,
+            limit: Limit::Due(Duration::from_secs(9)),
+        }),
+        changes: vec![change()],
+    };
+    corpus.message("coordinator-heartbeat", &beat)?;
+    let (limit, reason) = (Limit::Round(8), "stopped".to_owned());
+    corpus.message("goodbye", &Goodbye { worker: WORKER, limit, reason })?;
+    let fetch = Fetch { worker: WORKER, sha256: "ab".repeat(32), offset: 6 };
+    corpus.message("fetch", &fetch)?;
+    let chunk = Chunk { offset: 6, bytes: b"prompt".to_vec() };
+    corpus.message("chunk", &Ok::<_, Refusal>(chunk))?;
     corpus.message("stop", &Stop { at: Duration::from_secs(9), grace: Duration::from_secs(30) })?;
     corpus.message("abort", &Abort { reason: "interrupted".to_owned() })
 }
@@ -160,7 +193,19 @@ fn journal(corpus: &Corpus) -> Outcome<()> {
             start_unix_ns: 1_790_000_001_000_000_000,
         },
     ];
-    let end = [Record::Stop { at: Duration::from_secs(9) }, Record::End];
+    let loss = Loss {
+        worker: WorkerId { ordinal: 0, incarnation: 6 },
+        limit: Limit::Due(Duration::from_millis(8_200)),
+        noticed_at: Duration::from_millis(7_700),
+        cause: LossCause::Silent,
+    };
+    let end = [
+        Record::Spare { worker: WORKER, host: "pod-3".to_owned() },
+        Record::Ownership { loss: Some(loss), change: Some(change()) },
+        Record::Resumed { at_unix_ns: 1_790_000_009_000_000_000, epoch: 1 },
+        Record::Stop { at: Duration::from_secs(9) },
+        Record::End,
+    ];
     corpus.journal("plan", std::slice::from_ref(&plan))?;
     corpus.journal("start", &start)?;
     let parts: Vec<Record> = parts().into_iter().map(Record::Part).collect();

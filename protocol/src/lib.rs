@@ -8,6 +8,8 @@
 
 #![deny(missing_docs)]
 
+#[cfg(test)]
+mod golden;
 mod journal;
 mod lease;
 mod messages;
@@ -19,8 +21,9 @@ mod wire;
 pub use journal::{Journal, JournalError, JournalTail, Record, append_frame, read_journal};
 pub use lease::{DRIFT_PPM, Grant, HEARTBEAT_EVERY, LEASE, LONG_LEASE, Limit, grown_error_ns};
 pub use messages::{
-    Abort, Acknowledge, Arm, Armed, Assigned, Assignment, CoordinatorMessage, Heartbeat, Hello,
-    Refusal, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
+    Abort, Acknowledge, Arm, Armed, Assigned, Assignment, Chunk, Closed, CoordinatorHeartbeat,
+    CoordinatorMessage, Fetch, Goodbye, Heartbeat, Hello, Input, MAX_CHUNK_BYTES, Refusal, Stop,
+    TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
 };
 pub use ownership::{Change, ClassCovers, Loss, LossCause, Move};
 pub use part::{
@@ -32,4 +35,4 @@ pub use wire::{MAX_FRAME_BYTES, Wire, WireError, decode, encode};
 
 /// The version of everything in this crate. Peers compare it before they say anything else; a
 /// journal carries it in its first record. Raise it with any change of a message's shape.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

@@ -3,14 +3,17 @@
 //! Variant names and field order are the wire format: add variants, never rename or reorder, and
 //! raise [`crate::PROTOCOL_VERSION`] with any change of a content's shape.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
 use serde::{Deserialize, Serialize};
 use workload::{Plan, Shard};
 
-use crate::{Part, Wire};
+use crate::{Change, Grant, Limit, Part, Wire};
+
+/// The largest piece of an input file that one message carries (256 KiB).
+pub const MAX_CHUNK_BYTES: usize = 256 << 10;
 
 /// What a worker says to the coordinator.
 #[derive(RactorClusterMessage)]
@@ -27,6 +30,13 @@ pub enum CoordinatorMessage {
     /// One part of an interval's delta, at most 256 KiB of histograms. Answered by
     /// [`WorkerMessage::Acknowledge`] once it is durable. Silence: it is sent again, byte for byte.
     Snapshot(Wire<Part>),
+    /// A worker leaves in order and names its own limit; its last delta follows. No reply. Silence: it
+    /// is missed after a while, as any other.
+    Goodbye(Wire<Goodbye>),
+    /// A worker asks for a piece of an input file, before Arm. Reply: at most [`MAX_CHUNK_BYTES`], or why
+    /// not. Silence: ask again from the same offset.
+    #[rpc]
+    Fetch(Wire<Fetch>, RpcReplyPort<Wire<Result<Chunk, Refusal>>>),
 }
 
 /// What the coordinator says to a worker.
@@ -45,6 +55,12 @@ pub enum WorkerMessage {
     Stop(Wire<Stop>),
     /// Cancel every stream now, ship what is recorded, and end. No reply.
     Abort(Wire<Abort>),
+    /// The coordinator lives, twice a second, and grants. No reply: the worker's own heartbeat says what
+    /// it heard. Silence: the worker starts nothing once its last grant has run out, and ends 10 s later.
+    Heartbeat(Wire<CoordinatorHeartbeat>),
+    /// This incarnation has been lost and stays so: cancel every stream, drop what is not acknowledged,
+    /// and register as a new one. No reply. Silence: it is told again whenever it is heard.
+    Closed(Wire<Closed>),
 }
 
 /// One life of one worker: the place it takes and which process takes it.
@@ -83,6 +99,8 @@ pub struct Hello {
     pub host: String,
     /// Processors that the worker may use.
     pub processors: u16,
+    /// The last change of owners that it has heard: a coordinator that took over the run goes on above it.
+    pub epoch: u64,
 }
 
 /// The answer to [`Hello`].
@@ -95,6 +113,11 @@ pub enum Welcome {
     },
     /// The worker has no place.
     Refused(Refusal),
+    /// The worker has this place and no part of the load, until somebody is lost; an assignment follows.
+    Spare {
+        /// The place.
+        ordinal: u32,
+    },
 }
 
 /// A refusal in words for the one who is refused.
@@ -144,6 +167,70 @@ pub struct Heartbeat {
     pub clock_offset_ns: i64,
     /// Half the round trip of the sample that gave the offset, nanoseconds.
     pub clock_error_ns: u64,
+    /// The last change of owners that it has heard.
+    pub epoch: u64,
+    /// Closed loop: rounds begun by the slot that is furthest ahead.
+    pub rounds_begun: u64,
+}
+
+/// The coordinator's sign of life, twice a second, and what it permits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoordinatorHeartbeat {
+    /// To whom.
+    pub worker: WorkerId,
+    /// Permission to send; none before everybody is armed, nor to a worker that was unheard.
+    pub grant: Option<Grant>,
+    /// Every change of owners that this worker has not been heard to know, with its own moves.
+    pub changes: Vec<Change>,
+}
+
+/// A worker is no longer part of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Which incarnation.
+    pub worker: WorkerId,
+}
+
+/// A worker leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goodbye {
+    /// Who.
+    pub worker: WorkerId,
+    /// It writes nothing at or beyond this.
+    pub limit: Limit,
+    /// Why, for the report.
+    pub reason: String,
+}
+
+/// A file that the plan's prompts are made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// As the plan names it.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// A question for a piece of an input file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// Which file, by its SHA-256: nothing else on the coordinator's disk can be asked for.
+    pub sha256: String,
+    /// From which byte on.
+    pub offset: u64,
+}
+
+/// A piece of an input file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Its first byte's place.
+    pub offset: u64,
+    /// The bytes; empty at the file's end.
+    pub bytes: Vec<u8>,
 }
 
 /// The worker's part of the run.
@@ -153,8 +240,11 @@ pub struct Assignment {
     pub worker: WorkerId,
     /// The same for every worker.
     pub plan: Box<Plan>,
-    /// Which arrivals, slots and sessions are this worker's.
-    pub shard: Shard,
+    /// Which arrivals, slots and sessions are this worker's; `None` for a spare.
+    pub shard: Option<Shard>,
+    /// Every file that the plan's prompts are made of. The worker looks at the path, then in its cache, and
+    /// else fetches it; what has another hash is not used.
+    pub inputs: Vec<Input>,
 }
 
 /// A worker has read its inputs and can be armed.

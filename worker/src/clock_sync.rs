@@ -3,7 +3,9 @@
 //! Of several questions the one with the shortest round trip is believed: whatever delayed the others
 //! delayed one direction more than the other. Its error is at most half its round trip (RFC 5905 §8).
 
-/// One question and its answer, nanoseconds on each side's monotonic clock.
+use protocol::grown_error_ns;
+
+/// One question and its answer, nanoseconds of each side's CLOCK_BOOTTIME.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockSample {
     /// Ours when the question left.
@@ -19,8 +21,10 @@ pub struct ClockSample {
 pub struct ClockOffset {
     /// Coordinator minus ours, nanoseconds.
     pub offset_ns: i64,
-    /// At most this wrong, nanoseconds.
+    /// At most this wrong when it was measured, nanoseconds.
     pub error_ns: u64,
+    /// When that was, nanoseconds of our clock.
+    pub measured_at_ns: u64,
 }
 
 impl ClockSample {
@@ -30,7 +34,8 @@ impl ClockSample {
         let offset = i128::from(self.coordinator_ns) - middle;
         let bounded = offset.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
         let offset_ns = i64::try_from(bounded).unwrap_or_default();
-        ClockOffset { offset_ns, error_ns: round_trip.div_ceil(2) }
+        let measured_at_ns = self.asked_ns.saturating_add(round_trip / 2);
+        ClockOffset { offset_ns, error_ns: round_trip.div_ceil(2), measured_at_ns }
     }
 }
 
@@ -41,6 +46,19 @@ pub fn best_of(samples: &[ClockSample]) -> Option<ClockOffset> {
 }
 
 impl ClockOffset {
+    /// How wrong it may be by now, with the drift since it was measured.
+    #[must_use]
+    pub fn error_at(&self, now_ns: u64) -> u64 {
+        grown_error_ns(self.error_ns, now_ns.saturating_sub(self.measured_at_ns))
+    }
+
+    /// An instant of the coordinator's clock on our CLOCK_MONOTONIC, which run time is counted on; both of
+    /// our clocks' present values tell how long this machine has slept.
+    #[must_use]
+    pub fn to_monotonic(&self, coordinator_ns: u64, boottime_ns: u64, monotonic_ns: u64) -> u64 {
+        self.to_ours(coordinator_ns).saturating_sub(boottime_ns.saturating_sub(monotonic_ns))
+    }
+
     /// An instant of the coordinator's clock on ours.
     #[must_use]
     pub fn to_ours(&self, coordinator_ns: u64) -> u64 {
@@ -59,7 +77,17 @@ mod tests {
         // Theirs is 1,000 ahead. First: 10 there, 10 back. Second: 100 there, 10 back.
         let quick = ClockSample { asked_ns: 100, answered_ns: 120, coordinator_ns: 1_110 };
         let slow = ClockSample { asked_ns: 200, answered_ns: 310, coordinator_ns: 1_300 };
-        assert_eq!(best_of(&[slow, quick]), Some(ClockOffset { offset_ns: 1_000, error_ns: 10 }));
+        assert_eq!(
+            best_of(&[slow, quick]),
+            Some(ClockOffset { offset_ns: 1_000, error_ns: 10, measured_at_ns: 110 })
+        );
+    }
+
+    #[test]
+    fn a_machine_that_has_slept_counts_run_time_without_its_sleep() {
+        let clock = ClockOffset { offset_ns: 1_000, error_ns: 0, measured_at_ns: 0 };
+        // Their 9,000 are 8,000 of our CLOCK_BOOTTIME, which is 500 ahead of CLOCK_MONOTONIC.
+        assert_eq!(clock.to_monotonic(9_000, 7_500, 7_000), 7_500);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The line to the coordinator: asks for a place, compares clocks, gives signs of life.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use client::Clock;
 use protocol::{
@@ -9,7 +9,10 @@ use protocol::{
 };
 use tokio::sync::watch;
 
-use crate::clock_sync::{ClockOffset, ClockSample, best_of};
+use crate::{
+    Gate,
+    clock_sync::{ClockOffset, ClockSample, best_of},
+};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -25,6 +28,9 @@ pub(crate) struct Link {
     pub(crate) door: Peer<CoordinatorMessage>,
     pub(crate) clock: watch::Sender<Option<ClockOffset>>,
     pub(crate) in_flight: watch::Receiver<u64>,
+    /// The last change of owners that was heard.
+    pub(crate) epoch: watch::Receiver<u64>,
+    pub(crate) gate: Arc<Gate>,
     /// Whether the last delta is acknowledged; its senders are the worker's actors, and end with them.
     pub(crate) complete: watch::Receiver<bool>,
 }
@@ -37,7 +43,7 @@ impl Link {
         loop {
             let ask = |reply| CoordinatorMessage::Register(Wire::new(hello.clone()), reply);
             let wait = match self.door.ask(ask, ANSWER).await {
-                Ok(Wire(Ok(Welcome::Accepted { ordinal }))) => {
+                Ok(Wire(Ok(Welcome::Accepted { ordinal } | Welcome::Spare { ordinal }))) => {
                     return Ok(WorkerId { ordinal, incarnation: hello.incarnation });
                 }
                 Ok(Wire(Ok(Welcome::Refused(refusal)))) => match refusal.retry_after {
@@ -84,11 +90,14 @@ impl Link {
 
     fn beat(&self, worker: WorkerId) -> Result<(), PeerError> {
         let known = *self.clock.borrow();
+        let now_ns = Clock::boottime_ns();
         let heartbeat = Heartbeat {
             worker,
             in_flight: *self.in_flight.borrow(),
             clock_offset_ns: known.map_or(0, |clock| clock.offset_ns),
-            clock_error_ns: known.map_or(u64::MAX, |clock| clock.error_ns),
+            clock_error_ns: known.map_or(u64::MAX, |clock| clock.error_at(now_ns)),
+            epoch: *self.epoch.borrow(),
+            rounds_begun: self.gate.rounds_begun(),
         };
         self.door.send(CoordinatorMessage::Heartbeat(Wire::new(heartbeat)))
     }
@@ -96,13 +105,13 @@ impl Link {
     async fn compare_clocks(&self, worker: WorkerId) {
         let mut samples = Vec::with_capacity(CLOCK_QUESTIONS);
         for _ in 0..CLOCK_QUESTIONS {
-            let asked_ns = Clock::monotonic_ns();
+            let asked_ns = Clock::boottime_ns();
             let ask = |reply| CoordinatorMessage::Time(Wire::new(TimePing { worker }), reply);
             if let Ok(Wire(Ok(pong))) = self.door.ask(ask, ANSWER).await {
                 let coordinator_ns = pong.coordinator_ns;
                 samples.push(ClockSample {
                     asked_ns,
-                    answered_ns: Clock::monotonic_ns(),
+                    answered_ns: Clock::boottime_ns(),
                     coordinator_ns,
                 });
             }

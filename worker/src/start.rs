@@ -1,11 +1,14 @@
 //! Starts a worker and waits for its end.
 
+use std::sync::Arc;
+
 use client::Credentials;
 use protocol::{CoordinatorMessage, Hello, PROTOCOL_VERSION, Peer, Refusal, worker_group};
 use ractor::{Actor, ActorRef};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    Gate,
     link::Link,
     worker_actor::{WorkerActor, WorkerArguments},
 };
@@ -58,6 +61,8 @@ impl Worker {
         let (clock_compared, clock_known) = watch::channel(None);
         let (in_flight, in_flight_known) = watch::channel(0);
         let (completed, complete) = watch::channel(false);
+        let (epoch, epoch_known) = watch::channel(0);
+        let gate = Arc::new(Gate::default());
         let arguments = WorkerArguments {
             incarnation,
             processors,
@@ -66,6 +71,8 @@ impl Worker {
             clock: clock_known,
             in_flight,
             complete: completed,
+            gate: Arc::clone(&gate),
+            epoch,
         };
         let (actor, _) = Actor::spawn(None, WorkerActor, arguments).await?;
         ractor::pg::join(worker_group(incarnation), vec![actor.get_cell()]);
@@ -74,9 +81,18 @@ impl Worker {
             clock: clock_compared,
             in_flight: in_flight_known,
             complete: complete.clone(),
+            epoch: epoch_known,
+            gate,
         };
-        let hello =
-            Hello { protocol: PROTOCOL_VERSION, build, ordinal, incarnation, host, processors };
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            build,
+            ordinal,
+            incarnation,
+            host,
+            processors,
+            epoch: 0,
+        };
         let id = link.register(hello).await.map_err(WorkerError::Refused)?;
         let alive = tokio::spawn(link.keep_alive(id));
         Ok(Self { actor, alive, complete })

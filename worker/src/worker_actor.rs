@@ -8,7 +8,8 @@ use std::{
 
 use client::{Client, ClientOptions, Clock, Credentials};
 use protocol::{
-    Armed, Assigned, Assignment, CoordinatorMessage, Peer, Refusal, Wire, WorkerId, WorkerMessage,
+    Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Peer, Refusal, Wire,
+    WorkerId, WorkerMessage,
 };
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, SupervisionEvent,
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
 
 use crate::{
+    Gate, Lease,
     bodies::Bodies,
     client_actor::{ClientActor, LaneArguments, LaneMessage},
     clock_sync::ClockOffset,
@@ -39,6 +41,10 @@ pub(crate) struct WorkerArguments {
     pub(crate) clock: watch::Receiver<Option<ClockOffset>>,
     pub(crate) in_flight: watch::Sender<u64>,
     pub(crate) complete: watch::Sender<bool>,
+    /// What the lanes ask before they write.
+    pub(crate) gate: Arc<Gate>,
+    /// The last change of owners that was heard.
+    pub(crate) epoch: watch::Sender<u64>,
 }
 
 /// The actor's own.
@@ -64,6 +70,9 @@ struct Crew {
     id: WorkerId,
     lanes: Vec<ActorRef<LaneMessage>>,
     recorder: ActorRef<RecorderMessage>,
+    lease: Lease,
+    /// Run time, once the start is known.
+    clock: Option<Clock>,
 }
 
 impl Actor for WorkerActor {
@@ -107,9 +116,13 @@ impl Actor for WorkerActor {
                 state.each_lane(|| LaneMessage::Stop(stop.at, stop.grace));
             }
             WorkerMessage::Abort(Wire(Ok(abort))) => state.abort(&abort.reason),
+            WorkerMessage::Heartbeat(Wire(Ok(heartbeat))) => state.hear(&heartbeat),
+            WorkerMessage::Closed(Wire(Ok(closed))) => state.closed(closed.worker),
             WorkerMessage::Acknowledge(Wire(Err(error)))
             | WorkerMessage::Stop(Wire(Err(error)))
-            | WorkerMessage::Abort(Wire(Err(error))) => {
+            | WorkerMessage::Abort(Wire(Err(error)))
+            | WorkerMessage::Heartbeat(Wire(Err(error)))
+            | WorkerMessage::Closed(Wire(Err(error))) => {
                 tracing::warn!(%error, "a message of the coordinator is unreadable");
             }
         }
@@ -142,10 +155,13 @@ impl WorkerState {
         if self.crew.is_some() || self.ended {
             return Err(Refusal::for_good("this worker has had its run"));
         }
-        let Assignment { worker: id, plan, shard } = assignment;
+        let Assignment { worker: id, plan, shard, inputs: _ } = assignment;
         if id.incarnation != self.arguments.incarnation {
             return Err(Refusal::for_good("this plan is for another incarnation"));
         }
+        let Some(shard) = shard else {
+            return Err(Refusal::for_good("this worker takes no plan without a share of the load"));
+        };
         let mut plan = *plan;
         plan.target = self.arguments.credentials.complete(plan.target);
         let plan = Arc::new(plan);
@@ -204,18 +220,23 @@ impl WorkerState {
             complete: self.arguments.complete.clone(),
         };
         let (recorder, _) = Actor::spawn_linked(None, Recorder, arguments, me.get_cell()).await?;
-        Ok(Crew { id, lanes, recorder })
+        let lease = Lease::new(id, Some(shard), Arc::clone(&self.arguments.gate));
+        Ok(Crew { id, lanes, recorder, lease, clock: None })
     }
 
     /// Converts the agreed instant to our clock and starts the lanes towards it.
-    fn arm(&self, start_at_coordinator_ns: u64) -> Result<Armed, Refusal> {
+    fn arm(&mut self, start_at_coordinator_ns: u64) -> Result<Armed, Refusal> {
         if self.ended {
             return Err(Refusal::for_good("the run has ended"));
         }
-        let crew = self.crew.as_ref().ok_or_else(|| Refusal::for_good("no plan to start"))?;
+        let crew = self.crew.as_mut().ok_or_else(|| Refusal::for_good("no plan to start"))?;
         let offset = *self.arguments.clock.borrow();
         let offset = offset.ok_or_else(|| Refusal::for_good("the clocks were not compared"))?;
-        let clock = Clock::start_at(offset.to_ours(start_at_coordinator_ns));
+        let clock = Clock::start_at(offset.to_monotonic(
+            start_at_coordinator_ns,
+            Clock::boottime_ns(),
+            Clock::monotonic_ns(),
+        ));
         if clock.until(Duration::ZERO).is_zero() {
             return Err(Refusal::for_good("the start was already over when it was announced"));
         }
@@ -223,6 +244,7 @@ impl WorkerState {
             let start = LaneMessage::Start(clock, crew.recorder.clone());
             lane.cast(start).map_err(|error| Refusal::for_good(error.to_string()))?;
         }
+        crew.clock = Some(clock);
         let _ = crew.recorder.cast(RecorderMessage::Begin(clock));
         Ok(Armed { clock_offset_ns: offset.offset_ns, clock_error_ns: offset.error_ns })
     }
@@ -231,6 +253,27 @@ impl WorkerState {
         if let Some(crew) = self.crew.as_ref().filter(|crew| crew.id == worker) {
             let _ = crew.recorder.cast(RecorderMessage::Acknowledged(sequence));
         }
+    }
+
+    /// What the coordinator permits, and what is newly ours.
+    fn hear(&mut self, heartbeat: &CoordinatorHeartbeat) {
+        let Some(crew) = &mut self.crew else { return };
+        let offset = *self.arguments.clock.borrow();
+        let now = crew.clock.map_or(Duration::ZERO, |clock| clock.now());
+        let taken = crew.lease.hear(heartbeat, offset, now);
+        if !taken.is_empty() {
+            tracing::info!(classes = taken.len(), "this worker takes over from a lost one");
+        }
+        let _ = self.arguments.epoch.send(crew.lease.claims().epoch());
+    }
+
+    /// The coordinator has counted this incarnation as lost: nothing that it does counts any more.
+    fn closed(&mut self, worker: WorkerId) {
+        if worker.incarnation != self.arguments.incarnation || self.ended {
+            return;
+        }
+        self.arguments.gate.shut();
+        self.abort("this worker was counted as lost");
     }
 
     fn abort(&mut self, reason: &str) {

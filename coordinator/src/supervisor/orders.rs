@@ -42,7 +42,8 @@ impl SupervisorState {
         self.append(Record::Roster(hosts)).await?;
         for (worker, shard) in shards {
             let Some(peer) = self.peers.get(&worker).cloned() else { continue };
-            let assignment = Assignment { worker, plan: Box::new(Plan::clone(&self.plan)), shard };
+            let plan = Box::new(Plan::clone(&self.plan));
+            let assignment = Assignment { worker, plan, shard: Some(shard), inputs: Vec::new() };
             let me = self.me.clone();
             tokio::spawn(async move {
                 let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);

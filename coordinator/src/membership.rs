@@ -1,0 +1,355 @@
+//! Who is in the run and what each is permitted: leases and owners, moved by one clock.
+//!
+//! Every half second it looks for silence, decides who takes over, and says what goes out to whom. What it
+//! decides is a record for the journal first: a change of owners is told only once it is on disk
+//! ([`Membership::written`]), because a coordinator that resumes must know everything that anybody was told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use protocol::{
+    Change, CoordinatorHeartbeat, Goodbye, Heartbeat, Limit, Loss, LossCause, Record, WorkerId,
+};
+use workload::OnWorkerLoss;
+
+use crate::{Heirs, Leases, Ownership, Reading, Terms};
+
+/// What one look gives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Look {
+    /// For the journal, in this order, before anything else is done about it.
+    pub records: Vec<Record>,
+    /// To be sent now.
+    pub heartbeats: Vec<CoordinatorHeartbeat>,
+}
+
+/// One worker that is in the run.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The last change that it was heard to know.
+    epoch: u64,
+    /// It has its inputs and the start, so a class can be given to it.
+    armed: bool,
+}
+
+/// See the module's documentation. Instants are nanoseconds of the coordinator's clock.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    on_loss: OnWorkerLoss,
+    leases: Leases,
+    ownership: Option<Ownership>,
+    places: BTreeMap<WorkerId, Place>,
+    /// The last change that is on disk.
+    written: u64,
+}
+
+impl Membership {
+    /// Of a run that has not begun.
+    #[must_use]
+    pub fn new(on_loss: OnWorkerLoss, terms: Terms, now_ns: u64) -> Self {
+        let leases = Leases::new(terms, now_ns);
+        Self { on_loss, leases, ownership: None, places: BTreeMap::new(), written: 0 }
+    }
+
+    /// Of a run that another coordinator began: its owners, and the start on our own clock. `workers` are
+    /// those who are neither lost nor complete, with the clocks as they were at their start and the most
+    /// that can have been granted to them.
+    #[must_use]
+    pub fn resumed(
+        on_loss: OnWorkerLoss,
+        terms: Terms,
+        ownership: Ownership,
+        start_ns: u64,
+        workers: impl IntoIterator<Item = (WorkerId, Reading, Limit)>,
+        now_ns: u64,
+    ) -> Self {
+        let mut membership = Self::new(on_loss, terms, now_ns);
+        membership.written = ownership.epoch();
+        membership.ownership = Some(ownership);
+        for (worker, at_arm, limit) in workers {
+            membership.leases.admit_again(worker, at_arm, limit, now_ns);
+            membership.places.insert(worker, Place { epoch: 0, armed: true });
+        }
+        membership.leases.open(start_ns);
+        membership
+    }
+
+    /// A worker has a place; its silence counts from now on.
+    pub fn admit(&mut self, worker: WorkerId, now_ns: u64) {
+        self.leases.admit(worker, now_ns);
+        self.places.entry(worker).or_insert(Place { epoch: 0, armed: false });
+    }
+
+    /// The start is fixed: the worker of each rank owns the class of that rank.
+    pub fn own(&mut self, ranks: &[WorkerId]) {
+        self.ownership = Ownership::at_arm(ranks);
+    }
+
+    /// A worker, or a spare, has accepted the start.
+    pub fn armed(&mut self, worker: WorkerId, reading: Reading) {
+        if let Some(place) = self.places.get_mut(&worker) {
+            place.armed = true;
+            self.leases.armed(worker, reading);
+        }
+    }
+
+    /// Everybody who owns a class has accepted the start, which is at `start_ns`.
+    pub fn open(&mut self, start_ns: u64) {
+        self.leases.open(start_ns);
+    }
+
+    /// A sign of life; `false` from one that has no place (any more), which is to be told so.
+    pub fn heard(&mut self, heartbeat: &Heartbeat, now_ns: u64) -> bool {
+        let Some(place) = self.places.get_mut(&heartbeat.worker) else { return false };
+        place.epoch = place.epoch.max(heartbeat.epoch);
+        let Heartbeat { clock_offset_ns: offset_ns, clock_error_ns: error_ns, .. } = *heartbeat;
+        let reading = (error_ns < u64::MAX).then_some(Reading { offset_ns, error_ns });
+        self.leases.heard(heartbeat.worker, reading, heartbeat.rounds_begun, now_ns);
+        true
+    }
+
+    /// Looks for silence, gives away what nobody owns, and makes the heartbeats that leave now. To be called
+    /// every [`crate::LOOK_EVERY`].
+    pub fn look(&mut self, now_ns: u64) -> Look {
+        let lost = self.leases.look(now_ns);
+        let closed: Vec<_> =
+            lost.into_iter().filter_map(|one| Some((one, self.close(one)?))).collect();
+        let mut records: Vec<Record> = closed
+            .into_iter()
+            .map(|(worker, limit)| self.lose(worker, limit, LossCause::Silent, now_ns))
+            .collect();
+        records.extend(self.adopt(now_ns));
+        Look { records, heartbeats: self.heartbeats(now_ns) }
+    }
+
+    /// A worker leaves by its own limit, or what it reported cannot be right; `None` if it had no place.
+    pub fn depart(
+        &mut self,
+        worker: WorkerId,
+        goodbye: Option<&Goodbye>,
+        now_ns: u64,
+    ) -> Option<Record> {
+        let granted = self.close(worker)?;
+        let (limit, cause) = match goodbye {
+            Some(goodbye) => (goodbye.limit.min(granted), LossCause::Left),
+            None => (granted, LossCause::Broken),
+        };
+        Some(self.lose(worker, limit, cause, now_ns))
+    }
+
+    /// Its last delta is on disk: it needs no lease and takes nothing over.
+    pub fn complete(&mut self, worker: WorkerId) {
+        let _ = self.close(worker);
+    }
+
+    /// Changes up to this one are on disk and may be told.
+    pub fn written(&mut self, epoch: u64) {
+        self.written = self.written.max(epoch);
+    }
+
+    /// Heartbeats that leave now, outside of the rhythm: when the start is accepted, when a change is on
+    /// disk, when a closed loop is at its limit.
+    pub fn heartbeats(&mut self, now_ns: u64) -> Vec<CoordinatorHeartbeat> {
+        let workers: Vec<_> = self.places.keys().copied().collect();
+        workers.into_iter().filter_map(|worker| self.heartbeat(worker, now_ns)).collect()
+    }
+
+    /// The one to this worker; `None` if it has no place.
+    pub fn heartbeat(&mut self, worker: WorkerId, now_ns: u64) -> Option<CoordinatorHeartbeat> {
+        let place = self.places.get(&worker)?;
+        let unheard = self.ownership.as_ref().map(|table| table.unheard(worker, place.epoch));
+        let mut changes: Vec<Change> = unheard.unwrap_or_default();
+        changes.retain(|change| change.epoch <= self.written);
+        Some(CoordinatorHeartbeat { worker, grant: self.leases.grant(worker, now_ns), changes })
+    }
+
+    /// Whether a worker has a place.
+    #[must_use]
+    pub fn holds(&self, worker: WorkerId) -> bool {
+        self.places.contains_key(&worker)
+    }
+
+    /// The table as decided, which may be ahead of the disk.
+    #[must_use]
+    pub fn ownership(&self) -> Option<&Ownership> {
+        self.ownership.as_ref()
+    }
+
+    /// Run time on our own clock.
+    #[must_use]
+    pub fn run_time(&self, now_ns: u64) -> Option<Duration> {
+        self.leases.run_time(now_ns)
+    }
+
+    fn close(&mut self, worker: WorkerId) -> Option<Limit> {
+        self.places.remove(&worker)?;
+        self.leases.close(worker)
+    }
+
+    fn lose(&mut self, worker: WorkerId, limit: Limit, cause: LossCause, now_ns: u64) -> Record {
+        let noticed_at = self.run_time(now_ns).unwrap_or_default();
+        let loss = Loss { worker, limit, noticed_at, cause };
+        let change = self.succession(Some(&loss), now_ns);
+        if let Some(ownership) = &mut self.ownership {
+            ownership.apply(Some(&loss), change.as_ref());
+        }
+        Record::Ownership { loss: Some(loss), change }
+    }
+
+    /// What was left without an owner goes to somebody as soon as there is one.
+    fn adopt(&mut self, now_ns: u64) -> Option<Record> {
+        if !self.ownership.as_ref()?.has_orphans() {
+            return None;
+        }
+        let change = self.succession(None, now_ns)?;
+        self.ownership.as_mut()?.apply(None, Some(&change));
+        Some(Record::Ownership { loss: None, change: Some(change) })
+    }
+
+    fn succession(&self, loss: Option<&Loss>, now_ns: u64) -> Option<Change> {
+        match self.on_loss {
+            OnWorkerLoss::Takeover => {}
+            OnWorkerLoss::Continue | OnWorkerLoss::Abort => return None,
+        }
+        let table = self.ownership.as_ref()?;
+        table.succession(loss, &self.heirs(table, now_ns), self.run_time(now_ns)?)
+    }
+
+    /// Those who are armed and were heard lately: a spare if there is one, else all.
+    fn heirs(&self, table: &Ownership, now_ns: u64) -> Heirs {
+        let armed = self.places.iter().filter(|(_, place)| place.armed).map(|(worker, _)| *worker);
+        let able: Vec<_> = armed.filter(|worker| self.leases.is_heard(*worker, now_ns)).collect();
+        let busy: BTreeSet<_> =
+            table.tenures().iter().filter(|t| t.until_second.is_none()).map(|t| t.owner).collect();
+        match able.iter().find(|worker| !busy.contains(worker)) {
+            Some(spare) => Heirs::Spare(*spare),
+            None => Heirs::Survivors(able),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: WorkerId = WorkerId { ordinal: 0, incarnation: 10 };
+    const SECOND: WorkerId = WorkerId { ordinal: 1, incarnation: 11 };
+    const SPARE: WorkerId = WorkerId { ordinal: 2, incarnation: 12 };
+    const MS: u64 = 1_000_000;
+    const START: u64 = 1_000 * MS;
+
+    fn heartbeat(worker: WorkerId, epoch: u64) -> Heartbeat {
+        Heartbeat {
+            worker,
+            in_flight: 0,
+            clock_offset_ns: 0,
+            clock_error_ns: 0,
+            epoch,
+            rounds_begun: 0,
+        }
+    }
+
+    /// Two workers and a spare if asked for, armed, heard and looked for until 5 s of run time.
+    fn running(on_loss: OnWorkerLoss, spare: bool) -> Membership {
+        let terms = Terms { length: protocol::LEASE, closed_loop: false };
+        let mut membership = Membership::new(on_loss, terms, 0);
+        for worker in [FIRST, SECOND].into_iter().chain(spare.then_some(SPARE)) {
+            membership.admit(worker, 0);
+        }
+        membership.own(&[FIRST, SECOND]);
+        for worker in [FIRST, SECOND, SPARE] {
+            membership.armed(worker, Reading::default());
+        }
+        membership.open(START);
+        pass(&mut membership, &[FIRST, SECOND, SPARE], 0, 6_000);
+        membership
+    }
+
+    /// Half seconds in which these workers are heard; what was decided.
+    fn pass(
+        membership: &mut Membership,
+        heard: &[WorkerId],
+        from_ms: u64,
+        to_ms: u64,
+    ) -> Vec<Record> {
+        let mut records = Vec::new();
+        for at_ms in (from_ms..to_ms).step_by(500) {
+            for worker in heard {
+                membership.heard(&heartbeat(*worker, 0), at_ms * MS);
+            }
+            records.extend(membership.look(at_ms * MS).records);
+        }
+        records
+    }
+
+    fn change(records: &[Record]) -> Option<Change> {
+        match records {
+            [Record::Ownership { change, .. }] => change.clone(),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_lost_workers_class_goes_to_the_spare_and_is_told_when_it_is_on_disk() {
+        let mut membership = running(OnWorkerLoss::Takeover, true);
+        let records = pass(&mut membership, &[FIRST, SPARE], 6_000, 9_500);
+        let change = change(&records).unwrap();
+        assert_eq!((change.moves.len(), change.moves[0].to), (1, SPARE));
+        let told = |membership: &mut Membership, worker| {
+            membership.heartbeat(worker, 9_500 * MS).map(|beat| beat.changes.len())
+        };
+        assert_eq!(told(&mut membership, SPARE), Some(0));
+        membership.written(change.epoch);
+        assert_eq!(told(&mut membership, SPARE), Some(1));
+        membership.heard(&heartbeat(SPARE, 1), 9_500 * MS);
+        assert_eq!(told(&mut membership, SPARE), Some(0), "it was heard to know it");
+        assert_eq!(told(&mut membership, SECOND), None);
+        assert!(!membership.heard(&heartbeat(SECOND, 0), 9_600 * MS), "closed for ever");
+    }
+
+    #[test]
+    fn without_a_spare_the_survivors_take_over_and_with_continue_nobody_does() {
+        let mut membership = running(OnWorkerLoss::Takeover, false);
+        let records = pass(&mut membership, &[FIRST], 6_000, 9_500);
+        assert_eq!(change(&records).unwrap().moves[0].to, FIRST);
+        let mut membership = running(OnWorkerLoss::Continue, true);
+        let records = pass(&mut membership, &[FIRST, SPARE], 6_000, 20_000);
+        assert!(matches!(&records[..], [Record::Ownership { loss: Some(_), change: None }]));
+    }
+
+    #[test]
+    fn a_class_that_nobody_could_take_goes_to_the_first_who_comes() {
+        let mut membership = running(OnWorkerLoss::Takeover, false);
+        let records = pass(&mut membership, &[], 6_000, 9_500);
+        assert_eq!(records.len(), 2);
+        membership.admit(SPARE, 9_500 * MS);
+        assert!(membership.look(9_500 * MS).records.is_empty(), "not armed yet");
+        membership.armed(SPARE, Reading::default());
+        let change = change(&pass(&mut membership, &[SPARE], 10_000, 10_500)).unwrap();
+        assert_eq!(change.moves.iter().map(|one| one.to).collect::<Vec<_>>(), [SPARE, SPARE]);
+        assert!(change.from_second >= 10);
+    }
+
+    #[test]
+    fn who_says_goodbye_names_its_own_limit() {
+        let mut membership = running(OnWorkerLoss::Takeover, true);
+        let limit = Limit::Due(Duration::from_millis(5_100));
+        let goodbye = Goodbye { worker: SECOND, limit, reason: "stopped".to_owned() };
+        let record = membership.depart(SECOND, Some(&goodbye), 6_000 * MS).unwrap();
+        let Record::Ownership { loss: Some(loss), change: Some(change) } = record else {
+            panic!("{record:?}")
+        };
+        assert_eq!((loss.limit, loss.cause, change.from_second), (limit, LossCause::Left, 6));
+        assert_eq!(membership.depart(SECOND, Some(&goodbye), 6_000 * MS), None);
+    }
+
+    #[test]
+    fn a_complete_worker_is_neither_missed_nor_an_heir() {
+        let mut membership = running(OnWorkerLoss::Takeover, false);
+        membership.complete(FIRST);
+        let records = pass(&mut membership, &[], 6_000, 20_000);
+        assert!(matches!(&records[..], [Record::Ownership { loss: Some(_), change: None }]));
+    }
+}

@@ -1,0 +1,226 @@
+//! What a journal says of its run: for the coordinator that goes on with it, and for the one who only reads.
+//!
+//! The records are folded in the order in which they were written, by the same ledger and the same table of
+//! owners that wrote them, so that both stand as they stood.
+
+use std::time::Duration;
+
+use protocol::{Limit, Record, WorkerId};
+use workload::Plan;
+
+use crate::{Acceptance, Ledger, Ownership, Reading, Terms, limit_of_predecessor};
+
+/// A worker of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolled {
+    /// Which one.
+    pub id: WorkerId,
+    /// Its host or pod name.
+    pub host: String,
+    /// The clocks at its start; `None` if it never accepted one.
+    pub at_arm: Option<Reading>,
+    /// The last comparison of clocks.
+    pub latest: Option<Reading>,
+}
+
+/// The start, as it was agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// On the clock of the coordinator that agreed on it.
+    pub coordinator_ns: u64,
+    /// As Unix time, nanoseconds.
+    pub unix_ns: i64,
+}
+
+/// A run as its journal has it.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// What was run; `None` in a journal without a whole first record.
+    pub plan: Option<Box<Plan>>,
+    /// [`protocol::PROTOCOL_VERSION`] of its writer.
+    pub protocol: u32,
+    /// Those who own classes by rank, then spares as they came.
+    pub workers: Vec<Enrolled>,
+    /// Run time zero.
+    pub start: Option<Start>,
+    /// Load was stopped early, at this run time.
+    pub stopped_at: Option<Duration>,
+    /// The books were closed.
+    pub ended: bool,
+    /// How many coordinators took it over.
+    pub resumed: u32,
+    /// Everything that was merged.
+    pub ledger: Ledger,
+    /// Workers of the roster, before spares.
+    ranks: usize,
+    /// Parts that the ledger did not take: none in a journal of our own.
+    pub refused_parts: u64,
+}
+
+impl Recovered {
+    /// Folds one record in.
+    pub fn take(&mut self, record: Record) {
+        match record {
+            Record::Plan { protocol, plan, .. } => {
+                self.protocol = protocol;
+                self.ledger = Ledger::of(u16::try_from(plan.stages.len()).unwrap_or(u16::MAX));
+                self.plan = Some(plan);
+            }
+            Record::Roster(workers) => {
+                self.ranks = workers.len();
+                workers.into_iter().for_each(|(worker, host)| self.enrol(worker, host));
+            }
+            Record::Spare { worker, host } => self.enrol(worker, host),
+            Record::ClockOffset { worker, offset_ns, error_ns } => {
+                self.compare(worker, Reading { offset_ns, error_ns });
+            }
+            Record::Arm { start_at_coordinator_ns: coordinator_ns, start_unix_ns: unix_ns } => {
+                self.start = Some(Start { coordinator_ns, unix_ns });
+                if let Some(ownership) = self.owners_at_arm() {
+                    self.ledger.own(ownership);
+                }
+            }
+            Record::Part(part) => {
+                let next = self.ledger.judge(&part) == Acceptance::Next;
+                if !next || self.ledger.merge(&part).is_err() {
+                    self.refused_parts += 1;
+                }
+            }
+            Record::Ownership { loss, change } => {
+                self.ledger.change_owners(loss.as_ref(), change.as_ref());
+            }
+            Record::Stop { at } => self.stopped_at = Some(at),
+            Record::Resumed { .. } => self.resumed += 1,
+            Record::End => self.ended = true,
+        }
+    }
+
+    /// Those who may still be at work: armed, and neither lost nor complete. With each the most that the
+    /// coordinators before can have granted to it, `run_time` being that at which this one started. How many
+    /// rounds of a closed loop they granted is not in the journal.
+    pub fn at_work(
+        &self,
+        terms: Terms,
+        run_time: Duration,
+    ) -> impl Iterator<Item = (WorkerId, Reading, Limit)> {
+        let armed = self.workers.iter().filter_map(|one| Some((one, one.at_arm?)));
+        let open = armed.filter(|(one, _)| {
+            let complete = self.ledger.accounts().get(&one.id).is_some_and(|a| a.complete);
+            let lost = self.ledger.ownership().is_some_and(|table| table.loss(one.id).is_some());
+            !complete && !lost
+        });
+        open.map(move |(one, at_arm)| {
+            let due = limit_of_predecessor(terms, run_time, one.latest.unwrap_or(at_arm), run_time);
+            let limit = if terms.closed_loop { Limit::Round(u64::MAX) } else { Limit::Due(due) };
+            (one.id, at_arm, limit)
+        })
+    }
+
+    fn enrol(&mut self, id: WorkerId, host: String) {
+        self.ledger.admit(id);
+        if self.workers.iter().all(|known| known.id != id) {
+            self.workers.push(Enrolled { id, host, at_arm: None, latest: None });
+        }
+    }
+
+    fn compare(&mut self, worker: WorkerId, reading: Reading) {
+        if let Some(known) = self.workers.iter_mut().find(|known| known.id == worker) {
+            known.at_arm.get_or_insert(reading);
+            known.latest = Some(reading);
+        }
+    }
+
+    fn owners_at_arm(&self) -> Option<Ownership> {
+        let ranks: Vec<_> = self.workers.iter().take(self.ranks).map(|one| one.id).collect();
+        Ownership::at_arm(&ranks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{Books, Interval, Scope, ScopeRecord};
+    use protocol::{Change, Delta, Loss, LossCause, Move, PROTOCOL_VERSION, split};
+    use workload::{Config, PlanInputs, Shard, Sources};
+
+    use super::*;
+
+    const FIRST: WorkerId = WorkerId { ordinal: 0, incarnation: 10 };
+    const SECOND: WorkerId = WorkerId { ordinal: 1, incarnation: 11 };
+    const SPARE: WorkerId = WorkerId { ordinal: 2, incarnation: 12 };
+
+    fn plan() -> Box<Plan> {
+        let sets = ["target.endpoint=http://t/v1", "target.model=m", "load.rate=5"];
+        let sets = sets.map(str::to_owned).to_vec();
+        let config = Config::load(Sources { sets, ..Sources::default() }).unwrap();
+        Box::new(Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap().0)
+    }
+
+    fn part(worker: WorkerId, sequence: u64, last: bool) -> Record {
+        let books = Books { due: 2, completed: 2, ..Books::default() };
+        let mut interval = Interval::default();
+        interval.scopes.insert(Scope::default(), ScopeRecord { books, ..ScopeRecord::default() });
+        let delta = Delta { interval, last, ..Delta::default() };
+        Record::Part(split(worker, sequence, delta).remove(0))
+    }
+
+    fn offset(worker: WorkerId, offset_ns: i64) -> Record {
+        Record::ClockOffset { worker, offset_ns, error_ns: 5 }
+    }
+
+    fn recovered(more: Vec<Record>) -> Recovered {
+        let mut recovered = Recovered::default();
+        let first = [
+            Record::Plan { protocol: PROTOCOL_VERSION, plan: plan(), created_unix_ns: 0 },
+            Record::Roster(vec![(FIRST, "a".to_owned()), (SECOND, "b".to_owned())]),
+            Record::Arm { start_at_coordinator_ns: 7, start_unix_ns: 8 },
+            offset(FIRST, 100),
+            offset(SECOND, 200),
+            Record::Spare { worker: SPARE, host: "c".to_owned() },
+            offset(SPARE, 300),
+        ];
+        first.into_iter().chain(more).for_each(|record| recovered.take(record));
+        recovered
+    }
+
+    #[test]
+    fn the_clocks_at_the_start_are_the_first_ones_that_were_read() {
+        let recovered = recovered(vec![offset(FIRST, 150)]);
+        let offsets =
+            |one: &Enrolled| (one.at_arm.map(|r| r.offset_ns), one.latest.map(|r| r.offset_ns));
+        assert_eq!(offsets(&recovered.workers[0]), (Some(100), Some(150)));
+        assert_eq!(recovered.start, Some(Start { coordinator_ns: 7, unix_ns: 8 }));
+        assert_eq!(recovered.ledger.ownership().unwrap().tenures().len(), 2);
+    }
+
+    #[test]
+    fn parts_after_a_loss_are_not_taken_and_owners_stand_as_they_were_written() {
+        let class = Shard::split(std::num::NonZeroU32::new(2).unwrap()).nth(1).unwrap();
+        let moves = vec![Move { class, from: SECOND, to: SPARE, first_round: 0 }];
+        let change = Change { epoch: 1, from_second: 9, moves };
+        let (limit, noticed_at) = (Limit::Due(Duration::from_secs(8)), Duration::from_secs(7));
+        let loss = Loss { worker: SECOND, limit, noticed_at, cause: LossCause::Silent };
+        let recovered = recovered(vec![
+            part(SECOND, 1, false),
+            Record::Ownership { loss: Some(loss), change: Some(change) },
+            part(SECOND, 2, false),
+        ]);
+        assert_eq!((recovered.ledger.total().books().due, recovered.refused_parts), (2, 1));
+        let table = recovered.ledger.ownership().unwrap();
+        assert_eq!(table.of_arrival(1, Duration::from_secs(9)).unwrap().owner, SPARE);
+    }
+
+    #[test]
+    fn at_work_are_those_who_are_neither_lost_nor_complete() {
+        let (limit, noticed_at) = (Limit::Due(Duration::from_secs(8)), Duration::from_secs(7));
+        let loss = Loss { worker: SECOND, limit, noticed_at, cause: LossCause::Silent };
+        let recovered = recovered(vec![
+            part(FIRST, 1, true),
+            Record::Ownership { loss: Some(loss), change: None },
+        ]);
+        let terms = Terms { length: protocol::LEASE, closed_loop: false };
+        let at_work: Vec<_> = recovered.at_work(terms, Duration::from_secs(20)).collect();
+        // 20 + 2.5 s, 5 ns of error, 500 ppm of the 20 s for which the clocks may have drifted.
+        let limit = Limit::Due(Duration::from_nanos(22_510_000_005));
+        assert_eq!(at_work, [(SPARE, Reading { offset_ns: 300, error_ns: 5 }, limit)]);
+    }
+}

@@ -1,0 +1,138 @@
+//! The bytes of every message. What changes here cannot be read by a peer of the release before, and raises
+//! [`crate::PROTOCOL_VERSION`].
+//!
+//! Integers take one byte up to 250, else a marker (251: two bytes, 252: four, 253: eight, little endian); a
+//! signed one is zigzag; a duration is seconds and nanoseconds; an enum begins with its variant's number; text,
+//! lists and options begin with their length or with 0 or 1.
+
+use std::{fmt::Debug, num::NonZeroU32, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use workload::Shard;
+
+use crate::{
+    Abort, Acknowledge, Arm, Armed, Assigned, Change, Chunk, ClassCovers, Closed,
+    CoordinatorHeartbeat, Covers, Fetch, Goodbye, Grant, Heartbeat, Hello, Input, IntervalEnd,
+    LEASE, Limit, Loss, LossCause, Move, PROTOCOL_VERSION, Part, Record, Refusal, Stop, TimePing,
+    TimePong, Welcome, WorkerId, decode, encode,
+};
+
+const WORKER: WorkerId = WorkerId { ordinal: 3, incarnation: 5 };
+
+fn same<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, bytes: &[u8]) {
+    assert_eq!(encode(value).unwrap(), bytes, "{value:?}");
+    assert_eq!(&decode::<T>(bytes).unwrap(), value);
+}
+
+fn class() -> Shard {
+    Shard::new(1, NonZeroU32::new(4).unwrap()).unwrap()
+}
+
+fn change() -> Change {
+    let moves = vec![Move {
+        class: class(),
+        from: WORKER,
+        to: WorkerId { ordinal: 7, incarnation: 8 },
+        first_round: 6,
+    }];
+    Change { epoch: 2, from_second: 9, moves }
+}
+
+#[test]
+fn these_are_the_bytes_of_protocol_2() {
+    assert_eq!(PROTOCOL_VERSION, 2);
+}
+
+#[test]
+fn what_a_worker_says() {
+    let hello = Hello {
+        protocol: 2,
+        build: "b".to_owned(),
+        ordinal: Some(3),
+        incarnation: 5,
+        host: "h".to_owned(),
+        processors: 4,
+        epoch: 1,
+    };
+    same(&hello, &[2, 1, b'b', 1, 3, 5, 1, b'h', 4, 1]);
+    same(&TimePing { worker: WORKER }, &[3, 5]);
+    let heartbeat = Heartbeat {
+        worker: WORKER,
+        in_flight: 9,
+        clock_offset_ns: -1,
+        clock_error_ns: 2,
+        epoch: 1,
+        rounds_begun: 7,
+    };
+    same(&heartbeat, &[3, 5, 9, 1, 2, 1, 7]);
+    let limit = Limit::Due(Duration::new(8, 200));
+    same(&Goodbye { worker: WORKER, limit, reason: "r".to_owned() }, &[3, 5, 0, 8, 200, 1, b'r']);
+    same(&Fetch { worker: WORKER, sha256: "ab".to_owned(), offset: 6 }, &[3, 5, 2, b'a', b'b', 6]);
+    same(
+        &Assigned { lanes: 2, tokenizer: Some("t".to_owned()), warnings: Vec::new() },
+        &[2, 1, 1, b't', 0],
+    );
+    same(&Armed { clock_offset_ns: 1, clock_error_ns: 2 }, &[2, 2]);
+}
+
+#[test]
+fn what_the_coordinator_says() {
+    let refusal = Refusal { reason: "n".to_owned(), retry_after: Some(Duration::from_secs(1)) };
+    same(&Welcome::Accepted { ordinal: 3 }, &[0, 3]);
+    same(&Welcome::Refused(refusal.clone()), &[1, 1, b'n', 1, 1, 0]);
+    same(&Welcome::Spare { ordinal: 3 }, &[2, 3]);
+    same(&TimePong { coordinator_ns: 300 }, &[251, 44, 1]);
+    same(&Arm { start_at_coordinator_ns: 1 }, &[1]);
+    same(&Acknowledge { worker: WORKER, sequence: 4 }, &[3, 5, 4]);
+    same(&Stop { at: Duration::from_secs(9), grace: Duration::from_secs(30) }, &[9, 0, 30, 0]);
+    same(&Abort { reason: "r".to_owned() }, &[1, b'r']);
+    same(&Closed { worker: WORKER }, &[3, 5]);
+    let chunk = Chunk { offset: 6, bytes: vec![1, 255] };
+    same(&Ok::<_, Refusal>(chunk), &[0, 6, 2, 1, 255]);
+    same(&Err::<Chunk, _>(refusal), &[1, 1, b'n', 1, 1, 0]);
+    same(
+        &Input { path: "p".into(), bytes: 12, sha256: "ab".to_owned() },
+        &[1, b'p', 12, 2, b'a', b'b'],
+    );
+    let grant = Grant { given_at_coordinator_ns: 1, length: LEASE, limit: Limit::Round(8) };
+    let beat = CoordinatorHeartbeat { worker: WORKER, grant: Some(grant), changes: vec![change()] };
+    // 500,000,000 ns are 0x1DCD6500.
+    same(&beat, &[3, 5, 1, 1, 2, 252, 0, 0x65, 0xCD, 0x1D, 1, 8, 1, 2, 9, 1, 1, 4, 3, 5, 7, 8, 6]);
+}
+
+#[test]
+fn parts_of_a_delta() {
+    let end = IntervalEnd {
+        covers: Some(Covers { from: 7, to: 8 }),
+        classes: vec![ClassCovers { class: class(), covers: Covers { from: 7, to: 8 } }],
+        scopes: Vec::new(),
+        seconds: Vec::new(),
+        samples: Vec::new(),
+        in_flight: 9,
+        cpu: Duration::from_secs(2),
+        start_skew: None,
+        kernel_stamps: true,
+        last: false,
+    };
+    let part = Part { worker: WORKER, sequence: 4, histograms: Vec::new(), end: Some(end) };
+    same(&part, &[3, 5, 4, 0, 1, 1, 7, 8, 1, 1, 4, 7, 8, 0, 0, 0, 9, 2, 0, 0, 1, 0]);
+}
+
+#[test]
+fn records_of_the_journal() {
+    same(&Record::Roster(vec![(WORKER, "h".to_owned())]), &[1, 1, 3, 5, 1, b'h']);
+    same(&Record::ClockOffset { worker: WORKER, offset_ns: -2, error_ns: 4 }, &[2, 3, 5, 3, 4]);
+    same(&Record::Arm { start_at_coordinator_ns: 1, start_unix_ns: 2 }, &[3, 1, 4]);
+    same(&Record::Stop { at: Duration::from_secs(9) }, &[5, 9, 0]);
+    same(&Record::End, &[6]);
+    same(&Record::Spare { worker: WORKER, host: "h".to_owned() }, &[7, 3, 5, 1, b'h']);
+    let loss = Loss {
+        worker: WORKER,
+        limit: Limit::Due(Duration::from_secs(8)),
+        noticed_at: Duration::from_secs(7),
+        cause: LossCause::Left,
+    };
+    let record = Record::Ownership { loss: Some(loss), change: Some(change()) };
+    same(&record, &[8, 1, 3, 5, 0, 8, 0, 7, 0, 1, 1, 2, 9, 1, 1, 4, 3, 5, 7, 8, 6]);
+    same(&Record::Resumed { at_unix_ns: 1, epoch: 2 }, &[9, 2, 2]);
+}
