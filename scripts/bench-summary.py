@@ -1,52 +1,165 @@
 #!/usr/bin/env python3
-"""Prints medians and spreads of what scripts/bench.sh recorded: WORK ROUNDS."""
+"""Prints the tables of docs/benchmarks.md from what scripts/bench.sh recorded: DIRECTORY."""
 
 import json
 import pathlib
 import statistics
 import sys
+from collections import defaultdict
+
+# A comparison counts only while the simulator kept its own pace.
+SERVER_LAG_LIMIT_US = 500
 
 
-def summary(path):
-    """The first JSON object of a run's standard output; None if the run left none."""
-    text = path.read_text()
-    start = text.find("{")
-    return json.JSONDecoder().raw_decode(text[start:])[0] if start >= 0 else None
+def shown(values, unit="", digits=2):
+    """Median, and the spread where there is one."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "none"
+    text = f"{statistics.median(known):.{digits}f}{unit}"
+    if len(known) > 1:
+        text += f" ({min(known):.{digits}f} to {max(known):.{digits}f})"
+    return text
 
 
-def events(result):
-    """Content events of the whole run: the first one of each answer, and one after each gap."""
-    stages = result["stages"]
-    return sum(s["notes"]["gaps"] + s["metrics"]["ttft"]["count"] for s in stages)
-
-
-def row(name, values, unit, digits=2):
-    if not values:
-        print(f"| {name} | no round counted | | |")
+def table(title, heads, rows):
+    if not rows:
         return
-    low, middle, high = min(values), statistics.median(values), max(values)
-    print(f"| {name} | {middle:.{digits}f} {unit} | {low:.{digits}f} to {high:.{digits}f} | {len(values)} |")
+    print(f"\n### {title}\n")
+    print("| " + " | ".join(heads) + " |")
+    print("| " + " | ".join("---" for _ in heads) + " |")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def off_ms(run, metric, figure):
+    """Ours less the truth's, in milliseconds."""
+    ours, truth = run[f"{metric}Us"][figure], run[f"truth{metric.capitalize()}Us"][figure]
+    return None if ours is None or truth is None else (ours - truth) / 1e3
+
+
+def verdicts(runs):
+    counted = defaultdict(int)
+    for run in runs:
+        codes = sorted({reason["code"] for reason in run["reasons"]})
+        counted[run["verdict"] + (f" ({', '.join(codes)})" if codes else "")] += 1
+    return ", ".join(f"{count} × {name}" for name, count in sorted(counted.items()))
+
+
+def truth_row(name, runs):
+    """Against the truth; rounds in which the server itself was late are shown as such and not compared."""
+    lags = [run["pacingLagP99Us"] and run["pacingLagP99Us"] / 1e3 for run in runs]
+    counting = [run for run in runs if (run["pacingLagP99Us"] or SERVER_LAG_LIMIT_US) < SERVER_LAG_LIMIT_US]
+    rounds = f"{len(counting)} of {len(runs)}"
+    if not counting:
+        rate = statistics.median(run["eventsPerSecond"] for run in runs)
+        runs_shown, note = runs, f"server-bound at {rate:,.0f} events/s"
+    else:
+        runs_shown, note = counting, f"{statistics.median(run['eventsPerSecond'] for run in counting):,.0f} events/s"
+    achieved = [100 * run["achieved"] / run["offered"] for run in runs_shown if run["offered"]]
+    return [
+        name, note, rounds,
+        shown([off_ms(run, "ttft", "p99") for run in runs_shown], digits=3),
+        shown([off_ms(run, "ttft", "mean") for run in runs_shown], digits=3),
+        shown([off_ms(run, "icl", "p99") for run in runs_shown], digits=3),
+        shown(achieved, " %") if achieved else "closed loop",
+        shown([run["laneCpuUsPerEvent"] for run in runs_shown], " µs", 1),
+        shown(lags, digits=2),
+        verdicts(runs),
+    ]
+
+
+TRUTH_HEADS = [
+    "load", "carried", "rounds that count", "TTFT p99, off by ms", "TTFT mean, off by ms", "ICL p99, off by ms",
+    "achieved of offered", "CPU of the lane per event", "server's own lag p99, ms", "verdicts",
+]
+
+
+def grouped(lines, row, keys):
+    groups = defaultdict(list)
+    for line in lines:
+        if line["row"] == row:
+            groups[tuple(line.get(key) for key in keys)].append(line["ours"])
+    return groups
+
+
+def saturated(lines):
+    pairs = [line for line in lines if line["row"] == "w1"]
+    if not pairs:
+        return
+    ours, raw = [line["ours"] for line in pairs], [line["raw"] for line in pairs]
+
+    def ratios(own, theirs):
+        both = ((line["ours"].get(own), line["raw"].get(theirs)) for line in pairs)
+        return [mine / other for mine, other in both if mine and other]
+
+    rows = [
+        ["CPU of the lane per event", shown([run["laneCpuUsPerEvent"] for run in ours], " µs")],
+        ["CPU of the raw client per event", shown([run["cpuUsPerEvent"] for run in raw], " µs")],
+        ["ratio, lane to raw client", shown(ratios("laneCpuUsPerEvent", "cpuUsPerEvent"))],
+        ["ratio, whole process to raw client", shown(ratios("processCpuUsPerEvent", "cpuUsPerEvent"))],
+        ["requests a second", shown([run["requestsPerSecond"] for run in ours], digits=0)],
+        ["requests a second of the raw client", shown([run["requestsPerSecond"] for run in raw], digits=0)],
+        ["ratio", shown(ratios("requestsPerSecond", "requestsPerSecond"))],
+        ["CPU of the simulator per event", shown([run["serverCpuUsPerEvent"] for run in ours], " µs")],
+        ["verdicts", verdicts(ours)],
+    ]
+    table(f"Saturated: closed loop, 64 streams, 64 tokens, no delays ({len(pairs)} pairs)",
+          ["what", "median (spread)"], rows)
+
+
+def against_the_truth(lines):
+    rows = []
+    for (rate, arrivals), runs in grouped(lines, "w2", ["rate", "arrivals"]).items():
+        rows.append(truth_row(f"{rate} req/s, {arrivals}", runs))
+    for (rate,), runs in grouped(lines, "neighbour", ["rate"]).items():
+        rows.append(truth_row(f"{rate} req/s, poisson, a spinning neighbour", runs))
+    table("Open loop: TTFT 50 ms, ITL 10 ms, 64 tokens", TRUTH_HEADS, rows)
+    rows = []
+    for row in ("w3", "wide"):
+        for (streams, itl_ms, tokens), runs in grouped(lines, row, ["streams", "itlMs", "tokens"]).items():
+            rows.append(truth_row(f"{streams:,} streams, ITL {itl_ms} ms, {tokens} tokens", runs))
+    table("Closed loop: TTFT 100 ms", TRUTH_HEADS, rows)
+
+
+def flat(lines):
+    for line in lines:
+        if line["row"] != "long":
+            continue
+        whole = [minute for minute in line["ours"]["minutes"] if minute["residentBytes"]]
+        rows = [[str(minute["minute"]), f"{minute['residentBytes'] / 1e6:.1f} MB",
+                 f"{(minute['generatorLagP99Us'] or 0) / 1e3:.3f} ms"] for minute in whole]
+        table(f"Half of capacity: {line['rate']} req/s, {line['ours']['eventsPerSecond']:,.0f} events/s, "
+              f"{verdicts([line['ours']])}",
+              ["minute", "resident memory, most", "generator_lag p99 (median of the seconds')"], rows)
+
+
+def rest(lines):
+    rows = []
+    healthy = [line["ours"] for line in lines if line["row"] == "healthy"]
+    if healthy:
+        rows.append([f"{len(healthy)} runs at 100 req/s in a row", verdicts(healthy)])
+    for (streams,), runs in grouped(lines, "memory", ["streams"]).items():
+        per_stream = [run["bytesPerStream"] and run["bytesPerStream"] / 1e3 for run in runs]
+        rows.append([f"memory per stream at {streams:,} streams, plain HTTP", shown(per_stream, " KB", 1)])
+    for line in lines:
+        if line["row"] == "help":
+            rows.append(["`tokenstorm --help`", f"{line['medianMs']:.1f} ms (at most {line['maxMs']:.1f})"])
+            rows.append(["the binary, stripped", f"{line['binaryBytes'] / 1e6:.1f} MB"])
+    table("The rest", ["what", "figure"], rows)
 
 
 def main():
-    work, rounds = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-    per_event, rates, per_stream, verdicts = [], [], [], []
-    for number in range(1, rounds + 1):
-        saturated = summary(work / f"saturated-{number}.json")
-        if saturated:
-            cpu = sum(worker["cpuSeconds"] for worker in saturated["workers"])
-            per_event.append(cpu * 1e6 / events(saturated))
-            rates.append(saturated["overall"]["rates"]["tokensPerSecond"])
-            verdicts.append(saturated["verdict"]["status"])
-        before, plateau = map(int, (work / f"memory-{number}").read_text().split())
-        if plateau > before > 0:
-            per_stream.append((plateau - before) / 1000)
-    print("| what | median | spread | rounds |")
-    print("| --- | --- | --- | --- |")
-    row("CPU of the lane per event, saturated, 64 streams", per_event, "µs")
-    row("events a second on that core", rates, "/s", 0)
-    row("memory per stream at 1,000 streams", per_stream, "KiB", 1)
-    print(f"\nverdicts of the saturated rounds: {', '.join(verdicts) or 'none'}")
+    path = pathlib.Path(sys.argv[1]) / "measurements.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        if line["row"] == "machine":
+            print(f"**Machine:** {line['cpu']}, {line['cores']} cores, Linux {line['kernel']}; "
+                  f"{line['version']}, {line['rustc']}, {line['at']}.")
+    saturated(lines)
+    against_the_truth(lines)
+    flat(lines)
+    rest(lines)
 
 
 if __name__ == "__main__":
