@@ -110,11 +110,14 @@ fn heading(result: &RunResult, width: u16) -> String {
     let facts = &result.facts;
     let window = &result.overall;
     let first = format!("{}: {} at {}", facts.name, facts.model, facts.endpoint);
+    let [start, end] = [window.start, window.end].map(length);
+    let measured = if window.measured.is_zero() && !window.start.is_zero() {
+        format!("nothing measured (the measured window begins at run time {start})")
+    } else {
+        format!("measured {} (run time {start} to {end})", length(window.measured))
+    };
     let second = format!(
-        "measured {} (run time {} to {}) with {}{}{}",
-        length(window.measured),
-        length(window.start),
-        length(window.end),
+        "{measured} with {}{}{}",
         counted(facts.workers.into(), "worker"),
         token_source(facts),
         if facts.interrupted { "; interrupted" } else { "" },

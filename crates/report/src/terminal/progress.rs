@@ -63,8 +63,8 @@ fn ms(duration: Option<Duration>) -> String {
 
 fn clock(elapsed: Duration, total: Option<Duration>) -> String {
     match total {
-        Some(total) => format!("{}/{} s", elapsed.as_secs(), total.as_secs()),
-        None => format!("{} s", elapsed.as_secs()),
+        Some(total) if elapsed <= total => format!("{}/{} s", elapsed.as_secs(), total.as_secs()),
+        Some(_) | None => format!("{} s", elapsed.as_secs()),
     }
 }
 
@@ -98,6 +98,12 @@ mod tests {
     fn the_last_second_in_one_line() {
         insta::assert_snapshot!(progress_line(&view()), @"12/60 s hold · 99/100 req/s · 73 in flight · ms: ttft 50.1 p99 61.3, itl 10.0, lag p99 0.084 · 6,208 tok/s · 3 failed");
         assert!(progress_line(&view()).chars().count() <= 120);
+    }
+
+    #[test]
+    fn after_the_end_there_is_nothing_to_be_a_part_of() {
+        let drain = ProgressView { elapsed: Duration::from_secs(61), stage: "drain", ..view() };
+        assert!(progress_line(&drain).starts_with("61 s drain · "));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use metrics::{FailureClass, FailureSample};
 
 use super::*;
@@ -93,6 +95,20 @@ fn a_run_whose_requests_all_failed() {
     - INVALID nothing_answered: nothing was measured: none of 4 requests due in the measured window
       completed; lengthen the run or look at the endpoint
     ");
+}
+
+#[test]
+fn a_run_that_ended_in_its_warm_up_has_measured_nothing() {
+    let mut result = example::one_stage();
+    let window = &mut result.overall;
+    (window.start, window.end) = (Duration::from_secs(10), Duration::from_secs(10));
+    window.measured = Duration::ZERO;
+    let table = table_of(&result, 110, &Selection::default());
+    let line = table.lines().nth(1).unwrap();
+    assert!(
+        line.starts_with("nothing measured (the measured window begins at run time 10 s) with"),
+        "{line}"
+    );
 }
 
 #[test]
