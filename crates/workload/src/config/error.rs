@@ -50,7 +50,7 @@ pub enum ConfigError {
         hint: Option<String>,
     },
     /// A value where a map of keys belongs.
-    #[error("{origin}: `{key}` is {value}: give a map with keys such as `{example}`")]
+    #[error("{origin}: `{key}` is {value}: give a map {example}")]
     NotASection {
         /// Where it stands.
         origin: String,
@@ -58,7 +58,7 @@ pub enum ConfigError {
         key: String,
         /// The value as written, shortened.
         value: String,
-        /// A key of this section.
+        /// A key of this section, or the whole of one, in words.
         example: String,
     },
     /// A text of `--set` without `=`.

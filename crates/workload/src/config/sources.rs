@@ -138,7 +138,10 @@ impl Gathered {
                     &origin,
                 );
             }
-            None => self.unknown(&path.to_lowercase(), &origin),
+            None => match section_named(&path) {
+                Some(section) => self.set_section(&section, text, &origin),
+                None => self.unknown(&path.to_lowercase(), &origin),
+            },
         }
     }
 
@@ -157,7 +160,7 @@ impl Gathered {
             );
         }
         if is_section(path) {
-            return self.set_section(path, written);
+            return self.set_section(path, written, &Origin::Set);
         }
         match entry_of_map(path) {
             Some((index, entry)) => self.set_entry(index, entry, written),
@@ -166,14 +169,14 @@ impl Gathered {
     }
 
     /// `--set prompts.inputLength={mean: 20}`: some keys of a section, beside those that it has.
-    fn set_section(&mut self, path: &str, written: &str) {
+    fn set_section(&mut self, path: &str, written: &str, origin: &Origin) {
         match serde_saphyr::from_str(written) {
             Ok(Value::Object(map)) => {
                 _ = self.sections.insert(path.to_owned());
-                self.section(path, &map, &Origin::Set);
+                self.section(path, &map, origin);
             }
             Ok(_) | Err(_) => {
-                self.problems.push(not_a_section(&Origin::Set, path, &Value::from(written)));
+                self.problems.push(not_a_section(origin, path, &Value::from(written)));
             }
         }
     }
@@ -253,6 +256,14 @@ fn is_section(path: &str) -> bool {
     KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
+/// The section of that name, in any case.
+fn section_named(path: &str) -> Option<String> {
+    KEYS.iter().find_map(|key| {
+        let parent = key.path.get(..path.len()).filter(|start| start.eq_ignore_ascii_case(path))?;
+        key.path[path.len()..].starts_with('.').then(|| parent.to_owned())
+    })
+}
+
 /// `target.headers.x-team` is entry `x-team` of the map `target.headers`.
 fn entry_of_map(path: &str) -> Option<(usize, &str)> {
     let (index, key) =
@@ -298,15 +309,35 @@ fn parse_file(path: &Path) -> Result<Value, ConfigError> {
     })
 }
 
-/// The parser's words without its drawing of the place.
+/// The parser's words without its drawing of the place, the place itself, and its advice to programmers.
 fn one_line(error: &serde_saphyr::Error) -> String {
     let words = error.without_snippet().to_string();
-    words.lines().next().unwrap_or_default().trim().to_owned()
+    let line = words.lines().next().unwrap_or_default();
+    let line = line.rsplit_once(" at line ").map_or(line, |(words, _)| words);
+    let of_the_parser = |clause: &str| clause.contains("Options") || clause.contains("from_");
+    let advice = ["; ", ", ", ". "].iter().filter_map(|end| {
+        let (at, _) = line.match_indices(end).find(|(at, _)| of_the_parser(&line[*at..]))?;
+        Some(at)
+    });
+    let told = advice.min().map_or(line, |at| &line[..at]);
+    let more =
+        if told.contains("multiple YAML documents") { ": a configuration is one" } else { "" };
+    format!("{}{more}", told.trim())
 }
 
 fn not_a_section(origin: &Origin, path: &str, value: &Value) -> ConfigError {
-    let example =
-        KEYS.iter().find(|key| key.path.starts_with(path)).unwrap_or(&KEYS[0]).path.to_owned();
+    const EXAMPLES: [(&str, &str); 4] = [
+        ("load.ramp", "{from: 1, to: 20, over: 30s}` beside `type: ramp"),
+        ("load.burst", "{size: 20, width: 1s}` beside `type: burst"),
+        ("prompts.inputLength", "{mean: 550, stddev: 150}"),
+        ("prompts.outputLength", "{mean: 150, stddev: 10}"),
+    ];
+    let of_section =
+        |key: &&Key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+    let key =
+        || format!("with keys such as `{}`", KEYS.iter().find(of_section).unwrap_or(&KEYS[0]).path);
+    let written_out = EXAMPLES.iter().find(|(section, _)| *section == path);
+    let example = written_out.map_or_else(key, |(_, example)| format!("such as `{example}`"));
     ConfigError::NotASection {
         origin: origin.to_string(),
         key: path.to_owned(),

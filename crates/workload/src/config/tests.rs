@@ -56,6 +56,53 @@ fn syntax_errors_and_duplicate_keys_name_their_line() {
 }
 
 #[test]
+fn the_parsers_words_are_for_users_and_name_the_place_once() {
+    let line = |yaml: &str| refusal(yaml).concat();
+    assert_eq!(
+        line("load: {rate: 5}\nload: {rate: 6}\n"),
+        "run.yaml:2:1: duplicate mapping key: load"
+    );
+    assert_eq!(line("load: [1, 2\n"), "run.yaml:1:7: unclosed bracket '['");
+    assert_eq!(
+        line("load: {}\n---\nload: {}\n"),
+        "run.yaml:3:1: multiple YAML documents detected: a configuration is one"
+    );
+    let lists = line("load: {rate: 5\nbenchmark: {duration: 3}\n");
+    assert_eq!(
+        lists,
+        "run.yaml:2:10: while parsing a flow mapping, did not find expected ',' or '}'"
+    );
+}
+
+#[test]
+fn a_number_where_a_section_belongs_gets_an_example_of_that_section() {
+    assert_eq!(
+        refusal("load: {ramp: 5}\n"),
+        [
+            "run.yaml: `load.ramp` is 5: give a map such as `{from: 1, to: 20, over: 30s}` beside `type: ramp`"
+        ]
+    );
+    assert_eq!(
+        refusal("prompts: {inputLength: 500}\n"),
+        ["run.yaml: `prompts.inputLength` is 500: give a map such as `{mean: 550, stddev: 150}`"]
+    );
+}
+
+#[test]
+fn a_section_can_be_given_by_the_environment() {
+    let env = |name: &str, text: &str| {
+        let env = vec![(name.to_owned(), text.to_owned())];
+        Config::load(Sources { env, ..Sources::default() })
+    };
+    let empty = env("TOKENSTORM__SIMULATOR", "{}").unwrap();
+    assert_eq!(empty.simulator(), Some(json!({})));
+    let lengths = env("tokenstorm__prompts__inputlength", "{mean: 20, max: 30}").unwrap();
+    assert_eq!(lengths.get("prompts.inputLength.max"), Some(&json!(30)));
+    let refused = env("TOKENSTORM__LOAD__RAMP", "5").unwrap_err();
+    assert!(refused[0].to_string().contains("TOKENSTORM__LOAD__RAMP"), "{}", refused[0]);
+}
+
+#[test]
 fn a_file_that_is_missing_or_not_utf8_is_one_clear_line() {
     let missing =
         Config::load(Sources { file: Some("/nonexistent/run.yaml".into()), ..Sources::default() })

@@ -99,7 +99,7 @@ pub enum PlanError {
          or `target.minTokens: true`"
     )]
     LengthNotAsked,
-    /// Bounds of a length that leave nothing, or not its mean.
+    /// Bounds of a length that leave out its mean.
     #[error(
         "`{section}.mean` is {mean}, outside of {bounds}: the mean must lie between `min` and `max`"
     )]
@@ -110,6 +110,16 @@ pub enum PlanError {
         mean: f64,
         /// The bounds, as text.
         bounds: String,
+    },
+    /// Bounds of a length that leave nothing.
+    #[error("`{section}.min` is {min}, above `{section}.max` ({max})")]
+    LengthBounds {
+        /// The section.
+        section: &'static str,
+        /// Shortest.
+        min: u32,
+        /// Longest.
+        max: u32,
     },
     /// A data set is needed and none is named.
     #[error("`prompts.type: {kind}` needs a file: set `{key}`")]

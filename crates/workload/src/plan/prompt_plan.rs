@@ -170,6 +170,11 @@ impl Builder<'_> {
         let max = self.tokens(keys.max);
         let (lowest, highest) =
             (f64::from(min.get()), max.map_or(f64::MAX, |max| f64::from(max.get())));
+        if let Some(max) = max.filter(|max| *max < min) {
+            let (section, min, max) = (keys.section, min.get(), max.get());
+            self.refuse(PlanError::LengthBounds { section, min, max });
+            return None;
+        }
         let configured = self.config.number(keys.mean);
         let mean = configured.unwrap_or_else(|| default.mean.min(highest).max(lowest));
         if !(lowest..=highest).contains(&mean) {

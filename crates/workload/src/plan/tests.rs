@@ -214,6 +214,13 @@ fn every_problem_of_a_plan_is_reported_at_once() {
 }
 
 #[test]
+fn bounds_that_leave_nothing_are_named_themselves() {
+    let bounds = ["prompts.inputLength.min=100", "prompts.inputLength.max=50"];
+    let lines = refusal(&[&["target.endpoint=http://t/v1", "load.rate=1"], &bounds[..]].concat());
+    assert_eq!(lines, ["`prompts.inputLength.min` is 100, above `prompts.inputLength.max` (50)"]);
+}
+
+#[test]
 fn loads_that_make_no_sense_are_refused() {
     for (sets, words) in [
         (&["prompts.type=synthetic"][..], "no load: set `load.rate`"),

@@ -86,6 +86,11 @@ impl Dataset {
         let read_error = |error: std::io::Error| {
             vec![PromptError::Read { path: path.clone(), reason: error.to_string() }]
         };
+        // Asked before it is opened: opening a pipe waits for its writer.
+        if !std::fs::metadata(&path).map_err(read_error)?.is_file() {
+            let reason = "it is no regular file, and prompts are read again while the run goes on: write them to a file";
+            return Err(vec![PromptError::Read { path: path.clone(), reason: reason.to_owned() }]);
+        }
         let file = File::open(&path).map_err(read_error)?;
         let mut indexer = Indexer::new(plan, &path, format, tokenizer);
         let scanned = scan_file(&file, scanner, &mut indexer).map_err(read_error)?;

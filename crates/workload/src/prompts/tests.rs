@@ -342,7 +342,9 @@ fn broken_files_are_one_clear_line_for_each_problem() {
             "a.json",
             "prompts.file",
             b"[\"a\" \"b\"]",
-            &["prompts `a.json`, line 1, byte 5: expected a comma or the list's end, found `\"`"],
+            &[
+                "prompts `a.json`, after record 1, line 1, byte 5: expected a comma or the list's end, found `\"`",
+            ],
         ),
         (
             "c.json",
@@ -396,6 +398,36 @@ fn messages_cannot_take_a_prefix() {
     assert!(
         file.refusal("prompts.file", &["target.api=completions"])[0].contains("completions API")
     );
+}
+
+#[test]
+fn a_broken_list_in_one_line_names_the_record() {
+    let talk = conversation("q", "a");
+    let share_gpt = Fixture::new("s.json", format!("[{talk},{{b}},{talk},{{a:}}]"));
+    let lines = share_gpt.refusal("prompts.dataset", &[]);
+    assert!(
+        lines[0].contains(", record 2 at byte ") && lines[1].contains(", record 4 at byte "),
+        "{lines:?}"
+    );
+    let list = Fixture::new("p.json", r#"[{"prompt":"x"},"y",{"a":}]"#);
+    let lines = list.refusal("prompts.file", &[]);
+    assert!(lines[0].contains(", record 3 at byte 20: not JSON"), "{lines:?}");
+    let list = Fixture::new("q.json", r#"["x", "y" "z"]"#);
+    let lines = list.refusal("prompts.file", &[]);
+    assert!(lines[0].contains(", after record 2, line 1, byte 10: expected a comma"), "{lines:?}");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("prompts.jsonl");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for path in [pipe.as_path(), folder.path(), Path::new("/dev/null")] {
+        let plan = plan(&[&format!("prompts.dataset={}", path.display())]);
+        let refused = PromptSource::with_tokenizer(&plan, toy(), None).map(drop).unwrap_err();
+        assert!(refused[0].to_string().contains("no regular file"), "{}", refused[0]);
+    }
 }
 
 #[test]

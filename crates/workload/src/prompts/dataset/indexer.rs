@@ -6,7 +6,7 @@ use std::path::Path;
 use metrics::Warning;
 
 use super::{Format, Span, shown};
-use crate::plan::{Plan, SaltPlacement};
+use crate::plan::{FileFormat, Plan, PromptKind, SaltPlacement};
 use crate::prompts::file::Columns;
 use crate::prompts::record::Unreadable;
 use crate::prompts::scan::{Ending, RawRecord, ScanError};
@@ -37,9 +37,13 @@ pub(super) struct Indexer<'a> {
     enough: usize,
     /// A prefix or salt can only be put before plain text.
     needs_text: bool,
+    /// Records are values of a JSON list, which may stand in one line: they are told by number.
+    is_list: bool,
     /// The header of a CSV file is unusable.
     has_no_columns: bool,
     spans: Vec<Span>,
+    /// Records met, broken ones among them.
+    met: u64,
     /// Whole records seen, usable or not.
     seen: u64,
     unusable: u64,
@@ -69,8 +73,14 @@ impl<'a> Indexer<'a> {
                 .and_then(|requests| usize::try_from(requests).ok())
                 .unwrap_or(usize::MAX),
             needs_text: prompts.prefix_ratio > 0.0 || prompts.salt == SaltPlacement::Prepend,
+            is_list: match &prompts.kind {
+                PromptKind::ShareGpt { .. } => true,
+                PromptKind::File { format, .. } => *format == FileFormat::JsonList,
+                PromptKind::Synthetic => false,
+            },
             has_no_columns: false,
             spans: Vec::new(),
+            met: 0,
             seen: 0,
             unusable: 0,
             too_long: 0,
@@ -89,6 +99,7 @@ impl<'a> Indexer<'a> {
         if let Format::Csv(None) = self.format {
             return self.header(&raw);
         }
+        self.met += 1;
         match self.judge(&raw) {
             Ok(true) => {
                 let length =
@@ -157,9 +168,10 @@ impl<'a> Indexer<'a> {
     }
 
     fn place_of(&self, raw: &RawRecord<'_>) -> String {
-        match self.format {
-            Format::ShareGpt => format!("record {} at byte {}", self.seen + 1, raw.offset),
-            Format::Text | Format::Json(_) | Format::Csv(_) => format!("line {}", raw.line),
+        if self.is_list {
+            format!("record {} at byte {}", self.met, raw.offset)
+        } else {
+            format!("line {}", raw.line)
         }
     }
 
@@ -172,7 +184,13 @@ impl<'a> Indexer<'a> {
             Ok(Ending::Whole) => {}
             Ok(Ending::Cut { offset }) => self.cut_at = Some(offset),
             Err(error) => {
-                self.broken(format!("line {}, byte {}", error.line, error.offset), error.reason);
+                let before = if self.is_list && self.met > 0 {
+                    format!("after record {}, ", self.met)
+                } else {
+                    String::new()
+                };
+                let place = format!("{before}line {}, byte {}", error.line, error.offset);
+                self.broken(place, error.reason);
             }
         }
         if self.more_problems > 0 {
