@@ -9,6 +9,7 @@ the warm-up and the end of the stage: of the lane's thread from the result, of t
 import argparse
 import datetime
 import json
+import math
 import os
 import pathlib
 import platform
@@ -274,10 +275,11 @@ class Bench:
         # A try-out must be shorter in this as well, or no request would begin in its measured stage.
         tokens = max(20, round(200 * min(1, self.scale)))
         request_s = (100 + itl_ms * (tokens - 1)) / 1000
-        spread = max(1, round(request_s))
+        ramp_up = out_of_step(streams, itl_ms / 1000, request_s)
+        spread = max(1, math.ceil(max(ramp_up, request_s)))
         with self.simulator(100, itl_ms) as simulator:
             run = self.run(simulator, tokens, spread + 1, max(self.seconds(20, 2), spread),
-                           **{"load.concurrency": streams, "load.rampUp": spread})
+                           **{"load.concurrency": streams, "load.rampUp": ramp_up})
         self.record(row, streams=streams, itlMs=itl_ms, tokens=tokens, round=number, ours=run)
 
     def memory(self):
@@ -303,6 +305,18 @@ class Bench:
             spans.append(time.perf_counter() - start)
         self.record("help", medianMs=statistics.median(spans) * 1e3, maxMs=max(spans) * 1e3,
                     binaryBytes=os.path.getsize(self.tokenstorm))
+
+
+def out_of_step(streams, itl_s, request_s):
+    """A ramp-up of at most one request's time that spreads the streams' tokens evenly over the ITL.
+
+    Starts a round fraction of the ITL apart put the tokens of many streams on the same instants, which one
+    thread writes one after the other. The golden section is as far from every such fraction as can be.
+    """
+    apart = itl_s * (math.sqrt(5) - 1) / 2
+    while apart * streams > request_s:
+        apart /= 2
+    return round(apart * streams, 6)
 
 
 def figures(summary, series, truth, watch, warmup, duration):
