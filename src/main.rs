@@ -2,6 +2,7 @@
 
 mod cli;
 mod exit;
+mod interrupt;
 mod limits;
 mod plan;
 mod progress;

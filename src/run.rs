@@ -4,6 +4,7 @@
 //! would send over a network; ledger and journal are those of a fleet.
 
 use std::{
+    convert::Infallible,
     num::NonZeroU32,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -15,15 +16,13 @@ use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
 use metrics::{RunFacts, RunResult, Warning};
 use report::ResultsDirectory;
 use serde_json::json;
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::{runtime::Runtime, time::Instant};
 use worker::{Worker, WorkerOptions};
 use workload::{Api, Config, Content, Plan, Prompt};
 
 use crate::{
     exit::{Exit, Stop},
+    interrupt::Interrupts,
     limits::{self, Service},
     progress, say,
     settings::{Loaded, Settings},
@@ -36,6 +35,8 @@ const CONTROL_THREADS: usize = 2;
 const START_AHEAD: Duration = Duration::from_millis(300);
 /// A local worker that has not registered by now never will.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who waits for longer wants to know for what.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Both sides of this process are one build.
 const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -69,10 +70,16 @@ pub(crate) fn run(arguments: RunArgs) -> anyhow::Result<Exit> {
     let simulator = target::start_simulator(&mut config)?;
     let runtime = control_runtime()?;
     let exit = runtime.block_on(async {
-        let prepared = prepare(&mut config, credentials, &arguments).await?;
+        let mut interrupts = Interrupts::listen()?;
+        let endpoint = config.text("target.endpoint").unwrap_or("the target").to_owned();
+        let prepared = tokio::select! {
+            prepared = prepare(&mut config, credentials, &arguments) => prepared?,
+            never = tell_of_waiting(&endpoint) => match never {},
+            () = interrupts.next() => return Err(interrupted_before_the_load().into()),
+        };
         let directory = ResultsDirectory::create(&arguments.output, &prepared.plan.name, now())?;
         let measured = match directory.write_config(&config.to_yaml()) {
-            Ok(()) => measure(&prepared, &directory).await,
+            Ok(()) => measure(&prepared, &directory, interrupts).await,
             Err(error) => Err(error.into()),
         };
         match measured {
@@ -113,13 +120,27 @@ fn control_runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
+/// Says once, after a while, what is being waited for before the load. Never returns.
+async fn tell_of_waiting(endpoint: &str) -> Infallible {
+    tokio::time::sleep(SILENCE).await;
+    eprintln!(
+        "waiting for the first answer of {endpoint}, for at most `client.timeouts.request`; Ctrl-C ends it"
+    );
+    std::future::pending().await
+}
+
+fn interrupted_before_the_load() -> Stop {
+    Stop::new(Exit::Interrupted, "interrupted before the load: nothing was measured")
+}
+
 /// Plan, probe, and what the run decides itself; it is all written to the configuration as run.
 async fn prepare(
     config: &mut Config,
     credentials: Credentials,
     arguments: &RunArgs,
 ) -> anyhow::Result<Prepared> {
-    let (mut plan, mut warnings) = target::plan(config, &credentials).await?;
+    let began = Instant::now();
+    let (mut plan, mut warnings) = target::plan(config, &credentials, began).await?;
     let room = limits::check(&plan, Service::of(config));
     warnings.extend(room.map_err(|problems| Stop::bad_configuration(&problems))?);
     let mut probe_requests = 0;
@@ -134,8 +155,8 @@ async fn prepare(
         }
     } else {
         probe_requests = 1;
-        warnings.extend(target::check_context(&plan, &credentials).await?);
-        stagger = plan.ramp_up_for(probe(&plan, &credentials).await?);
+        warnings.extend(target::check_context(&plan, &credentials, began).await?);
+        stagger = plan.ramp_up_for(probe(&plan, &credentials, began).await?);
     }
     if plan.needs_ramp_up() {
         plan = plan.with_ramp_up(stagger);
@@ -146,8 +167,8 @@ async fn prepare(
     Ok(Prepared { plan, credentials, warnings, probe_requests })
 }
 
-/// One real request; its time to first byte.
-async fn probe(plan: &Plan, credentials: &Credentials) -> Result<Duration, Stop> {
+/// One real request; its time to first byte. All that is asked since `began` has the time of one request.
+async fn probe(plan: &Plan, credentials: &Credentials, began: Instant) -> Result<Duration, Stop> {
     let prompt = Prompt {
         number: 0,
         class: 0,
@@ -158,11 +179,21 @@ async fn probe(plan: &Plan, credentials: &Credentials) -> Result<Duration, Stop>
     let options = worker::client_options(&plan.client, credentials.clone());
     let model = plan.target.model.as_deref();
     let target = credentials.complete(plan.target.clone());
-    let seen = client::probe(&target, &options, &prompt, model).await;
+    let most = plan.client.request_timeout;
+    let asked = client::probe(&target, &options, &prompt, model);
+    let Ok(seen) = tokio::time::timeout_at(began + most, asked).await else {
+        let what = format!("POST {} failed (timeout): no answer within {most:?}", plan.target.url);
+        let hint = "raise `client.timeouts.request`, or look why the server does not answer";
+        return Err(Stop::new(Exit::TargetNotReady, format!("{what}\n  {hint}")));
+    };
     Ok(seen.map_err(|error| Stop::new(Exit::TargetNotReady, error))?.ttfb)
 }
 
-async fn measure(prepared: &Prepared, directory: &ResultsDirectory) -> anyhow::Result<RunResult> {
+async fn measure(
+    prepared: &Prepared,
+    directory: &ResultsDirectory,
+    interrupts: Interrupts,
+) -> anyhow::Result<RunResult> {
     let options = CoordinatorOptions {
         plan: prepared.plan.clone(),
         workers: NonZeroU32::MIN,
@@ -172,7 +203,7 @@ async fn measure(prepared: &Prepared, directory: &ResultsDirectory) -> anyhow::R
         build: BUILD.to_owned(),
     };
     let coordinator = Coordinator::start(options).await?;
-    interrupt_on_signals(coordinator.interrupter())?;
+    interrupts.end(coordinator.interrupter());
     let watching = tokio::spawn(progress::show(coordinator.progress(), prepared.plan.clone()));
     let worker = Worker::start(this_machine(&prepared.credentials)?, coordinator.door()).await?;
     let merged = coordinator.finished().await?;
@@ -204,32 +235,6 @@ fn this_machine(credentials: &Credentials) -> anyhow::Result<WorkerOptions> {
 fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
-}
-
-/// Ctrl-C, SIGTERM or a lost terminal: the first ends the load with a drain, the second cancels what is open, the third
-/// ends the process.
-fn interrupt_on_signals(interrupt: impl Fn() + Send + 'static) -> std::io::Result<()> {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
-    let mut hangups = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        for received in 1.. {
-            tokio::select! {
-                _ = interrupts.recv() => {}
-                _ = terminations.recv() => {}
-                _ = hangups.recv() => {}
-            }
-            match received {
-                1 => eprintln!(
-                    "stopping: open requests are followed to their end; again to cancel them"
-                ),
-                2 => eprintln!("cancelling open requests; again to end without a report"),
-                _ => std::process::exit(130),
-            }
-            interrupt();
-        }
-    });
-    Ok(())
 }
 
 fn result(

@@ -3,6 +3,7 @@
 use client::{Credentials, Model};
 use serde_json::json;
 use simulator::{Running, Simulator, SimulatorConfig};
+use tokio::time::Instant;
 use workload::{Config, Plan, PlanInputs};
 
 use crate::exit::{Exit, Stop};
@@ -26,6 +27,7 @@ pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Runn
 pub(crate) async fn plan(
     config: &mut Config,
     credentials: &Credentials,
+    began: Instant,
 ) -> anyhow::Result<(Plan, Vec<metrics::Warning>)> {
     let mut salt = [0; 8];
     getrandom::fill(&mut salt).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
@@ -36,7 +38,7 @@ pub(crate) async fn plan(
     if plan.target.model.is_some() {
         return Ok((plan, warnings));
     }
-    let Some(model) = listed(&plan, credentials).await.into_iter().next() else {
+    let Some(model) = listed(&plan, credentials, began).await.into_iter().next() else {
         return Ok((plan, warnings));
     };
     config.set("target.model", json!(model.id))?;
@@ -47,17 +49,21 @@ pub(crate) async fn plan(
 pub(crate) async fn check_context(
     plan: &Plan,
     credentials: &Credentials,
+    began: Instant,
 ) -> Result<Option<metrics::Warning>, Stop> {
-    let models = listed(plan, credentials).await;
+    let models = listed(plan, credentials, began).await;
     let ours = models.into_iter().find(|model| Some(&model.id) == plan.target.model.as_ref());
     let Some(context) = ours.and_then(|model| model.context) else { return Ok(None) };
     plan.check_context(context).map_err(|problem| Stop::bad_configuration(&[problem]))
 }
 
-/// The server's list of models; a server without one gets requests all the same.
-async fn listed(plan: &Plan, credentials: &Credentials) -> Vec<Model> {
+/// The server's list of models; a server without one gets requests all the same, as does one that has not told it in
+/// half of the time that all questions before the load have together.
+async fn listed(plan: &Plan, credentials: &Credentials, began: Instant) -> Vec<Model> {
     let options = worker::client_options(&plan.client, credentials.clone());
-    client::models(&plan.target, &options).await.unwrap_or_default()
+    let limit = began + plan.client.request_timeout / 2;
+    let asked = tokio::time::timeout_at(limit, client::models(&plan.target, &options)).await;
+    asked.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 fn checked(config: &Config, inputs: &PlanInputs) -> Result<(Plan, Vec<metrics::Warning>), Stop> {

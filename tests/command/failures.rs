@@ -29,6 +29,24 @@ fn an_unreachable_endpoint_is_found_before_the_load() {
 }
 
 #[test]
+fn a_target_that_never_answers_is_told_of_and_has_the_time_of_one_request() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let began = tokio::time::Instant::now();
+    let mut command = run_in(folder.path());
+    command.args(["--endpoint", &url, "--set", "client.timeouts.request=5"]).args(FEW);
+    let ended = Ended::from(command.output().unwrap(), folder.path());
+    assert_eq!(ended.code, Some(6), "{}", ended.all_output());
+    // The list of models and the request hang, each: one after the other they would take 10 s.
+    assert!(began.elapsed() < std::time::Duration::from_secs(9), "{:?}", began.elapsed());
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    assert!(lines[0].starts_with(&format!("waiting for the first answer of {url}")), "{lines:?}");
+    assert!(lines[1].contains("no answer within 5s"), "{lines:?}");
+    assert!(lines[2].contains("client.timeouts.request"), "{lines:?}");
+}
+
+#[test]
 fn a_wrong_model_is_named_in_the_servers_words_with_the_models_it_has() {
     let bench = Bench::new(json!({"model": "simulated"}));
     let ended = bench.run(&[&["--model", "gpt-17"], &FEW[..]].concat());

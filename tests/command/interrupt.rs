@@ -64,3 +64,18 @@ fn a_backlog_behind_a_cap_is_booked_and_not_sent_after_an_interrupt() {
     assert_eq!(bench.simulator.truth().received, sent + 1, "nothing is sent after the interrupt");
     assert_eq!(number(&summary, "/books/due"), sent + number(&summary, "/books/notSent"));
 }
+
+#[test]
+fn before_the_load_it_is_one_line_and_leaves_nothing() {
+    for name in ["INT", "TERM"] {
+        let bench = Bench::new(json!({"fixed": true, "ttftMs": 60_000}));
+        let running = start(bench.command(&["--rate", "5", "--duration", "600"]));
+        wait_until("the probe is open", || bench.simulator.truth().received == 1);
+        signal(running.id(), name);
+        let ended = Ended::from(running.wait_with_output().unwrap(), bench.folder.path());
+        assert_eq!(ended.code, Some(130), "{}", ended.all_output());
+        let last = ended.stderr.lines().last();
+        assert_eq!(last, Some("error: interrupted before the load: nothing was measured"));
+        assert!(ended.results.is_none() && ended.stdout.is_empty(), "{}", ended.stdout);
+    }
+}

@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
     key("metrics.prometheus.queries", Kind::Queries, "none", "What to ask it, such as `[{name: gpu_utilization, query: DCGM_FI_DEV_GPU_UTIL}]`."),
     key("client.lanes", integer("threads", 1, 1024), "by the number of cores", "Threads of a worker that send and measure."),
     key("client.timeouts.connect", duration(0.001, 3600.0), "10 s", "Bound on name resolution, TCP and TLS together."),
-    key("client.timeouts.request", duration(0.001, DAY_S), "600 s", "Bound on a whole request."),
+    key("client.timeouts.request", duration(0.001, DAY_S), "600 s", "Bound on a whole request, and on all that is asked of the target before the load."),
     key("fleet.onWorkerLoss", Kind::Choice(&["takeover", "continue", "abort"]), "`takeover`", "What becomes of a lost worker's share: others take it over, it is left out and counted, or the run ends."),
     key("simulator.listen", Kind::Text, "`127.0.0.1:0`", "Address and port to listen on; port 0 takes a free one."),
     key("simulator.model", Kind::Text, "`simulated`", "The name of the one model it serves."),
