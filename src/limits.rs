@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use metrics::Warning;
-use workload::{Config, Drive, Offered, Plan};
+use workload::{Config, Drive, HttpVersion, Offered, Plan};
 
 /// A connection, its buffers, its task and its timeline.
 const BYTES_PER_STREAM: u64 = 32 << 10;
@@ -55,7 +55,8 @@ impl fmt::Display for Resource {
             Self::Ports { first, last } => write!(
                 out,
                 "the local ports {first} to {last} for one destination \
-                 (widen them by `sysctl net.ipv4.ip_local_port_range`)"
+                 (widen them by `sysctl net.ipv4.ip_local_port_range`, or begin at more addresses \
+                 by `client.sourceAddresses`)"
             ),
             Self::Memory { bytes } => {
                 write!(out, "the {} MiB of memory that are available", bytes >> 20)
@@ -213,11 +214,16 @@ fn rooms(plan: &Plan, service: Service) -> Vec<Room> {
         streams: limit.saturating_sub(other) / ends,
     });
     let ports = read("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| port_range(&text));
+    let ports = ports.map(|room| with_sources(room, plan.client.source_addresses.len()));
     let memory = available_memory().map(|bytes| Room {
         resource: Resource::Memory { bytes },
         streams: bytes / (bytes_per_stream(plan) * ends),
     });
-    [descriptors, ports, memory].into_iter().flatten().collect()
+    let for_each_stream = match plan.client.http {
+        HttpVersion::Http1 => [descriptors, ports],
+        HttpVersion::Http2 { .. } => [None, None],
+    };
+    for_each_stream.into_iter().chain([memory]).flatten().collect()
 }
 
 fn lanes(plan: &Plan) -> u64 {
@@ -239,6 +245,12 @@ fn port_range(text: &str) -> Option<Room> {
     let (first, last): (u64, u64) = (ends.next()?.ok()?, ends.next()?.ok()?);
     let streams = (last + 1).saturating_sub(first);
     Some(Room { resource: Resource::Ports { first, last }, streams })
+}
+
+/// Each source address has all the ports.
+fn with_sources(room: Room, addresses: usize) -> Room {
+    let addresses = u64::try_from(addresses).unwrap_or(u64::MAX).max(1);
+    Room { streams: room.streams.saturating_mul(addresses), ..room }
 }
 
 /// What the kernel says is available, within the limit of our control group.
@@ -263,6 +275,12 @@ fn read(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_source_address_has_the_ports_again() {
+        assert_eq!(with_sources(PORTS, 0), PORTS);
+        assert_eq!(with_sources(PORTS, 3).streams, 3 * PORTS.streams);
+    }
 
     const FILES: Room = Room { resource: Resource::Descriptors { limit: 1_024 }, streams: 944 };
     const PORTS: Room =
@@ -289,7 +307,8 @@ mod tests {
                  the limit of 1024 open files (raise it by `ulimit -Hn`)",
                 "`load.concurrency` asks for 40000 requests in flight, this machine can carry 28232: \
                  the local ports 32768 to 60999 for one destination \
-                 (widen them by `sysctl net.ipv4.ip_local_port_range`)",
+                 (widen them by `sysctl net.ipv4.ip_local_port_range`, or begin at more addresses \
+                 by `client.sourceAddresses`)",
                 "`load.concurrency` asks for 40000 requests in flight, this machine can carry 30000: \
                  the 1024 MiB of memory that are available",
             ]

@@ -13,7 +13,7 @@ use workload::{Plan, Shard};
 
 use crate::{
     bodies::Bodies,
-    health::{thread_cpu, watch_loop},
+    health::{seat, thread_cpu, watch_loop},
     lane::{EarlyEnd, Lane},
     offer::{Load, offer},
     recorder_actor::RecorderMessage,
@@ -54,6 +54,8 @@ pub(crate) struct LaneArguments {
     pub(crate) bodies: Bodies,
     pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) options: ClientOptions,
+    /// Number of the lane in its worker.
+    pub(crate) place: usize,
 }
 
 /// See the module's documentation.
@@ -84,6 +86,7 @@ impl ThreadLocalActor for ClientActor {
         _me: ActorRef<Self::Msg>,
         arguments: LaneArguments,
     ) -> Result<LaneState, ActorProcessingErr> {
+        seat(arguments.place, arguments.plan.client.pin_lanes)?;
         Ok(LaneState { arguments, running: None })
     }
 
@@ -129,9 +132,11 @@ impl LaneState {
         if self.running.is_some() {
             return Ok(());
         }
-        let LaneArguments { plan, shard, bodies, permits, options } = &self.arguments;
+        let LaneArguments { plan, shard, bodies, permits, options, .. } = &self.arguments;
+        // Lanes of all workers begin at different places of the lists of addresses.
+        let options = ClientOptions { turn: shard.rank as usize, ..options.clone() };
         let lane = Rc::new(Lane {
-            client: Client::new(&plan.target, options.clone(), clock)?,
+            client: Client::new(&plan.target, options, clock)?,
             recorder: Lane::recorder(plan),
             plan: Arc::clone(plan),
             shard: *shard,

@@ -206,6 +206,7 @@ impl WorkerState {
                 bodies: bodies.clone(),
                 permits: permits.clone(),
                 options: options.clone(),
+                place: usize::try_from(lane).unwrap_or(usize::MAX),
             };
             let spawner = ThreadLocalActorSpawner::new();
             let (actor, _) =
@@ -304,6 +305,10 @@ pub fn client_options(plan: &ClientPlan, credentials: Credentials) -> ClientOpti
         ca_file: plan.ca_file.clone(),
         insecure_skip_verify: plan.insecure_skip_verify,
         credentials,
+        http: plan.http,
+        source_addresses: plan.source_addresses.clone(),
+        dns_refresh: plan.dns_refresh,
+        turn: 0,
     }
 }
 

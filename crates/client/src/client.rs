@@ -1,17 +1,20 @@
 //! One lane's client: its connections, its headers, its clock.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::HeaderMap;
 use rustls::pki_types::ServerName;
-use workload::{Api, Target};
+use workload::{Api, HttpVersion, Target};
 
 use crate::clock::{Clock, ClockStep, StampConverter};
 use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, headers};
-use crate::transport::{Connector, Pool, TlsError, kernel_stamps_are_on, tls_config};
+use crate::transport::{
+    Addresses, Connector, Http2, Pool, TlsError, kernel_stamps_are_on, tls_config,
+};
 
 /// How a client connects and what it waits for.
 #[derive(Clone, Debug)]
@@ -26,6 +29,14 @@ pub struct ClientOptions {
     pub insecure_skip_verify: bool,
     /// What proves who we are.
     pub credentials: Credentials,
+    /// How requests share connections.
+    pub http: HttpVersion,
+    /// Local addresses that connections begin at, in turn; empty: the kernel chooses.
+    pub source_addresses: Vec<IpAddr>,
+    /// How long an answer of the name service is used.
+    pub dns_refresh: Duration,
+    /// Where this client begins in the lists of addresses: lanes begin at different places.
+    pub turn: usize,
 }
 
 impl Default for ClientOptions {
@@ -37,6 +48,10 @@ impl Default for ClientOptions {
             ca_file: None,
             insecure_skip_verify: false,
             credentials: Credentials::default(),
+            http: HttpVersion::Http1,
+            source_addresses: Vec::new(),
+            dns_refresh: Duration::from_secs(30),
+            turn: 0,
         }
     }
 }
@@ -85,6 +100,7 @@ pub struct Client {
     pub(crate) request_timeout: Duration,
     pub(crate) connector: Connector,
     pub(crate) pool: Pool,
+    pub(crate) http2: Option<Http2>,
     pub(crate) clock: Clock,
     pub(crate) stamps: Cell<StampConverter>,
 }
@@ -100,29 +116,36 @@ impl Client {
         let tls = match endpoint.tls {
             false => None,
             true => {
-                let config = tls_config(options.ca_file.as_deref(), options.insecure_skip_verify)?;
+                let ca_file = options.ca_file.as_deref();
+                let config = tls_config(ca_file, options.insecure_skip_verify, options.http)?;
                 let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| {
                     ClientError::Url { url: target.url.clone(), reason: error.to_string() }
                 })?;
                 Some((name, config))
             }
         };
+        let addresses = Addresses::new(
+            endpoint.host.clone(),
+            endpoint.port,
+            options.dns_refresh,
+            options.source_addresses,
+            options.turn,
+        );
         // Each answer says what stamps it had; here they are only turned on.
         let _stamped = kernel_stamps_are_on();
         Ok(Self {
             api: target.api,
             stream: target.stream,
             headers: headers(target, &endpoint, &options.credentials)?,
-            connector: Connector::new(
-                endpoint.host.clone(),
-                endpoint.port,
-                tls,
-                options.connect_timeout,
-            ),
+            connector: Connector::new(addresses, tls, options.connect_timeout),
             endpoint,
             credentials: options.credentials,
             request_timeout: options.request_timeout,
             pool: Pool::default(),
+            http2: match options.http {
+                HttpVersion::Http1 => None,
+                HttpVersion::Http2 { connections } => Some(Http2::new(connections)),
+            },
             clock,
             stamps: Cell::new(StampConverter::new()),
         })

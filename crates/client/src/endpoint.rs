@@ -1,11 +1,11 @@
 //! The address that is requested and the headers that go with each request, proved once.
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 use http::uri::{Authority, Scheme, Uri};
+use http::{Method, Request};
 use workload::Target;
 
 use crate::client::ClientError;
@@ -126,6 +126,24 @@ pub(crate) fn head(method: &Method, path: &Uri, headers: &HeaderMap, body_bytes:
     }
     head.extend_from_slice(b"\r\n");
     head.into()
+}
+
+/// The same as HTTP/2 has it (RFC 9113 §8.3): host and scheme stand in the address.
+pub(crate) fn head_of_http2(
+    endpoint: &Endpoint,
+    method: &Method,
+    path: &Uri,
+    headers: &HeaderMap,
+) -> Result<Request<()>, http::Error> {
+    let scheme = if endpoint.tls { Scheme::HTTPS } else { Scheme::HTTP };
+    let path = path.path_and_query().map_or("/", |path| path.as_str());
+    let address = Uri::builder().scheme(scheme).authority(endpoint.authority.as_str());
+    let mut request = Request::new(());
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = address.path_and_query(path).build()?;
+    *request.headers_mut() = headers.clone();
+    let _in_the_address = request.headers_mut().remove(HOST);
+    Ok(request)
 }
 
 /// Room for the head of a usual request.

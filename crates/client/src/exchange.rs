@@ -12,11 +12,13 @@ use workload::Api;
 
 use crate::answer::{Answer, Failure, Progress};
 use crate::client::Client;
-use crate::endpoint::head;
+use crate::endpoint::{head, head_of_http2};
 use crate::event::{bounded, words_of};
 use crate::reader::Reader;
 use crate::stream::{BodyEnd, Broken, Stream};
-use crate::transport::{Body, ConnectError, Connection, HeadError, Outgoing, Taken, Write};
+use crate::transport::{
+    Body, ConnectError, Connection, HeadError, Http2, Outgoing, Source, Taken, Write,
+};
 use crate::trouble::{Trouble, answer_trouble, body_trouble, head_trouble, unsent_trouble};
 use crate::{chat, completions};
 
@@ -145,6 +147,9 @@ impl Client {
         mut gate: impl FnMut() -> bool,
         on: &mut impl FnMut(Progress),
     ) -> Result<Box<Reader<'_>>, Trouble> {
+        if let Some(http2) = &self.http2 {
+            return Box::pin(self.ask_http2(http2, trace, ask, gate, on)).await;
+        }
         let mut pooled = self.pool.take().await;
         loop {
             let rested = pooled.as_ref().map(|taken| taken.rested);
@@ -163,7 +168,13 @@ impl Client {
             match head {
                 Ok(head) => {
                     self.sent_early(trace, &connection, on);
-                    return Ok(Box::new(Reader::new(self, connection, reads_before, head, on)));
+                    return Ok(Box::new(Reader::new(
+                        self,
+                        Source::Http1(connection),
+                        reads_before,
+                        head,
+                        on,
+                    )));
                 }
                 Err(HeadError::Refused) => return Err(Trouble::refused_by_gate()),
                 Err(HeadError::Unsent(fault)) => {
@@ -184,14 +195,34 @@ impl Client {
         }
     }
 
+    /// As [`ask`](Self::ask), on a shared connection.
+    async fn ask_http2(
+        &self,
+        http2: &Http2,
+        trace: &Trace,
+        ask: Ask,
+        mut gate: impl FnMut() -> bool,
+        on: &mut impl FnMut(Progress),
+    ) -> Result<Box<Reader<'_>>, Trouble> {
+        let ready = http2.take(&self.connector).await.map_err(connect_trouble)?;
+        trace.connect.set(ready.took);
+        trace.reconnected.set(ready.replaced);
+        trace.connected_at.set(Some(self.clock.now()));
+        if !gate() {
+            return Err(Trouble::refused_by_gate());
+        }
+        let request = head_of_http2(&self.endpoint, &ask.method, &ask.path, &self.headers)
+            .map_err(|error| Trouble::new(FailureClass::Internal, error.to_string()))?;
+        let on_sent = |write| self.sent(trace, write, on);
+        let (head, stream) = ready
+            .send(request, ask.body.take(), on_sent)
+            .await
+            .map_err(|fault| head_trouble(&fault, false))?;
+        Ok(Box::new(Reader::new(self, Source::Http2(stream), 0, head, on)))
+    }
+
     async fn connect(&self, trace: &Trace) -> Result<Box<Connection>, Trouble> {
-        let connection = self.connector.connect().await.map_err(|error| {
-            let class = match error {
-                ConnectError::Tcp { .. } => FailureClass::Connect,
-                ConnectError::Tls { .. } => FailureClass::Tls,
-            };
-            Trouble::new(class, error.to_string())
-        })?;
+        let connection = self.connector.connect().await.map_err(connect_trouble)?;
         trace.connect.set(Some(connection.took()));
         Ok(connection)
     }
@@ -350,6 +381,15 @@ async fn read_stream(
             Err(fault) => return body_trouble(&fault).map(BodyEnd::Cut),
         }
     }
+}
+
+fn connect_trouble(error: ConnectError) -> Trouble {
+    let class = match error {
+        ConnectError::Tcp { .. } => FailureClass::Connect,
+        ConnectError::Tls { .. } => FailureClass::Tls,
+        ConnectError::Http2 { .. } => FailureClass::Protocol,
+    };
+    Trouble::new(class, error.to_string())
 }
 
 /// Whether the server has said anything since the request began.

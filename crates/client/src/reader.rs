@@ -9,14 +9,14 @@ use metrics::FailureClass;
 use crate::answer::Progress;
 use crate::client::Client;
 use crate::stream::Arrival;
-use crate::transport::{Body, Connection, Fault, Head, Read, Rest};
+use crate::transport::{Body, Fault, Head, Read, Rest, Source};
 use crate::trouble::{Trouble, body_trouble};
 
 /// An answer whose head has arrived.
 #[derive(Debug)]
 pub(crate) struct Reader<'client> {
     client: &'client Client,
-    connection: Box<Connection>,
+    source: Source,
     head: Head,
     kept: Vec<u8>,
     seen: Seen,
@@ -36,7 +36,7 @@ impl<'client> Reader<'client> {
     /// `reads_before` is the connection's count of reads when the request began.
     pub(crate) fn new(
         client: &'client Client,
-        connection: Box<Connection>,
+        source: Source,
         reads_before: u64,
         head: Head,
         on: &mut impl FnMut(Progress),
@@ -44,9 +44,9 @@ impl<'client> Reader<'client> {
         let arrival = Arrival { at: Duration::ZERO, serial: reads_before };
         let mut seen =
             Seen { arrival, lag_max: Duration::ZERO, kernel_stamps: true, body_ended: false };
-        seen.look(client, connection.stamps().last_read(), on);
+        seen.look(client, source.last_read(), on);
         let headers_at = seen.arrival.at;
-        Self { client, connection, head, kept: Vec::new(), seen, headers_at }
+        Self { client, source, head, kept: Vec::new(), seen, headers_at }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -67,8 +67,7 @@ impl<'client> Reader<'client> {
 
     /// When the answer ended: the end of the connection where that ended it, else the last read.
     pub(crate) fn end_at(&self) -> Duration {
-        let end =
-            self.connection.stamps().end_ns().map(|end_ns| self.client.clock.offset_of(end_ns));
+        let end = self.source.end_ns().map(|end_ns| self.client.clock.offset_of(end_ns));
         let arrived = self.seen.arrival.at;
         end.filter(|_| self.seen.body_ended).unwrap_or(arrived).max(arrived)
     }
@@ -101,7 +100,7 @@ impl<'client> Reader<'client> {
         on: &mut F,
         piece: impl FnMut(&[u8], Arrival, &mut F),
     ) -> Result<Body, Fault> {
-        self.seen.next(self.client, &mut self.connection, on, piece).await
+        self.seen.next(self.client, &mut self.source, on, piece).await
     }
 
     /// The rest of the body in one piece.
@@ -110,11 +109,10 @@ impl<'client> Reader<'client> {
         limit_bytes: usize,
         on: &mut impl FnMut(Progress),
     ) -> Result<Vec<u8>, Trouble> {
-        let Self { client, connection, seen, kept, .. } = self;
+        let Self { client, source, seen, kept, .. } = self;
         loop {
             // Kept where a deadline that drops this future leaves it.
-            let body =
-                seen.next(client, connection, on, |bytes, _, _| kept.extend_from_slice(bytes));
+            let body = seen.next(client, source, on, |bytes, _, _| kept.extend_from_slice(bytes));
             let body = body.await.map_err(|fault| {
                 let cut = |words| Trouble::new(FailureClass::StreamCut, words);
                 body_trouble(&fault).map_or_else(|trouble| trouble, cut)
@@ -137,14 +135,15 @@ impl<'client> Reader<'client> {
 
     /// Keeps the connection for the next request, with what may be left of the body, or closes it
     /// where the server is at its announced end.
-    pub(crate) fn keep(mut self: Box<Self>) {
-        if !self.connection.keeps() {
+    pub(crate) fn keep(self: Box<Self>) {
+        let Source::Http1(mut connection) = self.source else { return };
+        if !connection.keeps() {
             return;
         }
-        let term = self.connection.term();
+        let term = connection.term();
         term.answered(self.head.keep_alive);
         if let Some(idle_limit) = term.idle_limit() {
-            self.client.pool.put(Rest::new(self.connection), idle_limit);
+            self.client.pool.put(Rest::new(connection), idle_limit);
         }
     }
 }
@@ -153,19 +152,19 @@ impl Seen {
     async fn next<F: FnMut(Progress)>(
         &mut self,
         client: &Client,
-        connection: &mut Connection,
+        source: &mut Source,
         on: &mut F,
         mut piece: impl FnMut(&[u8], Arrival, &mut F),
     ) -> Result<Body, Fault> {
         let body = poll_fn(|context| {
-            connection.poll_body(context, |bytes, read| {
+            source.poll_body(context, |bytes, read| {
                 self.look(client, read, on);
                 piece(bytes, self.arrival, on);
             })
         });
         let body = body.await;
         // A read may have brought nothing but framing.
-        self.look(client, connection.stamps().last_read(), on);
+        self.look(client, source.last_read(), on);
         self.body_ended = !matches!(body, Ok(Body::More));
         body
     }

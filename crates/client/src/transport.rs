@@ -3,14 +3,17 @@
 //! A request is one task: it connects, writes and reads on its own socket, which stamps writes, reads
 //! with the kernel's receive stamps, and asks for permission before a request's first byte.
 
+mod addresses;
 mod chunked;
 mod connect;
 mod connection;
 mod framing;
 mod head;
+mod http2;
 mod pool;
 mod rest;
 mod socket;
+mod source;
 mod stamping;
 mod stamps;
 mod term;
@@ -18,11 +21,14 @@ mod tls;
 mod trust;
 mod wire;
 
+pub(crate) use addresses::Addresses;
 pub(crate) use connect::{ConnectError, Connector};
 pub(crate) use connection::{Body, Connection, Fault, HeadError, Outgoing};
 pub(crate) use head::Head;
+pub(crate) use http2::Http2;
 pub(crate) use pool::{Pool, Taken};
 pub(crate) use rest::Rest;
+pub(crate) use source::Source;
 pub(crate) use stamping::kernel_stamps_are_on;
 pub(crate) use stamps::{Read, Write};
 pub(crate) use tls::{TlsError, tls_config};

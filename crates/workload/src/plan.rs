@@ -12,6 +12,7 @@ mod error;
 mod prompt_plan;
 mod stages;
 
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -286,6 +287,26 @@ pub struct ClientPlan {
     pub ca_file: Option<PathBuf>,
     /// Accepts any certificate.
     pub insecure_skip_verify: bool,
+    /// Each lane stays on one processor.
+    pub pin_lanes: bool,
+    /// How requests share connections.
+    pub http: HttpVersion,
+    /// Local addresses that connections begin at, in turn; empty: the kernel chooses.
+    pub source_addresses: Vec<IpAddr>,
+    /// How long an answer of the name service is used.
+    pub dns_refresh: Duration,
+}
+
+/// How requests share connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// One request at a time has a connection of its own.
+    Http1,
+    /// Requests of a lane take its connections in turn.
+    Http2 {
+        /// Connections of each lane.
+        connections: NonZeroU16,
+    },
 }
 
 /// What becomes of a lost worker's share.

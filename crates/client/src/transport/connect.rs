@@ -1,16 +1,17 @@
 //! Opening a connection, with the time that it took: it is shown as `connect`, never inside TTFT.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::addresses::Addresses;
 use super::connection::Connection;
 use super::socket::Socket;
 use super::stamps::Stamps;
@@ -24,35 +25,53 @@ pub(crate) enum ConnectError {
     Tcp { address: String, reason: String },
     #[error("no TLS with {address}: {reason}")]
     Tls { address: String, reason: String },
+    #[error("no HTTP/2 with {address}: {reason}")]
+    Http2 { address: String, reason: String },
 }
 
-/// Opens the connections of a lane, all to one place.
+/// Opens the connections of a lane, all to one name.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    host: String,
-    port: u16,
+    addresses: Addresses,
     tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     timeout: Duration,
     scratch: Scratch,
 }
 
+/// A connection that speaks no HTTP yet.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) wire: Wire,
+    pub(crate) stamps: Rc<Stamps>,
+    pub(crate) fd: RawFd,
+    /// DNS, TCP and TLS together.
+    pub(crate) took: Duration,
+}
+
 impl Connector {
     pub(crate) fn new(
-        host: String,
-        port: u16,
+        addresses: Addresses,
         tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
         timeout: Duration,
     ) -> Self {
-        Self { host, port, tls, timeout, scratch: scratch() }
+        Self { addresses, tls, timeout, scratch: scratch() }
+    }
+
+    /// A connection for HTTP/1.1.
+    pub(crate) async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
+        let Opened { wire, stamps, fd, took } = self.open().await?;
+        Ok(Connection::new(wire, stamps, Rc::clone(&self.scratch), fd, took))
     }
 
     /// DNS, TCP and TLS, all within the connect timeout.
-    pub(crate) async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
+    pub(crate) async fn open(&self) -> Result<Opened, ConnectError> {
         let begun_ns = Clock::monotonic_ns();
         let deadline = Instant::now() + self.timeout;
         let stamps = Rc::new(Stamps::new());
-        let tcp =
-            self.within(deadline, self.reach()).await.map_err(|reason| self.tcp_error(&reason))?;
+        let tcp = self
+            .within(deadline, self.addresses.reach())
+            .await
+            .map_err(|reason| self.tcp_error(&reason))?;
         let socket =
             Socket::new(tcp, Rc::clone(&stamps)).map_err(|reason| self.tcp_error(&reason))?;
         let fd = socket.fd();
@@ -64,19 +83,7 @@ impl Connector {
             }
         };
         let took = Duration::from_nanos(Clock::monotonic_ns() - begun_ns);
-        Ok(Connection::new(wire, stamps, Rc::clone(&self.scratch), fd, took))
-    }
-
-    /// The first address of the name that answers.
-    async fn reach(&self) -> io::Result<TcpStream> {
-        let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in lookup_host((self.host.as_str(), self.port)).await? {
-            match TcpStream::connect(address).await {
-                Ok(tcp) => return Ok(tcp),
-                Err(error) => refusal = error,
-            }
-        }
-        Err(refusal)
+        Ok(Opened { wire, stamps, fd, took })
     }
 
     async fn within<T>(
@@ -93,19 +100,16 @@ impl Connector {
         })
     }
 
-    fn address(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+    pub(crate) fn http_error(&self, reason: &h2::Error) -> ConnectError {
+        ConnectError::Http2 { address: self.addresses.name(), reason: reason.to_string() }
     }
 
     fn tcp_error(&self, reason: &io::Error) -> ConnectError {
-        ConnectError::Tcp { address: self.address(), reason: reason.to_string() }
+        ConnectError::Tcp { address: self.addresses.name(), reason: reason.to_string() }
     }
 
     fn tls_error(&self, reason: &io::Error) -> ConnectError {
-        ConnectError::Tls { address: self.address(), reason: reason.to_string() }
+        ConnectError::Tls { address: self.addresses.name(), reason: reason.to_string() }
     }
 }
 

@@ -63,6 +63,20 @@ impl Head {
         })
     }
 
+    /// The head of a stream: its framing is the protocol's own, and so is its connection.
+    pub(crate) fn of_http2(parts: &http::response::Parts) -> Self {
+        let text = |name| parts.headers.get(name)?.to_str().ok().map(Box::from);
+        Self {
+            status: parts.status,
+            framing: Framing::NONE,
+            keeps: true,
+            keep_alive: KeepAlive::default(),
+            content_type: text("content-type"),
+            content_encoding: text("content-encoding"),
+            location: text("location"),
+        }
+    }
+
     /// Information (1xx) precedes the answer.
     pub(crate) fn is_information(&self) -> bool {
         self.status.is_informational()

@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use workload::HttpVersion;
 
 /// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -21,10 +22,11 @@ pub(crate) enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// The configuration of all connections of a lane; it speaks HTTP/1.1 only.
+/// The configuration of all connections of a lane; it speaks one version of HTTP only.
 pub(crate) fn tls_config(
     ca_file: Option<&Path>,
     insecure_skip_verify: bool,
+    http: HttpVersion,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -35,7 +37,10 @@ pub(crate) fn tls_config(
     } else {
         builder.with_root_certificates(roots(ca_file)?).with_no_client_auth()
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![match http {
+        HttpVersion::Http1 => b"http/1.1".to_vec(),
+        HttpVersion::Http2 { .. } => b"h2".to_vec(),
+    }];
     Ok(Arc::new(config))
 }
 

@@ -30,6 +30,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of some words.
     Choices(&'static [&'static str]),
+    /// A list of IP addresses.
+    Addresses,
     /// A whole number of something.
     Integer {
         /// Of what; empty for a number of nothing.
@@ -91,6 +93,7 @@ impl Kind {
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::Choices(words) => format!("a list of {}", quoted(words)),
+            Self::Addresses => "a list of IP addresses".to_owned(),
             Self::Integer { unit, min, max: u64::MAX } => {
                 format!("a whole number{}, at least {min}", of(unit))
             }
@@ -123,6 +126,7 @@ impl Kind {
             | Self::Duration { .. }
             | Self::Headers
             | Self::Object
+            | Self::Addresses
             | Self::Queries => &[],
         }
     }

@@ -3,6 +3,8 @@
 //! In the normal form durations are numbers of seconds, whole numbers are integers, and headers are a
 //! map of texts, so that what is written to `config.yaml` does not depend on where it came from.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Number, Value};
 
 use super::duration::parse_seconds;
@@ -24,6 +26,7 @@ impl Kind {
                 value.as_str().filter(|word| words.contains(word)).map(Value::from)
             }
             Self::Choices(words) => read_choices(words, value),
+            Self::Addresses => read_addresses(value),
             Self::Integer { min, max, .. } => {
                 read_integer(value).filter(|n| (min..=max).contains(&n)).map(Value::from)
             }
@@ -48,15 +51,22 @@ impl Kind {
             Self::Integer { .. } | Self::Number { .. } => {
                 self.read(&Value::Number(read_written_number(text.trim())?))
             }
-            Self::Choices(_) if !text.contains('[') => {
+            Self::Choices(_) | Self::Addresses if !text.contains('[') => {
                 let words = text.split(',').map(|word| Value::from(word.trim())).collect();
                 self.read(&Value::Array(words))
             }
-            Self::Choices(_) | Self::Headers | Self::Object | Self::Queries => {
+            Self::Choices(_) | Self::Addresses | Self::Headers | Self::Object | Self::Queries => {
                 self.read(&serde_saphyr::from_str(text).ok()?)
             }
         }
     }
+}
+
+fn read_addresses(value: &Value) -> Option<Value> {
+    let list = value.as_array().filter(|list| !list.is_empty())?;
+    let addresses = list.iter().map(|one| one.as_str()?.parse::<IpAddr>().ok());
+    let texts = addresses.map(|one| Some(Value::from(one?.to_string())));
+    texts.collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
 fn read_text(value: &Value) -> Option<Value> {
@@ -173,6 +183,12 @@ mod tests {
         assert_eq!(Kind::Switch.read_written("true"), Some(json!(true)));
         assert_eq!(Kind::Choices(&["a", "b"]).read_written("a, b"), Some(json!(["a", "b"])));
         assert_eq!(Kind::Choices(&["a", "b"]).read_written("[b]"), Some(json!(["b"])));
+        let addresses = json!(["10.0.0.1", "::1"]);
+        assert_eq!(Kind::Addresses.read_written("10.0.0.1, 0::1"), Some(addresses.clone()));
+        assert_eq!(Kind::Addresses.read(&addresses), Some(addresses));
+        for wrong in [json!([]), json!("10.0.0.1"), json!(["gateway"]), json!([1])] {
+            assert_eq!(Kind::Addresses.read(&wrong), None, "{wrong}");
+        }
         assert_eq!(
             Kind::Headers.read(&json!({"X-A": 1, "x-b": true})),
             Some(json!({"x-a": "1", "x-b": "true"}))

@@ -1,5 +1,6 @@
 //! From configuration to plan: every problem is found before any is reported.
 
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use serde_json::Value;
 
 use super::stages::Level;
 use super::{
-    Api, ArrivalProcess, ClientPlan, Drive, Offered, OnWorkerLoss, Plan, PlanError, RampUp,
-    RequiredOfAnswers, Stage, Target, endpoint,
+    Api, ArrivalProcess, ClientPlan, Drive, HttpVersion, Offered, OnWorkerLoss, Plan, PlanError,
+    RampUp, RequiredOfAnswers, Stage, Target, endpoint,
 };
 use crate::config::{Config, DEFAULT_SEED};
 
@@ -248,7 +249,29 @@ impl Builder<'_> {
                 .unwrap_or(Duration::from_secs(600)),
             ca_file: self.config.path("target.caFile"),
             insecure_skip_verify: self.config.switch("target.insecureSkipVerify"),
+            pin_lanes: self.config.switch("client.pinLanes"),
+            http: self.http(),
+            source_addresses: self.source_addresses(),
+            dns_refresh: self
+                .config
+                .duration("client.dnsRefresh")
+                .unwrap_or(Duration::from_secs(30)),
         }
+    }
+
+    fn http(&self) -> HttpVersion {
+        if self.config.text("client.http") != Some("2") {
+            return HttpVersion::Http1;
+        }
+        let connections = self.config.integer("client.http2Connections").unwrap_or(1);
+        let connections = u16::try_from(connections).ok().and_then(NonZeroU16::new);
+        HttpVersion::Http2 { connections: connections.unwrap_or(NonZeroU16::MIN) }
+    }
+
+    fn source_addresses(&self) -> Vec<IpAddr> {
+        let list = self.config.get("client.sourceAddresses").and_then(Value::as_array);
+        let texts = list.into_iter().flatten().filter_map(Value::as_str);
+        texts.filter_map(|text| text.parse().ok()).collect()
     }
 
     fn on_worker_loss(&self) -> OnWorkerLoss {
