@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{plan::PlanArgs, run::RunArgs, simulate::SimulateArgs};
+use crate::{calibrate::CalibrateArgs, plan::PlanArgs, run::RunArgs, simulate::SimulateArgs};
 
 /// Measures what users of an LLM inference service feel, at a given load.
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ pub(crate) enum Verb {
     Run(RunArgs),
     /// Show what a run would offer, and send nothing
     Plan(PlanArgs),
+    /// Measure in half a minute what this machine can offer, on loopback; `plan` counts workers with it
+    Calibrate(CalibrateArgs),
     /// Start an inference service to measure: streaming, queueing, faults, ground truth
     Simulate(SimulateArgs),
 }

@@ -1,5 +1,7 @@
 //! The `tokenstorm` command: what do the users of an LLM inference service feel, at this load?
 
+mod calibrate;
+mod calibration;
 mod cli;
 mod exit;
 mod interrupt;
@@ -34,6 +36,7 @@ fn main() -> std::process::ExitCode {
     let ended = match cli.verb {
         Verb::Run(arguments) => run::run(arguments),
         Verb::Plan(arguments) => plan::plan(arguments),
+        Verb::Calibrate(arguments) => calibrate::calibrate(arguments),
         Verb::Simulate(arguments) => simulate::simulate(arguments).map(|()| Exit::Ok),
     };
     ended.unwrap_or_else(exit::explain).into()

@@ -4,6 +4,7 @@
 //! same refusals with the same exit code, the prompts read and made. No probe, no model list, no
 //! simulator: a plan can be made on a train.
 
+mod need;
 mod view;
 
 use std::num::NonZeroU32;
@@ -47,11 +48,15 @@ pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     warnings.extend(limits.iter().flatten().cloned());
     let facts = Facts { plan: &plan, service, prompts: &prompts, workers: arguments.workers };
     let view = facts.view(warnings).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
+    let need = need::Answer::of(&plan, view.tokens.each.output);
     let text = if arguments.json {
-        serde_json::to_string_pretty(&report::plan_json(&view))?
+        let mut shown = report::plan_json(&view);
+        shown["workersNeeded"] = need.to_json();
+        serde_json::to_string_pretty(&shown)?
     } else {
         let width = terminal_size::terminal_size().map(|(width, _)| width.0);
-        report::plan_text(&view, width.unwrap_or(report::DEFAULT_WIDTH))
+        let text = report::plan_text(&view, width.unwrap_or(report::DEFAULT_WIDTH));
+        format!("{}\n{need}", text.trim_end())
     };
     say(&text)?;
     _ = limits.map_err(|problems| Stop::bad_configuration(&problems))?;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 mod bad_input;
+mod calibrate;
 mod examples;
 mod failures;
 mod full_disk;
