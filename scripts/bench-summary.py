@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
-"""Prints the tables of docs/benchmarks.md from what scripts/bench.sh recorded: DIRECTORY."""
+"""The tables of docs/benchmarks.md from what scripts/bench.sh recorded: DIRECTORY [PAGE].
 
+Prints them; with a page, puts them between its lines "figures: begin" and "figures: end" instead.
+"""
+
+import contextlib
+import io
 import json
 import pathlib
 import statistics
@@ -149,9 +154,7 @@ def rest(lines):
     table("The rest", ["what", "figure"], rows)
 
 
-def main():
-    path = pathlib.Path(sys.argv[1]) / "measurements.jsonl"
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def tables(lines):
     for line in lines:
         if line["row"] == "machine":
             print(f"**Machine:** {line['cpu']}, {line['cores']} cores, Linux {line['kernel']}; "
@@ -160,6 +163,26 @@ def main():
     against_the_truth(lines)
     flat(lines)
     rest(lines)
+
+
+def put_into(page, text):
+    head, begin, after = page.read_text(encoding="utf-8").partition("<!-- figures: begin -->\n")
+    _, end, foot = after.partition("<!-- figures: end -->")
+    if not begin or not end:
+        sys.exit(f"error: {page} has no place for figures")
+    page.write_text(f"{head}{begin}{text.strip()}\n{end}{foot}", encoding="utf-8")
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    path = pathlib.Path(sys.argv[1]) / "measurements.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if len(sys.argv) == 2:
+        return tables(lines)
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        tables(lines)
+    return put_into(pathlib.Path(sys.argv[2]), text.getvalue())
 
 
 if __name__ == "__main__":

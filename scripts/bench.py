@@ -404,6 +404,9 @@ def main():
         parser.error(f"no row {', '.join(unknown)}: there are {', '.join(ROWS)}")
     if (os.cpu_count() or 1) < 2:
         sys.exit("error: two cores are needed: one for the client, one for the simulator")
+    open_files_needed = WIDE_STREAMS + 200
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < open_files_needed:
+        sys.exit(f"error: {WIDE_STREAMS} streams need a hard limit of {open_files_needed} open files (`ulimit -Hn`)")
     bench = Bench(arguments)
     bench.record("machine", **machine(bench))
     for row in arguments.rows or ROWS:
