@@ -107,6 +107,10 @@ def saturated(lines):
         ["requests a second of the raw client", shown([run["requestsPerSecond"] for run in raw], digits=0)],
         ["ratio", shown(ratios("requestsPerSecond", "requestsPerSecond"))],
         ["CPU of the simulator per event", shown([run["serverCpuUsPerEvent"] for run in ours], " µs")],
+        # Where this is well under 100 %, the simulator was the slower side and the rate is a lower bound.
+        ["share of its core that the lane used", shown([100 * run["laneCpuShare"] for run in ours], " %", 0)],
+        ["share that the raw client used",
+         shown([100 * (run["userSeconds"] + run["systemSeconds"]) / run["wallSeconds"] for run in raw], " %", 0)],
         ["verdicts", verdicts(ours)],
     ]
     table(f"Saturated: closed loop, 64 streams, 64 tokens, no delays ({len(pairs)} pairs)",
