@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use client::Credentials;
-use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
+use coordinator::{Coordinator, CoordinatorOptions, Ending, FleetSize, Merged};
 use metrics::{RunFacts, RunResult, Warning};
 use report::ResultsDirectory;
 use serde_json::json;
@@ -196,7 +196,8 @@ async fn measure(
 ) -> anyhow::Result<RunResult> {
     let options = CoordinatorOptions {
         plan: prepared.plan.clone(),
-        workers: NonZeroU32::MIN,
+        size: FleetSize::exactly(NonZeroU32::MIN),
+        inputs: Vec::new(),
         join_timeout: JOIN_TIMEOUT,
         start_ahead: START_AHEAD,
         journal: directory.journal_path(),

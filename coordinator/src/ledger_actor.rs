@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Acceptance, Event, Ledger, Ownership, Phase, Progress,
+    Acceptance, Ledger, Ownership, Phase, Progress,
     journal_writer::{Durable, JournalWriteError, JournalWriter},
     supervisor::SupervisorMessage,
 };
@@ -29,8 +29,9 @@ pub(crate) enum LedgerMessage {
     Durable(Durable),
     /// The fleet is armed: who owns what.
     Own(Ownership),
-    /// A worker is lost: nothing more is taken from it.
-    Lost(WorkerId),
+    /// Somebody is lost, with what changes by it: for the journal and the books; answered with the
+    /// record's number.
+    Decide(Box<Record>, RpcReplyPort<Result<u64, String>>),
     /// A record of the supervisor's; answered with its number.
     Append(Box<Record>, RpcReplyPort<Result<u64, String>>),
     /// Where the run is, for observers.
@@ -113,7 +114,13 @@ impl Actor for LedgerActor {
             LedgerMessage::Part(part) => state.take(&part)?,
             LedgerMessage::Durable(durable) => state.acknowledge(durable)?,
             LedgerMessage::Own(ownership) => state.ledger.own(ownership),
-            LedgerMessage::Lost(worker) => state.ledger.close(worker),
+            LedgerMessage::Decide(record, reply) => {
+                let written = state.journal.append(&record).map_err(|e| e.to_string());
+                if let Record::Ownership { loss, change } = *record {
+                    state.ledger.change_owners(loss.as_ref(), change.as_ref());
+                }
+                let _ = reply.send(written);
+            }
             LedgerMessage::Append(record, reply) => {
                 let _ = reply.send(state.journal.append(&record).map_err(|e| e.to_string()));
             }
@@ -172,8 +179,7 @@ impl LedgerState {
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(worker = %part.worker, %error, "a part is broken; its worker is lost");
-                let lost = SupervisorMessage::Happened(Event::Lost(part.worker));
-                return Ok(self.supervisor.cast(lost)?);
+                return Ok(self.supervisor.cast(SupervisorMessage::Broken(part.worker))?);
             }
         }
         let last = part.end.as_ref().is_some_and(|end| end.last);

@@ -25,6 +25,17 @@ pub struct Look {
     pub heartbeats: Vec<CoordinatorHeartbeat>,
 }
 
+/// What a sign of life is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It has its place.
+    Here,
+    /// It has said goodbye, and may still report.
+    Leaving,
+    /// It has no place (any more), and is to be told so.
+    Closed,
+}
+
 /// One worker that is in the run.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -100,14 +111,19 @@ impl Membership {
         self.leases.open(start_ns);
     }
 
-    /// A sign of life; `false` from one that has no place (any more), which is to be told so.
-    pub fn heard(&mut self, heartbeat: &Heartbeat, now_ns: u64) -> bool {
-        let Some(place) = self.places.get_mut(&heartbeat.worker) else { return false };
+    /// A sign of life.
+    pub fn heard(&mut self, heartbeat: &Heartbeat, now_ns: u64) -> Heard {
+        let Some(place) = self.places.get_mut(&heartbeat.worker) else {
+            let table = self.ownership.as_ref();
+            let loss = table.and_then(|table| table.loss(heartbeat.worker));
+            let left = loss.is_some_and(|loss| loss.cause == LossCause::Left);
+            return if left { Heard::Leaving } else { Heard::Closed };
+        };
         place.epoch = place.epoch.max(heartbeat.epoch);
         let Heartbeat { clock_offset_ns: offset_ns, clock_error_ns: error_ns, .. } = *heartbeat;
         let reading = (error_ns < u64::MAX).then_some(Reading { offset_ns, error_ns });
         self.leases.heard(heartbeat.worker, reading, heartbeat.rounds_begun, now_ns);
-        true
+        Heard::Here
     }
 
     /// Looks for silence, gives away what nobody owns, and makes the heartbeats that leave now. To be called
@@ -133,7 +149,8 @@ impl Membership {
     ) -> Option<Record> {
         let granted = self.close(worker)?;
         let (limit, cause) = match goodbye {
-            Some(goodbye) => (goodbye.limit.min(granted), LossCause::Left),
+            // Its own, even where it is beyond what was granted: up to there it still answers.
+            Some(goodbye) => (goodbye.limit, LossCause::Left),
             None => (granted, LossCause::Broken),
         };
         Some(self.lose(worker, limit, cause, now_ns))
@@ -306,7 +323,7 @@ mod tests {
         membership.heard(&heartbeat(SPARE, 1), 9_500 * MS);
         assert_eq!(told(&mut membership, SPARE), Some(0), "it was heard to know it");
         assert_eq!(told(&mut membership, SECOND), None);
-        assert!(!membership.heard(&heartbeat(SECOND, 0), 9_600 * MS), "closed for ever");
+        assert_eq!(membership.heard(&heartbeat(SECOND, 0), 9_600 * MS), Heard::Closed);
     }
 
     #[test]
@@ -343,6 +360,7 @@ mod tests {
         };
         assert_eq!((loss.limit, loss.cause, change.from_second), (limit, LossCause::Left, 6));
         assert_eq!(membership.depart(SECOND, Some(&goodbye), 6_000 * MS), None);
+        assert_eq!(membership.heard(&heartbeat(SECOND, 0), 6_000 * MS), Heard::Leaving);
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Who is in the fleet.
 //!
-//! A place is an ordinal; it is held by one incarnation at a time. Ranks are the positions of the
-//! ordinals in rising order, fixed when the run is assigned, so ordinals may have holes.
+//! A place is an ordinal; it is held by one live incarnation at a time. The expected number own the load: ranks
+//! are the positions of their ordinals in rising order, fixed when the run is assigned, so ordinals may
+//! have holes. Who comes beyond them is a spare, as is one who returns: its former life is lost for ever.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
-use protocol::{Assigned, Hello, PROTOCOL_VERSION, Refusal, WorkerId};
+use protocol::{Assigned, Hello, PROTOCOL_VERSION, Refusal, Welcome, WorkerId};
 use workload::Shard;
+
+/// When the second claimant of an ordinal may ask again: by then the first was heard, or is lost.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 /// How far a member has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +27,38 @@ pub enum Standing {
     Lost,
 }
 
+/// What a member is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It owns a class of the load, from the start or by a takeover.
+    Owner,
+    /// It waits for a loss.
+    Spare,
+}
+
+/// How many workers a run wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetSize {
+    /// As many own the load.
+    pub expected: NonZeroU32,
+    /// With as many the run starts at the deadline.
+    pub minimum: NonZeroU32,
+    /// As many more are kept for a loss.
+    pub spares: u32,
+}
+
+impl FleetSize {
+    /// So many and no others.
+    #[must_use]
+    pub fn exactly(expected: NonZeroU32) -> Self {
+        Self { expected, minimum: expected, spares: 0 }
+    }
+
+    fn most(self) -> usize {
+        self.expected.get() as usize + self.spares as usize
+    }
+}
+
 /// One worker.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -30,6 +66,8 @@ pub struct Member {
     pub id: WorkerId,
     /// Host or pod name.
     pub host: String,
+    /// What it is for.
+    pub role: Role,
     /// How far it has come.
     pub standing: Standing,
     /// What it said about its inputs.
@@ -38,26 +76,60 @@ pub struct Member {
     pub clock: Option<(i64, u64)>,
 }
 
-/// All members by ordinal.
+impl Member {
+    fn welcome(&self) -> Welcome {
+        let ordinal = self.id.ordinal;
+        match self.role {
+            Role::Owner => Welcome::Accepted { ordinal },
+            Role::Spare => Welcome::Spare { ordinal },
+        }
+    }
+}
+
+/// All members, the lost ones too.
 #[derive(Clone, Debug)]
 pub struct Roster {
-    expected: NonZeroU32,
+    size: FleetSize,
     build: String,
-    members: BTreeMap<u32, Member>,
+    members: BTreeMap<WorkerId, Member>,
+    /// Ranks have been given out: who comes now is a spare.
+    fixed: bool,
 }
 
 impl Roster {
-    /// An empty fleet that is complete with `expected` workers of the same build.
+    /// An empty fleet of workers of the same build.
     #[must_use]
-    pub fn new(expected: NonZeroU32, build: String) -> Self {
-        Self { expected, build, members: BTreeMap::new() }
+    pub fn new(size: FleetSize, build: String) -> Self {
+        Self { size, build, members: BTreeMap::new(), fixed: false }
     }
 
-    /// Gives a place, or says in words why not.
+    /// Gives a place, or says in words why not; the new member's identity, if it is one.
     ///
     /// # Errors
-    /// Another protocol or build; an ordinal that is held by somebody else; a full fleet.
-    pub fn admit(&mut self, hello: &Hello) -> Result<u32, Refusal> {
+    /// Another protocol or build; an ordinal that is held by somebody else; a full fleet; an incarnation that
+    /// was lost.
+    pub fn admit(&mut self, hello: &Hello) -> Result<(Welcome, Option<WorkerId>), Refusal> {
+        self.refuse_strangers(hello)?;
+        if let Some(known) = self.members.values().find(|m| m.id.incarnation == hello.incarnation) {
+            return match known.standing {
+                Standing::Lost => Err(Refusal::for_good("this worker was counted as lost")),
+                Standing::Joined | Standing::Assigned | Standing::Armed | Standing::Complete => {
+                    Ok((known.welcome(), None))
+                }
+            };
+        }
+        let ordinal = self.place(hello.ordinal)?;
+        let role = if self.is_full() || self.fixed { Role::Spare } else { Role::Owner };
+        let id = WorkerId { ordinal, incarnation: hello.incarnation };
+        let host = hello.host.clone();
+        let standing = Standing::Joined;
+        let member = Member { id, host, role, standing, assigned: None, clock: None };
+        let welcome = member.welcome();
+        self.members.insert(id, member);
+        Ok((welcome, Some(id)))
+    }
+
+    fn refuse_strangers(&self, hello: &Hello) -> Result<(), Refusal> {
         if hello.protocol != PROTOCOL_VERSION {
             return Err(Refusal::for_good(format!(
                 "protocol {} does not match the coordinator's {PROTOCOL_VERSION}: use the same release everywhere",
@@ -70,77 +142,112 @@ impl Roster {
                 hello.build, self.build
             )));
         }
-        if let Some(known) = self.members.values().find(|m| m.id.incarnation == hello.incarnation) {
-            return Ok(known.id.ordinal);
-        }
-        if self.is_full() {
-            return Err(Refusal::for_good(format!("all {} workers are here", self.expected)));
-        }
-        let ordinal = match hello.ordinal {
-            Some(claimed) if self.members.contains_key(&claimed) => {
-                return Err(Refusal::for_good(format!(
-                    "ordinal {claimed} is held by another worker"
-                )));
-            }
-            Some(claimed) => claimed,
-            None => self.first_free(),
-        };
-        let id = WorkerId { ordinal, incarnation: hello.incarnation };
-        let member = Member {
-            id,
-            host: hello.host.clone(),
-            standing: Standing::Joined,
-            assigned: None,
-            clock: None,
-        };
-        self.members.insert(ordinal, member);
-        Ok(ordinal)
+        Ok(())
     }
 
-    fn first_free(&self) -> u32 {
-        (0..).find(|ordinal| !self.members.contains_key(ordinal)).unwrap_or(u32::MAX)
+    fn place(&self, claimed: Option<u32>) -> Result<u32, Refusal> {
+        if let Some(claimed) = claimed
+            && self.live().any(|member| member.id.ordinal == claimed)
+        {
+            let reason = format!("ordinal {claimed} is held by another worker");
+            return Err(Refusal { reason, retry_after: Some(ASK_AGAIN) });
+        }
+        if self.live().count() >= self.size.most() {
+            return Err(Refusal::for_good(match self.size.spares {
+                0 => format!("all {} workers are here", self.size.expected),
+                spares => {
+                    format!("all {} workers and {spares} spares are here", self.size.expected)
+                }
+            }));
+        }
+        let is_free = |ordinal: &u32| self.members.keys().all(|known| known.ordinal != *ordinal);
+        Ok(claimed.unwrap_or_else(|| (0..).find(is_free).unwrap_or(u32::MAX)))
     }
 
-    /// Whether everybody who is expected has come.
+    fn live(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.standing != Standing::Lost)
+    }
+
+    fn owners(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.role == Role::Owner)
+    }
+
+    /// Whether as many own the load as are expected.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.members.len() >= self.expected.get() as usize
+        self.here() >= self.size.expected.get() as usize
     }
 
-    /// The members in order of their ordinals, which is the order of their ranks.
+    /// Whether the run may start at the deadline.
+    #[must_use]
+    pub fn is_enough(&self) -> bool {
+        self.here() >= self.size.minimum.get() as usize
+    }
+
+    fn here(&self) -> usize {
+        self.live().filter(|member| member.role == Role::Owner).count()
+    }
+
+    /// How many workers the run wants.
+    #[must_use]
+    pub fn size(&self) -> FleetSize {
+        self.size
+    }
+
+    /// The members in order of their ordinals; owners at the start have their ranks in this order.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
 
-    /// How many are here.
+    /// How many own or owned some of the load.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.owners().count()
     }
 
     /// How many are here and not lost.
     #[must_use]
     pub fn heard(&self) -> usize {
-        self.members.values().filter(|member| member.standing != Standing::Lost).count()
+        self.live().count()
     }
 
-    /// Whether nobody is here.
+    /// Whether nobody owns anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.len() == 0
     }
 
-    /// Each member with its part of the load.
+    /// Fixes the ranks: each member that is not lost with its part of the load, `None` for a spare. Who was
+    /// lost before had no part and is forgotten.
+    pub fn fix(&mut self) -> Vec<(WorkerId, Option<Shard>)> {
+        self.fixed = true;
+        self.members.retain(|_, member| member.standing != Standing::Lost);
+        let count = u32::try_from(self.len()).ok().and_then(NonZeroU32::new);
+        let mut shards = count.into_iter().flat_map(Shard::split);
+        let part = |member: &Member| match member.role {
+            Role::Owner => shards.next(),
+            Role::Spare => None,
+        };
+        let ids: Vec<_> = self.members.keys().copied().collect();
+        ids.into_iter().zip(self.members.values().map(part)).collect()
+    }
+
+    /// A member takes over from a lost one.
+    pub fn inherit(&mut self, id: WorkerId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.role = Role::Owner;
+        }
+    }
+
+    /// What a worker is for; `None` for one that has no place.
     #[must_use]
-    pub fn shards(&self) -> Vec<(WorkerId, Shard)> {
-        let count = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        let Some(count) = NonZeroU32::new(count) else { return Vec::new() };
-        self.members.values().map(|member| member.id).zip(Shard::split(count)).collect()
+    pub fn role(&self, id: WorkerId) -> Option<Role> {
+        self.members.get(&id).map(|member| member.role)
     }
 
-    /// The member with this identity; `None` for another incarnation of its ordinal.
+    /// The member with this identity.
     pub fn member_mut(&mut self, id: WorkerId) -> Option<&mut Member> {
-        self.members.get_mut(&id.ordinal).filter(|member| member.id == id)
+        self.members.get_mut(&id)
     }
 
     /// Moves a member on; `false` when there is none, or when it has been there before.
@@ -160,10 +267,17 @@ impl Roster {
         open && self.advance(id, standing)
     }
 
-    /// Whether every member has come at least this far; the lost ones are not waited for.
+    /// Whether every owner has come at least this far; the lost ones are not waited for.
     #[must_use]
     pub fn all(&self, standing: Standing) -> bool {
-        self.members.values().all(|member| member.standing >= standing)
+        self.owners().all(|member| member.standing >= standing)
+    }
+
+    /// Members that stand exactly here, in order.
+    #[must_use]
+    pub fn at(&self, standing: Standing) -> Vec<WorkerId> {
+        let here = self.members.values().filter(|member| member.standing == standing);
+        here.map(|member| member.id).collect()
     }
 }
 
@@ -183,46 +297,92 @@ mod tests {
         }
     }
 
-    fn roster(expected: u32) -> Roster {
-        Roster::new(NonZeroU32::new(expected).unwrap(), "b".to_owned())
+    fn roster(expected: u32, spares: u32) -> Roster {
+        let expected = NonZeroU32::new(expected).unwrap();
+        Roster::new(FleetSize { spares, ..FleetSize::exactly(expected) }, "b".to_owned())
+    }
+
+    fn welcome(roster: &mut Roster, ordinal: Option<u32>, incarnation: u64) -> Welcome {
+        roster.admit(&hello(ordinal, incarnation)).unwrap().0
+    }
+
+    fn refusal(roster: &mut Roster, ordinal: Option<u32>, incarnation: u64) -> Refusal {
+        roster.admit(&hello(ordinal, incarnation)).unwrap_err()
     }
 
     #[test]
     fn a_worker_without_an_ordinal_gets_the_first_free_one() {
-        let mut roster = roster(3);
-        assert_eq!(roster.admit(&hello(Some(0), 10)), Ok(0));
-        assert_eq!(roster.admit(&hello(None, 11)), Ok(1));
+        let mut roster = roster(3, 0);
+        assert_eq!(welcome(&mut roster, Some(0), 10), Welcome::Accepted { ordinal: 0 });
+        assert_eq!(welcome(&mut roster, None, 11), Welcome::Accepted { ordinal: 1 });
     }
 
     #[test]
     fn asking_twice_gives_the_same_place() {
-        let mut roster = roster(1);
-        assert_eq!(roster.admit(&hello(None, 10)), Ok(0));
-        assert_eq!(roster.admit(&hello(None, 10)), Ok(0));
+        let mut roster = roster(1, 0);
+        assert_eq!(welcome(&mut roster, None, 10), Welcome::Accepted { ordinal: 0 });
+        assert_eq!(roster.admit(&hello(None, 10)), Ok((Welcome::Accepted { ordinal: 0 }, None)));
         assert_eq!(roster.len(), 1);
     }
 
     #[test]
     fn another_protocol_another_build_a_held_ordinal_and_a_full_fleet_are_refused_with_words() {
-        let mut roster = roster(2);
+        let mut roster = roster(2, 0);
         let other_protocol = Hello { protocol: 99, ..hello(None, 1) };
         assert!(roster.admit(&other_protocol).unwrap_err().reason.contains("protocol 99"));
         let other_build = Hello { build: "c".to_owned(), ..hello(None, 1) };
         assert!(roster.admit(&other_build).unwrap_err().reason.contains("build c"));
-        assert_eq!(roster.admit(&hello(Some(4), 1)), Ok(4));
-        assert!(roster.admit(&hello(Some(4), 2)).unwrap_err().reason.contains("ordinal 4"));
-        assert_eq!(roster.admit(&hello(Some(9), 2)), Ok(9));
-        assert!(roster.admit(&hello(None, 3)).unwrap_err().reason.contains("all 2 workers"));
+        assert_eq!(welcome(&mut roster, Some(4), 1), Welcome::Accepted { ordinal: 4 });
+        let held = refusal(&mut roster, Some(4), 2);
+        assert!(held.reason.contains("ordinal 4") && held.retry_after.is_some());
+        assert_eq!(welcome(&mut roster, Some(9), 2), Welcome::Accepted { ordinal: 9 });
+        let full = refusal(&mut roster, None, 3);
+        assert!(full.reason.contains("all 2 workers") && full.retry_after.is_none());
     }
 
     #[test]
-    fn ranks_follow_the_ordinals_even_with_holes() {
-        let mut roster = roster(2);
-        for (ordinal, incarnation) in [(9, 1), (4, 2)] {
-            roster.admit(&hello(Some(ordinal), incarnation)).unwrap();
+    fn who_comes_beyond_the_expected_is_a_spare_up_to_a_number() {
+        let mut roster = roster(1, 1);
+        assert_eq!(welcome(&mut roster, None, 1), Welcome::Accepted { ordinal: 0 });
+        assert_eq!(welcome(&mut roster, None, 2), Welcome::Spare { ordinal: 1 });
+        assert!(refusal(&mut roster, None, 3).reason.contains("1 spares"));
+    }
+
+    #[test]
+    fn who_returns_is_a_spare_and_its_former_life_stays_lost() {
+        let mut roster = roster(2, 0);
+        for ordinal in [0, 1] {
+            welcome(&mut roster, Some(ordinal), u64::from(ordinal) + 1);
         }
-        let ranks: Vec<_> =
-            roster.shards().into_iter().map(|(id, shard)| (id.ordinal, shard.rank)).collect();
-        assert_eq!(ranks, [(4, 0), (9, 1)]);
+        let parts = roster.fix();
+        assert!(parts.iter().all(|(_, shard)| shard.is_some()));
+        assert!(refusal(&mut roster, Some(1), 7).retry_after.is_some(), "not lost yet");
+        roster.advance(WorkerId { ordinal: 1, incarnation: 2 }, Standing::Lost);
+        assert!(refusal(&mut roster, Some(1), 2).reason.contains("lost"));
+        assert_eq!(welcome(&mut roster, Some(1), 7), Welcome::Spare { ordinal: 1 });
+        assert_eq!(roster.members().count(), 3);
+    }
+
+    #[test]
+    fn a_place_that_was_lost_before_the_ranks_were_fixed_is_free() {
+        let mut roster = roster(2, 0);
+        welcome(&mut roster, Some(0), 1);
+        welcome(&mut roster, Some(1), 2);
+        roster.advance(WorkerId { ordinal: 0, incarnation: 1 }, Standing::Lost);
+        assert!(!roster.is_full());
+        assert_eq!(welcome(&mut roster, Some(0), 3), Welcome::Accepted { ordinal: 0 });
+        let parts =
+            roster.fix().into_iter().map(|(id, shard)| (id.incarnation, shard.map(|s| s.rank)));
+        assert_eq!(parts.collect::<Vec<_>>(), [(3, Some(0)), (2, Some(1))]);
+    }
+
+    #[test]
+    fn ranks_follow_the_ordinals_even_with_holes_and_spares_have_none() {
+        let mut roster = roster(2, 1);
+        for (ordinal, incarnation) in [(9, 1), (4, 2), (6, 3)] {
+            welcome(&mut roster, Some(ordinal), incarnation);
+        }
+        let parts = roster.fix().into_iter().map(|(id, shard)| (id.ordinal, shard.map(|s| s.rank)));
+        assert_eq!(parts.collect::<Vec<_>>(), [(4, Some(0)), (6, None), (9, Some(1))]);
     }
 }

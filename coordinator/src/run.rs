@@ -4,12 +4,15 @@
 //! has one function, and each function lists every phase: a late or repeated message changes nothing,
 //! and a new phase does not compile until somebody has said what it means everywhere.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use protocol::{Assigned, Hello, Refusal, Welcome, WorkerId};
-use workload::Shard;
+use workload::{OnWorkerLoss, Shard};
 
-use crate::{Roster, roster::Standing};
+use crate::{
+    Roster,
+    roster::{FleetSize, Role, Standing},
+};
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +50,12 @@ pub enum Event {
     LoadEnded,
     /// A worker's last delta is on disk.
     LastDelta(WorkerId),
-    /// A worker has been unheard for too long, or its actor has ended.
+    /// A worker has been unheard for too long, or what it said cannot be.
     Lost(WorkerId),
+    /// A worker leaves in order; its last delta follows.
+    Left(WorkerId),
+    /// Workers took over from a lost one: their ends are waited for too.
+    Inherited(Vec<WorkerId>),
     /// The user asked for an end; run time, `None` before the start.
     Interrupted(Option<Duration>),
     /// The journal cannot be written any more; run time, `None` before the start.
@@ -62,10 +69,12 @@ pub enum Event {
 pub enum Command {
     /// Answer a registration.
     Welcome(Welcome),
-    /// Send each worker the plan and its shard.
-    Assign(Vec<(WorkerId, Shard)>),
-    /// Fix the start, write it down, tell everybody.
+    /// Send these workers the plan and their shard; a spare has none.
+    Assign(Vec<(WorkerId, Option<Shard>)>),
+    /// Fix the start if it is not fixed, write it down, tell these workers.
     Arm(Vec<WorkerId>),
+    /// Everybody who owns some of the load has accepted the start: grant leases.
+    Grant,
     /// Nothing due at or after this run time is offered; open streams get the grace.
     Stop {
         /// Run time.
@@ -97,17 +106,19 @@ pub enum Ending {
 pub struct Run {
     phase: Phase,
     roster: Roster,
+    on_loss: OnWorkerLoss,
     ending: Ending,
     began: bool,
 }
 
 impl Run {
-    /// A run that waits for `expected` workers of one build.
+    /// A run that waits for workers of one build.
     #[must_use]
-    pub fn new(expected: NonZeroU32, build: String) -> Self {
+    pub fn new(size: FleetSize, on_loss: OnWorkerLoss, build: String) -> Self {
         Self {
             phase: Phase::Forming,
-            roster: Roster::new(expected, build),
+            roster: Roster::new(size, build),
+            on_loss,
             ending: Ending::Completed,
             began: false,
         }
@@ -131,6 +142,12 @@ impl Run {
         &self.roster
     }
 
+    /// Whether a worker's last delta is on disk.
+    #[must_use]
+    pub fn is_complete(&self, worker: WorkerId) -> bool {
+        self.roster.at(Standing::Complete).contains(&worker)
+    }
+
     /// Takes a worker's clock reading.
     pub fn clock(&mut self, worker: WorkerId, offset_ns: i64, error_ns: u64) {
         if let Some(member) = self.roster.member_mut(worker) {
@@ -147,8 +164,10 @@ impl Run {
             Event::Armed(worker, answer) => self.armed(worker, answer),
             Event::Started => self.started(),
             Event::LoadEnded => self.load_ended(),
-            Event::LastDelta(worker) => self.ended(worker, Standing::Complete),
-            Event::Lost(worker) => self.ended(worker, Standing::Lost),
+            Event::LastDelta(worker) => self.complete(worker),
+            Event::Lost(worker) => self.lost(worker),
+            Event::Left(worker) => self.left(worker),
+            Event::Inherited(heirs) => self.inherited(&heirs),
             Event::Interrupted(at) => self.interrupted(at),
             Event::JournalFailed(at, error) => self.journal_failed(at, error),
             Event::DrainDeadline => self.drain_deadline(),
@@ -157,30 +176,44 @@ impl Run {
 
     fn registered(&mut self, hello: &Hello) -> Vec<Command> {
         match self.phase {
-            Phase::Forming => match self.roster.admit(hello) {
-                Ok(ordinal) => self.welcomed(ordinal),
-                Err(refusal) => vec![Command::Welcome(Welcome::Refused(refusal))],
-            },
-            Phase::Assigning | Phase::Armed | Phase::Running => refuse("the run has begun"),
+            Phase::Forming | Phase::Assigning | Phase::Armed | Phase::Running => {
+                match self.roster.admit(hello) {
+                    Ok((welcome, newcomer)) => self.welcomed(welcome, newcomer),
+                    Err(refusal) => vec![Command::Welcome(Welcome::Refused(refusal))],
+                }
+            }
             Phase::Draining | Phase::Final | Phase::Aborted => refuse("the run is over"),
         }
     }
 
-    fn welcomed(&mut self, ordinal: u32) -> Vec<Command> {
-        let mut commands = vec![Command::Welcome(Welcome::Accepted { ordinal })];
-        if self.roster.is_full() {
-            self.phase = Phase::Assigning;
-            commands.push(Command::Assign(self.roster.shards()));
+    /// Who comes after the ranks were fixed is a spare, and gets its plan at once.
+    fn welcomed(&mut self, welcome: Welcome, newcomer: Option<WorkerId>) -> Vec<Command> {
+        let mut commands = vec![Command::Welcome(welcome)];
+        match (self.phase, newcomer) {
+            (Phase::Forming, _) if self.roster.is_full() => {
+                self.phase = Phase::Assigning;
+                commands.push(Command::Assign(self.roster.fix()));
+            }
+            (Phase::Assigning | Phase::Armed | Phase::Running, Some(spare)) => {
+                commands.push(Command::Assign(vec![(spare, None)]));
+            }
+            (Phase::Assigning | Phase::Armed | Phase::Running, None)
+            | (Phase::Forming | Phase::Draining | Phase::Final | Phase::Aborted, _) => {}
         }
         commands
     }
 
     fn join_deadline(&mut self) -> Vec<Command> {
         match self.phase {
+            Phase::Forming if self.roster.is_enough() => {
+                self.phase = Phase::Assigning;
+                vec![Command::Assign(self.roster.fix())]
+            }
             Phase::Forming => {
-                let here = self.roster.len();
+                let (here, size) = (self.roster.heard(), self.roster.size());
+                let (expected, least) = (size.expected, size.minimum);
                 self.abort(Ending::NotStarted(format!(
-                    "only {here} of the expected workers came in time"
+                    "only {here} of {expected} workers came in time, and at least {least} are needed"
                 )))
             }
             Phase::Assigning
@@ -193,43 +226,52 @@ impl Run {
     }
 
     fn assigned(&mut self, worker: WorkerId, answer: Result<Assigned, Refusal>) -> Vec<Command> {
+        let spare = self.roster.role(worker) == Some(Role::Spare);
         match (self.phase, answer) {
+            (Phase::Assigning | Phase::Armed | Phase::Running, Err(_)) if spare => {
+                self.lost(worker)
+            }
             (Phase::Assigning, Err(refusal)) => {
                 let alone = self.roster.len() == 1;
                 let whose = if alone { String::new() } else { format!("{worker}: ") };
                 self.abort(Ending::Refused(format!("{whose}{refusal}")))
             }
-            (Phase::Assigning, Ok(assigned)) => {
-                if !self.roster.advance(worker, Standing::Assigned) {
-                    return Vec::new();
-                }
-                if let Some(member) = self.roster.member_mut(worker) {
-                    member.assigned = Some(assigned);
-                }
-                if !self.roster.all(Standing::Assigned) {
-                    return Vec::new();
-                }
-                self.phase = Phase::Armed;
-                vec![Command::Arm(self.roster.members().map(|member| member.id).collect())]
+            (Phase::Assigning | Phase::Armed | Phase::Running, Ok(assigned)) => {
+                self.ready(worker, assigned)
             }
-            (
-                Phase::Forming
-                | Phase::Armed
-                | Phase::Running
-                | Phase::Draining
-                | Phase::Final
-                | Phase::Aborted,
-                Ok(_) | Err(_),
-            ) => Vec::new(),
+            (Phase::Armed | Phase::Running, Err(_))
+            | (Phase::Forming | Phase::Draining | Phase::Final | Phase::Aborted, _) => Vec::new(),
         }
     }
 
+    /// Owners start together; a spare that is ready later is told the same start.
+    fn ready(&mut self, worker: WorkerId, assigned: Assigned) -> Vec<Command> {
+        if !self.roster.advance(worker, Standing::Assigned) {
+            return Vec::new();
+        }
+        if let Some(member) = self.roster.member_mut(worker) {
+            member.assigned = Some(assigned);
+        }
+        if self.phase != Phase::Assigning {
+            return vec![Command::Arm(vec![worker])];
+        }
+        if !self.roster.all(Standing::Assigned) {
+            return Vec::new();
+        }
+        self.phase = Phase::Armed;
+        vec![Command::Arm(self.roster.at(Standing::Assigned))]
+    }
+
     fn armed(&mut self, worker: WorkerId, answer: Result<(), Refusal>) -> Vec<Command> {
+        let spare = self.roster.role(worker) == Some(Role::Spare);
         match (self.phase, answer) {
             (Phase::Armed | Phase::Running, Ok(())) => {
+                let all_before = self.roster.all(Standing::Armed);
                 let _ = self.roster.advance(worker, Standing::Armed);
-                Vec::new()
+                let all = self.roster.all(Standing::Armed);
+                if all && !all_before { vec![Command::Grant] } else { Vec::new() }
             }
+            (Phase::Armed | Phase::Running, Err(_)) if spare => self.lost(worker),
             (Phase::Armed | Phase::Running, Err(refusal)) => {
                 self.abort(Ending::NotStarted(format!("{worker} did not start: {refusal}")))
             }
@@ -273,22 +315,83 @@ impl Run {
         Vec::new()
     }
 
-    /// A worker may be done before this process's own timer has said that the run began.
-    fn ended(&mut self, worker: WorkerId, standing: Standing) -> Vec<Command> {
+    /// Before the ranks are fixed a loss is an empty place; before the start an owner's ends the run.
+    fn lost(&mut self, worker: WorkerId) -> Vec<Command> {
+        let spare = self.roster.role(worker) == Some(Role::Spare);
         match self.phase {
-            Phase::Forming | Phase::Assigning | Phase::Armed => {
-                if self.roster.advance_open(worker, standing) && standing == Standing::Lost {
-                    let why = format!("{worker} was lost before the start");
-                    return self.abort(Ending::NotStarted(why));
+            Phase::Assigning | Phase::Armed if !spare => {
+                if !self.roster.advance_open(worker, Standing::Lost) {
+                    return Vec::new();
                 }
+                self.abort(Ending::NotStarted(format!("{worker} was lost before the start")))
+            }
+            Phase::Forming | Phase::Assigning | Phase::Armed => {
+                let _ = self.roster.advance_open(worker, Standing::Lost);
                 Vec::new()
             }
             Phase::Running | Phase::Draining | Phase::Aborted => {
-                if !self.roster.advance_open(worker, standing) {
+                if !self.roster.advance_open(worker, Standing::Lost) || spare {
                     return Vec::new();
                 }
-                if standing == Standing::Lost && self.ending == Ending::Completed {
-                    self.ending = Ending::Degraded(format!("{worker} was lost"));
+                self.degrade(format!("{worker} was lost"));
+                self.end_on_loss(worker)
+            }
+            Phase::Final => Vec::new(),
+        }
+    }
+
+    fn end_on_loss(&mut self, worker: WorkerId) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let ends = self.phase != Phase::Aborted && self.on_loss == OnWorkerLoss::Abort;
+        if ends {
+            self.phase = Phase::Aborted;
+            let why = format!("{worker} was lost, and `fleet.onWorkerLoss` is `abort`");
+            commands.push(Command::Cancel(why));
+        }
+        commands.extend(self.finish_if_all_ended());
+        commands
+    }
+
+    /// Its last delta is waited for, as everybody's.
+    fn left(&mut self, worker: WorkerId) -> Vec<Command> {
+        match self.phase {
+            Phase::Forming | Phase::Assigning | Phase::Armed => self.lost(worker),
+            Phase::Running | Phase::Draining | Phase::Aborted => {
+                if self.roster.role(worker) == Some(Role::Owner) {
+                    self.degrade(format!("{worker} left"));
+                }
+                Vec::new()
+            }
+            Phase::Final => Vec::new(),
+        }
+    }
+
+    fn inherited(&mut self, heirs: &[WorkerId]) -> Vec<Command> {
+        match self.phase {
+            Phase::Running | Phase::Draining | Phase::Aborted => {
+                heirs.iter().for_each(|heir| self.roster.inherit(*heir));
+            }
+            Phase::Forming | Phase::Assigning | Phase::Armed | Phase::Final => {}
+        }
+        Vec::new()
+    }
+
+    fn degrade(&mut self, reason: String) {
+        if self.ending == Ending::Completed {
+            self.ending = Ending::Degraded(reason);
+        }
+    }
+
+    /// A worker may be done before this process's own timer has said that the run began.
+    fn complete(&mut self, worker: WorkerId) -> Vec<Command> {
+        match self.phase {
+            Phase::Forming | Phase::Assigning | Phase::Armed => {
+                let _ = self.roster.advance_open(worker, Standing::Complete);
+                Vec::new()
+            }
+            Phase::Running | Phase::Draining | Phase::Aborted => {
+                if !self.roster.advance_open(worker, Standing::Complete) {
+                    return Vec::new();
                 }
                 self.finish_if_all_ended()
             }
@@ -376,237 +479,4 @@ fn refuse(reason: &str) -> Vec<Command> {
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::PROTOCOL_VERSION;
-
-    use super::*;
-
-    const FIRST: WorkerId = WorkerId { ordinal: 0, incarnation: 100 };
-    const SECOND: WorkerId = WorkerId { ordinal: 1, incarnation: 101 };
-
-    fn hello(id: WorkerId) -> Event {
-        Event::Registered(Hello {
-            protocol: PROTOCOL_VERSION,
-            build: "b".to_owned(),
-            ordinal: Some(id.ordinal),
-            incarnation: id.incarnation,
-            host: "h".to_owned(),
-            processors: 2,
-            epoch: 0,
-        })
-    }
-
-    fn ready() -> Result<Assigned, Refusal> {
-        Ok(Assigned { lanes: 1, tokenizer: None, warnings: Vec::new() })
-    }
-
-    fn run_of(expected: u32) -> Run {
-        Run::new(NonZeroU32::new(expected).unwrap(), "b".to_owned())
-    }
-
-    /// Two workers, brought as far as a phase.
-    fn run_in(phase: Phase) -> Run {
-        let mut run = run_of(2);
-        let script = [
-            (Phase::Assigning, vec![hello(FIRST), hello(SECOND)]),
-            (Phase::Armed, vec![Event::Assigned(FIRST, ready()), Event::Assigned(SECOND, ready())]),
-            (
-                Phase::Running,
-                vec![Event::Armed(FIRST, Ok(())), Event::Armed(SECOND, Ok(())), Event::Started],
-            ),
-            (Phase::Draining, vec![Event::Interrupted(Some(Duration::from_secs(3)))]),
-            (Phase::Aborted, vec![Event::Interrupted(Some(Duration::from_secs(4)))]),
-            (Phase::Final, vec![Event::LastDelta(FIRST), Event::LastDelta(SECOND)]),
-        ];
-        for (reached, events) in script {
-            if run.phase() == phase {
-                break;
-            }
-            for event in events {
-                run.on(event);
-            }
-            assert_eq!(run.phase(), reached);
-        }
-        run
-    }
-
-    const PHASES: [Phase; 7] = [
-        Phase::Forming,
-        Phase::Assigning,
-        Phase::Armed,
-        Phase::Running,
-        Phase::Draining,
-        Phase::Aborted,
-        Phase::Final,
-    ];
-
-    #[test]
-    fn a_run_goes_its_way_and_each_command_comes_once() {
-        let mut run = run_of(2);
-        assert_eq!(run.on(hello(FIRST)), [Command::Welcome(Welcome::Accepted { ordinal: 0 })]);
-        let full = run.on(hello(SECOND));
-        assert!(
-            matches!(&full[..], [Command::Welcome(_), Command::Assign(shards)] if shards.len() == 2)
-        );
-        assert!(run.on(Event::Assigned(FIRST, ready())).is_empty());
-        assert_eq!(run.on(Event::Assigned(SECOND, ready())), [Command::Arm(vec![FIRST, SECOND])]);
-        for worker in [FIRST, SECOND] {
-            assert!(run.on(Event::Armed(worker, Ok(()))).is_empty());
-        }
-        assert!(run.on(Event::Started).is_empty());
-        assert!(run.on(Event::LastDelta(FIRST)).is_empty());
-        assert_eq!(run.on(Event::LastDelta(SECOND)), [Command::Finish(Ending::Completed)]);
-    }
-
-    #[test]
-    fn repeated_messages_change_nothing() {
-        for (phase, event) in [
-            (Phase::Assigning, Event::Assigned(FIRST, ready())),
-            (Phase::Armed, Event::Armed(FIRST, Ok(()))),
-            (Phase::Running, Event::LastDelta(FIRST)),
-            (Phase::Running, Event::Started),
-            (Phase::Final, Event::LastDelta(FIRST)),
-        ] {
-            let mut run = run_in(phase);
-            run.on(event.clone());
-            let before = format!("{run:?}");
-            assert!(run.on(event.clone()).is_empty(), "{event:?} in {phase:?}");
-            assert_eq!(format!("{run:?}"), before);
-        }
-    }
-
-    #[test]
-    fn a_late_message_of_an_earlier_phase_changes_nothing() {
-        for event in [Event::JoinDeadline, Event::Assigned(FIRST, ready()), Event::Started] {
-            let mut run = run_in(Phase::Draining);
-            let before = format!("{run:?}");
-            assert!(run.on(event).is_empty());
-            assert_eq!(format!("{run:?}"), before);
-        }
-    }
-
-    #[test]
-    fn an_unknown_worker_changes_nothing_in_any_phase() {
-        let stranger = WorkerId { ordinal: 0, incarnation: 1 };
-        for phase in PHASES {
-            for event in [Event::LastDelta(stranger), Event::Lost(stranger)] {
-                assert!(run_in(phase).on(event).is_empty(), "{phase:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn who_comes_too_late_is_told_so() {
-        for phase in PHASES.into_iter().skip(1) {
-            let stranger = WorkerId { ordinal: 7, incarnation: 7 };
-            let commands = run_in(phase).on(hello(stranger));
-            assert!(matches!(&commands[..], [Command::Welcome(Welcome::Refused(_))]), "{phase:?}");
-        }
-    }
-
-    #[test]
-    fn an_incomplete_fleet_ends_at_the_deadline() {
-        let mut run = run_of(2);
-        run.on(hello(FIRST));
-        let commands = run.on(Event::JoinDeadline);
-        assert!(
-            matches!(commands.last(), Some(Command::Finish(Ending::NotStarted(why))) if why.contains("only 1"))
-        );
-    }
-
-    #[test]
-    fn a_worker_that_refuses_the_plan_ends_the_run_with_its_words() {
-        let mut run = run_in(Phase::Assigning);
-        let refusal = Refusal::for_good("no such file: prompts.jsonl");
-        let commands = run.on(Event::Assigned(SECOND, Err(refusal)));
-        assert!(
-            matches!(commands.last(), Some(Command::Finish(Ending::Refused(why))) if why.contains("prompts.jsonl"))
-        );
-    }
-
-    #[test]
-    fn a_silent_worker_at_the_start_ends_the_run() {
-        let mut run = run_in(Phase::Armed);
-        run.on(Event::Armed(FIRST, Ok(())));
-        assert!(matches!(
-            run.on(Event::Started).last(),
-            Some(Command::Finish(Ending::NotStarted(_)))
-        ));
-    }
-
-    #[test]
-    fn the_first_interrupt_drains_and_the_second_cancels() {
-        let mut run = run_in(Phase::Running);
-        let at = Duration::from_secs(9);
-        assert_eq!(run.on(Event::Interrupted(Some(at))), [Command::Stop { at }]);
-        assert!(matches!(&run.on(Event::Interrupted(Some(at)))[..], [Command::Cancel(_)]));
-        assert!(run.on(Event::Interrupted(Some(at))).is_empty());
-        run.on(Event::LastDelta(FIRST));
-        let commands = run.on(Event::LastDelta(SECOND));
-        assert_eq!(commands, [Command::Finish(Ending::Interrupted)]);
-    }
-
-    #[test]
-    fn an_interrupt_before_the_start_ends_the_run_as_interrupted() {
-        for phase in [Phase::Forming, Phase::Assigning, Phase::Armed] {
-            let commands = run_in(phase).on(Event::Interrupted(None));
-            assert_eq!(commands.last(), Some(&Command::Finish(Ending::Interrupted)), "{phase:?}");
-        }
-    }
-
-    #[test]
-    fn a_lost_worker_is_not_waited_for_and_marks_the_run() {
-        let mut run = run_in(Phase::Running);
-        assert!(run.on(Event::Lost(FIRST)).is_empty());
-        let commands = run.on(Event::LastDelta(SECOND));
-        assert!(
-            matches!(&commands[..], [Command::Finish(Ending::Degraded(why))] if why.contains("worker 0"))
-        );
-    }
-
-    #[test]
-    fn a_worker_that_is_done_before_the_timer_rings_is_not_forgotten() {
-        let mut run = run_in(Phase::Armed);
-        for worker in [FIRST, SECOND] {
-            run.on(Event::Armed(worker, Ok(())));
-            assert!(run.on(Event::LastDelta(worker)).is_empty());
-        }
-        assert_eq!(run.on(Event::Started), [Command::Finish(Ending::Completed)]);
-    }
-
-    #[test]
-    fn a_journal_that_fails_while_an_interrupted_run_drains_does_not_hide_the_interrupt() {
-        let mut run = run_in(Phase::Draining);
-        let commands = run.on(Event::JournalFailed(None, "disk full".to_owned()));
-        assert_eq!(commands.last(), Some(&Command::Finish(Ending::Interrupted)));
-    }
-
-    #[test]
-    fn the_planned_end_is_a_drain() {
-        let mut run = run_in(Phase::Running);
-        assert!(run.on(Event::LoadEnded).is_empty());
-        assert_eq!(run.phase(), Phase::Draining);
-    }
-
-    #[test]
-    fn a_journal_that_fails_ends_the_run_with_what_is_merged() {
-        let mut run = run_in(Phase::Running);
-        let commands =
-            run.on(Event::JournalFailed(Some(Duration::from_secs(5)), "disk full".to_owned()));
-        assert_eq!(
-            commands.last(),
-            Some(&Command::Finish(Ending::Degraded("disk full".to_owned())))
-        );
-        assert!(run.on(Event::DrainDeadline).is_empty());
-    }
-
-    #[test]
-    fn who_does_not_finish_its_drain_is_not_waited_for_for_ever() {
-        let mut run = run_in(Phase::Running);
-        run.on(Event::LastDelta(FIRST));
-        assert!(matches!(
-            &run.on(Event::DrainDeadline)[..],
-            [Command::Finish(Ending::Degraded(_))]
-        ));
-    }
-}
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! `due` comes from the plan, not from what lanes reached. Going once through the schedule, each arrival
 //! falls to the tenure that holds it. Its owner answers for it, unless nobody does: an arrival at or beyond
-//! the limit of an owner that is gone was never sent by it, and one before a late heir's first second was
+//! the limit of an owner that is gone was never sent by it (nor answered for, unless its last delta told of
+//! that second), and one before a late heir's first second was
 //! never its. What an owner answers for and did not answer died with it.
 //!
 //! A closed loop has no due times. There an owner that is gone answers for the rounds up to its limit.
@@ -10,7 +11,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use metrics::{Books, Lost, NotSent, Scope};
-use protocol::{Limit, WorkerId};
+use protocol::{Limit, LossCause, WorkerId};
 use workload::{Drive, Plan, Shard};
 
 use crate::{Account, Ledger, Ownership, Tenure};
@@ -85,8 +86,9 @@ impl Ledger {
         tenure: &Tenure,
         due: Duration,
     ) -> Option<WorkerId> {
-        if let Some(Limit::Due(limit)) = ownership.loss(tenure.owner).map(|loss| loss.limit)
-            && due >= limit
+        if let Some(loss) = ownership.loss(tenure.owner)
+            && Limit::Due(due) >= loss.limit
+            && (loss.cause == LossCause::Left || !self.told(tenure, due))
         {
             return Some(tenure.owner);
         }
@@ -96,6 +98,14 @@ impl Ledger {
             First::Never => Some(taken_from),
             First::Unknown => None,
         }
+    }
+
+    /// Whether its owner has answered for this second before it was lost, if only to say that it had no
+    /// permission to send.
+    fn told(&self, tenure: &Tenure, due: Duration) -> bool {
+        let account = self.accounts().get(&tenure.owner);
+        let answered = account.and_then(|account| account.answered(tenure.class));
+        answered.is_some_and(|covers| due < Duration::from_secs(covers.to.into()))
     }
 
     fn first_answered(&self, tenure: &Tenure) -> First {

@@ -1,14 +1,14 @@
 //! Starts a coordinator and waits for its books.
 
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use protocol::{CoordinatorMessage, PROTOCOL_VERSION, Peer, Record};
+use protocol::{CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
 use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
 use workload::Plan;
 
 use crate::{
-    CoordinatorClock, Ending, JournalWriteError, Ledger, Progress, Roster, Run,
+    CoordinatorClock, Ending, FleetSize, Inputs, JournalWriteError, Ledger, Progress, Roster, Run,
     clock::unix_now_ns,
     journal_writer::JournalWriter,
     supervisor::{Finished, Supervisor, SupervisorArguments, SupervisorMessage},
@@ -20,7 +20,9 @@ pub struct CoordinatorOptions {
     /// What is run; the same for every worker.
     pub plan: Plan,
     /// Workers to wait for.
-    pub workers: NonZeroU32,
+    pub size: FleetSize,
+    /// The files that the plan's prompts are made of, for workers that do not have them.
+    pub inputs: Vec<Input>,
     /// How long to wait for them.
     pub join_timeout: Duration,
     /// How far ahead of its announcement the start lies: more than the slowest answer takes.
@@ -82,13 +84,15 @@ impl Coordinator {
             created_unix_ns: unix_now_ns(),
         })?;
         JournalWriter::wait_for(journal.durable(), first).await?;
-        let expected = options.workers.get() as usize;
+        let expected = options.size.expected.get() as usize;
+        let on_loss = plan.on_worker_loss;
         let (views, progress) = watch::channel(Progress::nothing_yet(expected));
         let (finish, finished) = oneshot::channel();
         let (open, opened) = oneshot::channel();
         let arguments = SupervisorArguments {
             plan,
-            run: Run::new(options.workers, options.build),
+            inputs: Arc::new(Inputs::new(options.inputs)),
+            run: Run::new(options.size, on_loss, options.build),
             clock: CoordinatorClock,
             journal,
             progress: views,

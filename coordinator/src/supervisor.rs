@@ -3,13 +3,14 @@
 //! It decides nothing. Calls to workers run in tasks of their own and come back as messages, so that a
 //! silent worker never holds up the others.
 
+mod members;
 mod orders;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use protocol::{
-    Armed, CoordinatorMessage, Goodbye, Heartbeat, Hello, Peer, Record, Refusal, Welcome, Wire,
-    WorkerId, WorkerMessage, worker_group,
+    Armed, Closed, CoordinatorMessage, Goodbye, Heartbeat, Hello, Peer, Record, Refusal, Welcome,
+    Wire, WorkerId, WorkerMessage, worker_group,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SupervisionEvent};
 use tokio::{
@@ -19,11 +20,11 @@ use tokio::{
 use workload::Plan;
 
 use crate::{
-    Command, CoordinatorClock, Ending, Event, Inputs, Ledger, Progress, Roster, Run,
+    Command, CoordinatorClock, Ending, Event, Heard, Inputs, LOOK_EVERY, Ledger, Membership,
+    Progress, Reading, Roster, Run, Terms,
     door::{Door, Rooms},
     journal_writer::{Durable, JournalWriter},
     ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage},
-    silence::{LOOK_EVERY, Silence},
 };
 
 /// A stop names an instant this far ahead, so that every lane hears of it in time.
@@ -43,6 +44,10 @@ pub(crate) enum SupervisorMessage {
     Armed(WorkerId, Result<Armed, Refusal>),
     /// From the ledger.
     LastDelta(WorkerId),
+    /// From the ledger: what this worker said cannot be.
+    Broken(WorkerId),
+    /// A change of owners is on disk.
+    Written(u64),
     /// From the ledger.
     JournalFailed(String),
     /// From the user.
@@ -56,6 +61,7 @@ impl Message for SupervisorMessage {}
 /// What a supervisor starts with.
 pub(crate) struct SupervisorArguments {
     pub(crate) plan: Arc<Plan>,
+    pub(crate) inputs: Arc<Inputs>,
     pub(crate) run: Run,
     pub(crate) clock: CoordinatorClock,
     pub(crate) journal: JournalWriter,
@@ -82,14 +88,16 @@ pub(crate) struct Supervisor;
 pub(crate) struct SupervisorState {
     me: ActorRef<SupervisorMessage>,
     plan: Arc<Plan>,
+    inputs: Arc<Inputs>,
     run: Run,
+    membership: Membership,
     clock: CoordinatorClock,
     durable: watch::Receiver<Durable>,
     start_ahead: Duration,
     ledger: ActorRef<LedgerMessage>,
     peers: BTreeMap<WorkerId, Peer<WorkerMessage>>,
-    silence: Silence,
     start: Option<Instant>,
+    start_at_coordinator_ns: Option<u64>,
     start_unix_ns: Option<i64>,
     stopped_at: Option<Duration>,
     finished: Option<oneshot::Sender<Finished>>,
@@ -120,24 +128,28 @@ impl Actor for Supervisor {
             supervisor: me.clone(),
             ledger: ledger.clone(),
             clock: arguments.clock,
-            inputs: Arc::new(Inputs::default()),
+            inputs: Arc::clone(&arguments.inputs),
         };
         let (door, _) = Actor::spawn_linked(None, Door, rooms, me.get_cell()).await?;
         let _ = arguments.open.send(door);
         let too_late = || SupervisorMessage::Happened(Event::JoinDeadline);
         drop(me.send_after(arguments.join_timeout, too_late));
         drop(me.send_interval(LOOK_EVERY, || SupervisorMessage::Watch));
+        let terms = Terms::of(&arguments.plan);
+        let now_ns = arguments.clock.now_ns();
         Ok(SupervisorState {
+            membership: Membership::new(arguments.plan.on_worker_loss, terms, now_ns),
             me,
             plan: arguments.plan,
+            inputs: arguments.inputs,
             run: arguments.run,
             clock: arguments.clock,
             durable,
             start_ahead: arguments.start_ahead,
             ledger,
             peers: BTreeMap::new(),
-            silence: Silence::new(Instant::now()),
             start: None,
+            start_at_coordinator_ns: None,
             start_unix_ns: None,
             stopped_at: None,
             finished: Some(arguments.finished),
@@ -155,11 +167,22 @@ impl Actor for Supervisor {
             SupervisorMessage::Heartbeat(heartbeat) => state.hear(&heartbeat),
             SupervisorMessage::Goodbye(goodbye) => {
                 tracing::warn!(worker = %goodbye.worker, reason = goodbye.reason, "a worker leaves");
-                state.happen(Event::Lost(goodbye.worker)).await?;
+                let worker = goodbye.worker;
+                state.depart(worker, Some(&goodbye), Event::Left(worker)).await?;
+            }
+            SupervisorMessage::Broken(worker) => {
+                state.depart(worker, None, Event::Lost(worker)).await?;
+            }
+            SupervisorMessage::Written(epoch) => {
+                state.membership.written(epoch);
+                state.beat();
             }
             SupervisorMessage::Happened(event) => state.happen(event).await?,
             SupervisorMessage::Armed(worker, answer) => state.armed(worker, answer).await?,
-            SupervisorMessage::LastDelta(worker) => state.happen(Event::LastDelta(worker)).await?,
+            SupervisorMessage::LastDelta(worker) => {
+                state.membership.complete(worker);
+                state.happen(Event::LastDelta(worker)).await?;
+            }
             SupervisorMessage::JournalFailed(reason) => {
                 state.happen(Event::JournalFailed(state.run_time(), reason)).await?;
             }
@@ -167,7 +190,7 @@ impl Actor for Supervisor {
                 let at = state.run_time().map(|now| now + STOP_AHEAD);
                 state.happen(Event::Interrupted(at)).await?;
             }
-            SupervisorMessage::Watch => state.look_for_silence().await?,
+            SupervisorMessage::Watch => state.look().await?,
         }
         Ok(())
     }
@@ -209,8 +232,11 @@ impl SupervisorState {
                 self.carry_out(command).await?;
                 continue;
             };
-            if let Welcome::Accepted { ordinal } = welcome {
-                self.join(WorkerId { ordinal, incarnation }, peer.clone())?;
+            match welcome {
+                Welcome::Accepted { ordinal } | Welcome::Spare { ordinal } => {
+                    self.join(WorkerId { ordinal, incarnation }, peer.clone())?;
+                }
+                Welcome::Refused(_) => {}
             }
             if let Some(reply) = reply.take() {
                 let _ = reply.send(Wire::new(welcome));
@@ -225,20 +251,32 @@ impl SupervisorState {
         peer: Peer<WorkerMessage>,
     ) -> Result<(), ActorProcessingErr> {
         self.peers.insert(worker, peer.clone());
-        self.silence.heard(worker, Instant::now());
+        self.membership.admit(worker, self.clock.now_ns());
         self.ledger.cast(LedgerMessage::Joined(worker, peer))?;
         self.show()
     }
 
     fn hear(&mut self, heartbeat: &Heartbeat) {
-        self.silence.heard(heartbeat.worker, Instant::now());
-        self.run.clock(heartbeat.worker, heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
+        let worker = heartbeat.worker;
+        match self.membership.heard(heartbeat, self.clock.now_ns()) {
+            Heard::Here => {
+                self.run.clock(worker, heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
+            }
+            Heard::Leaving => {}
+            Heard::Closed if self.run.is_complete(worker) => {}
+            Heard::Closed => self.tell(worker, WorkerMessage::Closed(Wire::new(Closed { worker }))),
+        }
+    }
+
+    /// Sends without an answer; who is gone is missed by its silence.
+    fn tell(&self, worker: WorkerId, message: WorkerMessage) {
+        let Some(peer) = self.peers.get(&worker) else { return };
+        if let Err(error) = peer.send(message) {
+            tracing::debug!(%worker, %error, "a message was not sent");
+        }
     }
 
     async fn happen(&mut self, event: Event) -> Result<(), ActorProcessingErr> {
-        if let Event::Lost(worker) = &event {
-            self.ledger.cast(LedgerMessage::Lost(*worker))?;
-        }
         for command in self.run.on(event) {
             self.carry_out(command).await?;
         }
@@ -252,6 +290,7 @@ impl SupervisorState {
     ) -> Result<(), ActorProcessingErr> {
         if let Ok(Armed { clock_offset_ns: offset_ns, clock_error_ns: error_ns }) = answer {
             self.run.clock(worker, offset_ns, error_ns);
+            self.membership.armed(worker, Reading { offset_ns, error_ns });
             self.append(Record::ClockOffset { worker, offset_ns, error_ns }).await?;
         }
         self.happen(Event::Armed(worker, answer.map(|_| ()))).await
@@ -260,13 +299,6 @@ impl SupervisorState {
     fn show(&self) -> Result<(), ActorProcessingErr> {
         let workers = self.run.roster().heard();
         Ok(self.ledger.cast(LedgerMessage::Phase(self.run.phase(), self.start, workers))?)
-    }
-
-    async fn look_for_silence(&mut self) -> Result<(), ActorProcessingErr> {
-        for worker in self.silence.look(Instant::now()) {
-            self.happen(Event::Lost(worker)).await?;
-        }
-        Ok(())
     }
 
     /// `None` before the start.

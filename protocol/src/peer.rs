@@ -47,10 +47,12 @@ impl<M: Message> Peer<M> {
         Self { cell, message: PhantomData }
     }
 
-    /// The only member of a process group, once it is there.
+    /// The member of a process group, once it is there. After a broken connection the old one may still
+    /// be seen for a while: connections are numbered, and the newest counts.
     #[must_use]
     pub fn in_group(group: &str) -> Option<Self> {
-        ractor::pg::get_members(&group.to_owned()).into_iter().next().map(Self::new)
+        let members = ractor::pg::get_members(&group.to_owned()).into_iter();
+        members.max_by_key(|cell| (cell.get_id().node(), cell.get_id().pid())).map(Self::new)
     }
 
     /// Sends without an answer. `Ok` means "queued here", nothing more.

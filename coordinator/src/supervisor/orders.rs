@@ -13,7 +13,7 @@ use workload::{Plan, Shard};
 
 use super::{Finished, SupervisorMessage, SupervisorState};
 use crate::{
-    Command, Ending, Event, Ownership, clock::unix_now_ns, journal_writer::JournalWriter,
+    Command, Ending, Event, clock::unix_now_ns, journal_writer::JournalWriter,
     ledger_actor::LedgerMessage,
 };
 
@@ -30,6 +30,7 @@ impl SupervisorState {
             Command::Welcome(_) => {}
             Command::Assign(shards) => self.assign(shards).await?,
             Command::Arm(workers) => self.arm(workers).await?,
+            Command::Grant => self.grant(),
             Command::Stop { at } => self.stop(at).await?,
             Command::Cancel(reason) => self.cancel(&reason),
             Command::Finish(ending) => self.finish(ending).await?,
@@ -37,13 +38,35 @@ impl SupervisorState {
         Ok(())
     }
 
-    async fn assign(&mut self, shards: Vec<(WorkerId, Shard)>) -> Result<(), ActorProcessingErr> {
-        let hosts = self.run.roster().members().map(|m| (m.id, m.host.clone())).collect();
-        self.append(Record::Roster(hosts)).await?;
+    /// Writes down who has which rank, and who is a spare; then sends everybody the plan.
+    async fn assign(
+        &mut self,
+        shards: Vec<(WorkerId, Option<Shard>)>,
+    ) -> Result<(), ActorProcessingErr> {
+        let host = |worker| {
+            let member = self.run.roster().members().find(|member| member.id == worker);
+            (worker, member.map_or_else(String::new, |member| member.host.clone()))
+        };
+        let (ranks, spares): (Vec<_>, Vec<_>) =
+            shards.iter().partition(|(_, shard)| shard.is_some());
+        let ranks: Vec<_> = ranks.into_iter().map(|(worker, _)| host(worker)).collect();
+        let mut records: Vec<Record> = Vec::new();
+        if !ranks.is_empty() {
+            self.membership.own(&ranks.iter().map(|(worker, _)| *worker).collect::<Vec<_>>());
+            records.push(Record::Roster(ranks));
+        }
+        records.extend(spares.into_iter().map(|(worker, _)| {
+            let (worker, host) = host(worker);
+            Record::Spare { worker, host }
+        }));
+        for record in records {
+            self.append(record).await?;
+        }
         for (worker, shard) in shards {
             let Some(peer) = self.peers.get(&worker).cloned() else { continue };
             let plan = Box::new(Plan::clone(&self.plan));
-            let assignment = Assignment { worker, plan, shard: Some(shard), inputs: Vec::new() };
+            let inputs = self.inputs.files().to_vec();
+            let assignment = Assignment { worker, plan, shard, inputs };
             let me = self.me.clone();
             tokio::spawn(async move {
                 let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);
@@ -73,10 +96,10 @@ impl SupervisorState {
     }
 
     async fn arm(&mut self, workers: Vec<WorkerId>) -> Result<(), ActorProcessingErr> {
-        if let Some(ownership) = Ownership::at_arm(&workers) {
-            self.ledger.cast(LedgerMessage::Own(ownership))?;
-        }
-        let (start, start_at_coordinator_ns) = self.fix_start().await?;
+        let start_at_coordinator_ns = match self.start_at_coordinator_ns {
+            Some(fixed) => fixed,
+            None => self.first_arm().await?,
+        };
         for worker in workers {
             let Some(peer) = self.peers.get(&worker).cloned() else { continue };
             let me = self.me.clone();
@@ -87,12 +110,30 @@ impl SupervisorState {
                 let _ = me.cast(SupervisorMessage::Armed(worker, answer));
             });
         }
+        Ok(())
+    }
+
+    /// Who owns what is fixed with the start.
+    async fn first_arm(&mut self) -> Result<u64, ActorProcessingErr> {
+        if let Some(ownership) = self.membership.ownership() {
+            self.ledger.cast(LedgerMessage::Own(ownership.clone()))?;
+        }
+        let (start, start_at_coordinator_ns) = self.fix_start().await?;
+        self.start_at_coordinator_ns = Some(start_at_coordinator_ns);
         self.at(start, Event::Started);
         if let Some(end) = self.plan.end() {
             self.at(start + end, Event::LoadEnded);
             self.drain_until(start + end + self.plan.drain);
         }
-        Ok(())
+        Ok(start_at_coordinator_ns)
+    }
+
+    /// Everybody is armed: the first leases go out before the start.
+    fn grant(&mut self) {
+        if let Some(start_ns) = self.start_at_coordinator_ns {
+            self.membership.open(start_ns);
+            self.beat();
+        }
     }
 
     async fn stop(&mut self, at: Duration) -> Result<(), ActorProcessingErr> {

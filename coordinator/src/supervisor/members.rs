@@ -1,0 +1,87 @@
+//! How the supervisor carries out what [`crate::Membership`] decided.
+//!
+//! A loss goes to the journal first, with what changes by it; only then is the change told, and at once.
+//! The supervisor does not wait for the disk: heartbeats must go out meanwhile.
+
+use protocol::{Goodbye, Record, Wire, WorkerId, WorkerMessage};
+use ractor::ActorProcessingErr;
+
+use super::{SupervisorMessage, SupervisorState};
+use crate::{Event, Look, journal_writer::JournalWriter, ledger_actor::LedgerMessage};
+
+impl SupervisorState {
+    /// Half a second has passed.
+    pub(super) async fn look(&mut self) -> Result<(), ActorProcessingErr> {
+        let Look { records, heartbeats } = self.membership.look(self.clock.now_ns());
+        for beat in heartbeats {
+            self.tell(beat.worker, WorkerMessage::Heartbeat(Wire::new(beat)));
+        }
+        for record in records {
+            self.decide(record, Event::Lost).await?;
+        }
+        Ok(())
+    }
+
+    /// Heartbeats outside of the rhythm.
+    pub(super) fn beat(&mut self) {
+        for beat in self.membership.heartbeats(self.clock.now_ns()) {
+            self.tell(beat.worker, WorkerMessage::Heartbeat(Wire::new(beat)));
+        }
+    }
+
+    /// A worker leaves, or is put out.
+    pub(super) async fn depart(
+        &mut self,
+        worker: WorkerId,
+        goodbye: Option<&Goodbye>,
+        event: Event,
+    ) -> Result<(), ActorProcessingErr> {
+        let record = self.membership.depart(worker, goodbye, self.clock.now_ns());
+        match record {
+            Some(record) => self.decide(record, |_| event).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes one decision: ledger and journal, then the run's phases.
+    async fn decide(
+        &mut self,
+        record: Record,
+        event: impl FnOnce(WorkerId) -> Event,
+    ) -> Result<(), ActorProcessingErr> {
+        let Record::Ownership { loss, change } = record else { return Ok(()) };
+        if let Some(loss) = &loss {
+            tracing::warn!(worker = %loss.worker, cause = ?loss.cause, "a worker is lost");
+        }
+        let heirs = change.iter().flat_map(|change| &change.moves).map(|one| one.to).collect();
+        let epoch = change.as_ref().map(|change| change.epoch);
+        self.write_down(Record::Ownership { loss, change }, epoch).await?;
+        if let Some(loss) = loss {
+            self.happen(event(loss.worker)).await?;
+        }
+        self.happen(Event::Inherited(heirs)).await
+    }
+
+    /// The ledger takes it at once; a change is told when it is on disk.
+    async fn write_down(
+        &mut self,
+        record: Record,
+        epoch: Option<u64>,
+    ) -> Result<(), ActorProcessingErr> {
+        let written = ractor::call!(self.ledger, LedgerMessage::Decide, Box::new(record))?;
+        let number = match written {
+            Ok(number) => number,
+            Err(reason) => return Ok(self.me.cast(SupervisorMessage::JournalFailed(reason))?),
+        };
+        let (me, durable) = (self.me.clone(), self.durable.clone());
+        tokio::spawn(async move {
+            let message = match (JournalWriter::wait_for(durable, number).await, epoch) {
+                (Ok(()), Some(epoch)) => SupervisorMessage::Written(epoch),
+                (Ok(()), None) => return,
+                (Err(error), _) => SupervisorMessage::JournalFailed(error.to_string()),
+            };
+            let _ = me.cast(message);
+        });
+        Ok(())
+    }
+}
