@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use workload::{Config, Sources};
 
 use crate::support::{Bench, Ended, number, run_in, tokenstorm};
@@ -67,6 +67,15 @@ fn small_data_set(folder: &Path, named: &Path, key: &str) -> PathBuf {
     path
 }
 
+/// Is the run invalid, and for nothing else than its generator?
+fn of_the_generator_alone(summary: &Value) -> bool {
+    let reasons = summary["verdict"]["reasons"].as_array().unwrap();
+    let mut invalid = reasons.iter().filter(|reason| reason["status"] == "INVALID").peekable();
+    let of_the_generator = ["generator_lag", "generator_limit"];
+    invalid.peek().is_some()
+        && invalid.all(|reason| of_the_generator.iter().any(|code| reason["code"] == *code))
+}
+
 #[test]
 fn every_example_is_planned_as_it_stands() {
     let bench = Bench::new(json!({}));
@@ -89,8 +98,10 @@ fn every_example_runs_for_two_seconds() {
         let short = ["--set", "benchmark.duration=2", "--set", "benchmark.warmup=0"];
         let ended = Ended::from(command.args(short).output().unwrap(), bench.folder.path());
         let name = file.display();
-        assert_eq!(ended.code, Some(0), "{name}: {}", ended.all_output());
         let summary = ended.summary();
+        // A machine too busy to carry the example's load has to say so, and that is all it may say.
+        let expected = if of_the_generator_alone(&summary) { Some(4) } else { Some(0) };
+        assert_eq!(ended.code, expected, "{name}: {}", ended.all_output());
         assert!(number(&summary, "/books/completed") > 0, "{name}: {summary:#}");
         assert_eq!(number(&summary, "/books/failed"), 0, "{name}: {summary:#}");
         assert_eq!(number(&summary, "/books/lost"), 0, "{name}: {summary:#}");
