@@ -140,6 +140,7 @@ step_with python3 "crate edges" scripts/check-edges.py
 step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
 run_tests
 test_step "doc tests" count_cargo_test cargo test --workspace --locked --doc --no-fail-fast
+step_with valgrind "instructions a token" scripts/instructions.sh
 step "documentation" documentation
 step_with cargo-deny "licences, bans, sources" cargo deny --locked check licenses bans sources
 step_with cargo-deny "advisories" check_advisories

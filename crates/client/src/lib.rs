@@ -20,6 +20,7 @@ mod likeness;
 pub mod pacer;
 mod probe;
 mod reader;
+mod replay;
 pub mod sse;
 mod stream;
 mod transport;
@@ -33,6 +34,7 @@ pub use credentials::Credentials;
 pub use event::{Content, Event, EventError, Usage};
 pub use pacer::{Pacer, TimerfdPacer, TokioPacer};
 pub use probe::{Model, Probe, ProbeError, models, probe};
+pub use replay::{ReplayError, replay};
 pub use sse::{Message, Sse, SseError};
 
 use bytes::Bytes;

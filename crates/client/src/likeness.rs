@@ -7,7 +7,7 @@
 //! Why that is exact, not likely: the text is the one string value that makes the event one of content
 //! (with an empty string in its place the same JSON says nothing, which is tried), an event's meaning
 //! depends on a string of content only by whether it is empty, and what stands in its place here is a
-//! JSON string too: not empty, UTF-8, free of quotes, backslashes and control characters.
+//! JSON string too: not empty, UTF-8, its quotes and backslashes escaped, without control characters.
 
 use memchr::memmem;
 
@@ -17,7 +17,8 @@ use crate::event::{Event, EventError};
 const TEXTS: [&[u8]; 4] =
     [b"\"content\":", b"\"text\":", b"\"reasoning_content\":", b"\"reasoning\":"];
 
-/// A frame is looked for in so many events of a stream; one whose frames change costs no more than that.
+/// A frame is looked for so many times without one that serves: some servers change theirs now and then (the second of
+/// `created`), and one that changes it with each event costs no more than that.
 const TRIES: u8 = 4;
 
 /// A longer frame is not kept.
@@ -45,6 +46,7 @@ impl Likeness {
         parse: impl Fn(&[u8]) -> Result<Event, EventError>,
     ) -> Result<Event, EventError> {
         if let Some(frame) = self.frame.as_ref().filter(|frame| frame.holds(data)) {
+            self.tries = 0;
             return Ok(frame.says.clone());
         }
         let event = parse(data)?;
@@ -101,10 +103,21 @@ fn string_length(rest: &[u8]) -> Option<usize> {
     })
 }
 
-/// Whether bytes are the inside of a JSON string that is not empty and has nothing escaped.
+/// Whether bytes are the inside of a JSON string that is not empty. What takes more than a look (characters by number)
+/// is left to the JSON reader.
 fn is_plain(text: &[u8]) -> bool {
-    let clean = text.iter().all(|byte| *byte >= b' ' && *byte != b'"' && *byte != b'\\');
-    !text.is_empty() && clean && (text.is_ascii() || std::str::from_utf8(text).is_ok())
+    let mut rest = text;
+    loop {
+        let run = rest.iter().position(|byte| *byte < b' ' || *byte == b'"' || *byte == b'\\');
+        let Some(run) = run else { break };
+        match rest[run..] {
+            [b'\\', b'n' | b'"' | b'\\' | b't' | b'/' | b'r' | b'b' | b'f', ..] => {
+                rest = &rest[run + 2..];
+            }
+            _ => return false,
+        }
+    }
+    !text.is_empty() && (text.is_ascii() || std::str::from_utf8(text).is_ok())
 }
 
 #[cfg(test)]
@@ -142,7 +155,7 @@ mod tests {
     #[test]
     fn the_frame_of_the_first_word_serves_the_others() {
         let mut events = vec![delta(r#"{"role":"assistant","content":""}"#)];
-        events.extend(["a", " b", "cc", "ü", "…"].map(word));
+        events.extend(["a", " b", "c\\n", "ü", "…", "\\\\", "\\\""].map(word));
         // The first two are read, the second once more without its text.
         assert_eq!(parsed(&events), 3);
     }
@@ -151,7 +164,9 @@ mod tests {
     fn whatever_is_not_plain_text_in_the_frame_is_read() {
         for other in [
             word(""),
-            word(r"\n"),
+            word(r"\u00e9"),
+            word(r"\x"),
+            word(r"a\"),
             word("a\u{1}"),
             word(r#"b"},"finish_reason":"stop","x":{"y":"z"#),
             delta(r#"{"content":null}"#),
@@ -199,7 +214,7 @@ mod tests {
         /// Against the reader itself, on texts and frames of all kinds.
         #[test]
         fn an_event_says_what_its_json_says(
-            texts in proptest::collection::vec(r#"[a-z "\\,:{}é\x01]{0,4}"#, 1..8),
+            texts in proptest::collection::vec(r#"[a-z "\\\\nu,:{}é\x01]{0,4}"#, 1..8),
             shape in 0usize..5,
         ) {
             let events: Vec<_> = texts.iter().map(|text| match shape {

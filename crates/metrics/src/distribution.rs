@@ -85,15 +85,16 @@ impl Exact {
 
     fn record(&mut self, value: u64, n: u64, bounds: Bounds) {
         let square = u128::from(value) * u128::from(value);
-        let more = Self {
-            sum: value.checked_mul(n),
-            sum_of_squares: square.checked_mul(u128::from(n)),
-            min: Some(value),
-            max: Some(value),
-            below: if value < bounds.lowest { n } else { 0 },
-            above: if value > bounds.highest { n } else { 0 },
-        };
-        self.merge(&more);
+        let (sum, squares) = (value.checked_mul(n), square.checked_mul(u128::from(n)));
+        self.sum = self.sum.zip(sum).and_then(|(a, b)| a.checked_add(b));
+        self.sum_of_squares = self.sum_of_squares.zip(squares).and_then(|(a, b)| a.checked_add(b));
+        self.min = Some(self.min.map_or(value, |min| min.min(value)));
+        self.max = Some(self.max.map_or(value, |max| max.max(value)));
+        if value < bounds.lowest {
+            self.below = self.below.saturating_add(n);
+        } else if value > bounds.highest {
+            self.above = self.above.saturating_add(n);
+        }
     }
 
     fn merge(&mut self, other: &Self) {
