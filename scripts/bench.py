@@ -105,7 +105,7 @@ class Watch(threading.Thread):
     def __init__(self, process, simulator, warmup, duration):
         super().__init__(daemon=True)
         self.process, self.simulator, self.warmup, self.duration = process, simulator, warmup, duration
-        self.cpu, self.server_cpu, self.memory = [], [], []
+        self.marked, self.cpu, self.server_cpu, self.memory = [], [], [], []
         self.begun = None
 
     def run(self):
@@ -117,8 +117,8 @@ class Watch(threading.Thread):
     def follow(self):
         start = self.load_began()
         self.sample_until(start + self.warmup)
-        self.simulator.reset()
         self.mark()
+        self.simulator.reset()
         self.sample_until(start + self.warmup + self.duration)
         self.mark()
 
@@ -134,8 +134,15 @@ class Watch(threading.Thread):
         return self.begun
 
     def mark(self):
+        self.marked.append(time.time())
         self.cpu.append(cpu_seconds(self.process.pid))
         self.server_cpu.append(self.simulator.cpu())
+
+    def between_marks(self, seconds):
+        """CPU seconds a second in the stage; None where a busy machine let us look too late for that."""
+        if len(seconds) < 2 or abs(self.marked[1] - self.marked[0] - self.duration) > 0.01 * self.duration:
+            return None
+        return (seconds[1] - seconds[0]) / self.duration
 
     def sample(self):
         since = time.time() - self.begun if self.begun else -1
@@ -321,15 +328,19 @@ def out_of_step(streams, itl_s, request_s):
 
 def figures(summary, series, truth, watch, warmup, duration):
     """What the tables need of one run."""
-    measured = [point for point in series if warmup <= point["second"] < warmup + duration]
+    # Only points that lie in the stage with all of their seconds: a wider one may reach into the drain.
+    measured = [point for point in series
+                if warmup <= point["second"] and point["second"] + point["seconds"] <= warmup + duration]
+    covered = sum(point["seconds"] for point in measured) or math.nan
     counts = {key: sum(point["counts"][key] for point in measured) for key in ("outputTokens", "completed")}
     lane_seconds = sum(point["counts"]["laneCpuPermilleMax"] / 1000 * point["seconds"] for point in measured)
     overall = summary["overall"]
-    process, server = (ends[1] - ends[0] if len(ends) == 2 else None for ends in (watch.cpu, watch.server_cpu))
-    events = counts["outputTokens"]
+    process, server = watch.between_marks(watch.cpu), watch.between_marks(watch.server_cpu)
+    events = counts["outputTokens"] / covered
 
-    def per_event(seconds):
-        return seconds * 1e6 / events if events and seconds is not None else None
+    def per_event(share):
+        """Microseconds for each event, of CPU seconds in a second."""
+        return share * 1e6 / events if events and share is not None else None
 
     return {
         "verdict": summary["verdict"]["status"],
@@ -337,13 +348,13 @@ def figures(summary, series, truth, watch, warmup, duration):
         "books": {key: summary["books"][key] for key in ("due", "completed", "failed", "cancelled", "notSent", "lost")},
         "offered": overall["rates"]["offered"],
         "achieved": overall["rates"]["achieved"],
-        "events": events,
-        "eventsPerSecond": events / duration,
-        "requestsPerSecond": counts["completed"] / duration,
-        "laneCpuUsPerEvent": per_event(lane_seconds),
+        "coveredSeconds": covered,
+        "eventsPerSecond": events,
+        "requestsPerSecond": counts["completed"] / covered,
+        "laneCpuUsPerEvent": per_event(lane_seconds / covered),
         "processCpuUsPerEvent": per_event(process),
         "serverCpuUsPerEvent": per_event(server),
-        "laneCpuShare": lane_seconds / duration,
+        "laneCpuShare": lane_seconds / covered,
         "ttftUs": picked(overall["metrics"].get("ttft")),
         "iclUs": picked(overall["metrics"].get("icl")),
         "truthTtftUs": picked(truth["ttftUs"]),
