@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use protocol::{CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
+use protocol::{COORDINATOR_GROUP, CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
 use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
 use workload::Plan;
@@ -104,6 +104,11 @@ impl Coordinator {
         let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await?;
         let door = opened.await.map_err(|_| CoordinatorError::Failed)?;
         Ok(Self { supervisor, door, progress, finished })
+    }
+
+    /// Lets workers of other processes in, through this process's node.
+    pub fn open_to_the_cluster(&self) {
+        ractor::pg::join(COORDINATOR_GROUP.to_owned(), vec![self.door.get_cell()]);
     }
 
     /// Where workers of this process register.

@@ -217,14 +217,15 @@ impl SupervisorState {
         hello: Hello,
         reply: RpcReplyPort<Wire<Welcome>>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(peer) = Peer::in_group(&worker_group(hello.incarnation)) else {
+        let peer = Peer::of_group(worker_group(hello.incarnation));
+        if !peer.is_connected() {
             let refusal = Refusal {
                 reason: "your actor is not visible here yet".to_owned(),
                 retry_after: Some(Duration::from_millis(200)),
             };
             let _ = reply.send(Wire::new(Welcome::Refused(refusal)));
             return Ok(());
-        };
+        }
         let incarnation = hello.incarnation;
         let mut reply = Some(reply);
         for command in self.run.on(Event::Registered(hello)) {

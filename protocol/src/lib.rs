@@ -8,6 +8,7 @@
 
 #![deny(missing_docs)]
 
+mod cluster;
 #[cfg(test)]
 mod golden;
 mod journal;
@@ -18,6 +19,10 @@ mod part;
 mod peer;
 mod wire;
 
+pub use cluster::{
+    COORDINATOR_GROUP, CertificateError, Certificates, ClusterError, Cookie, CookieError,
+    HANDSHAKE_DEADLINE, Node, Trust, TrustError,
+};
 pub use journal::{Journal, JournalError, JournalTail, Record, append_frame, read_journal};
 pub use lease::{DRIFT_PPM, Grant, HEARTBEAT_EVERY, LEASE, LONG_LEASE, Limit, grown_error_ns};
 pub use messages::{

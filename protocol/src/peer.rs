@@ -14,6 +14,9 @@ pub enum PeerError {
     /// The actor or its session has ended.
     #[error("the peer is gone")]
     Gone,
+    /// Nobody of its name is connected now; that may change.
+    #[error("the peer is not connected")]
+    NotConnected,
     /// No answer within the deadline.
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
@@ -24,19 +27,28 @@ pub enum PeerError {
 
 /// An actor that is spoken to through the codec, wherever it lives.
 pub struct Peer<M> {
-    cell: ActorCell,
+    place: Place,
     message: PhantomData<fn(M)>,
+}
+
+/// Where it is found.
+#[derive(Clone, Debug)]
+enum Place {
+    /// This actor, and no other ever.
+    Actor(ActorCell),
+    /// Whoever is in this process group when it is spoken to: after a broken connection the next one.
+    Group(String),
 }
 
 impl<M> Clone for Peer<M> {
     fn clone(&self) -> Self {
-        Self { cell: self.cell.clone(), message: PhantomData }
+        Self { place: self.place.clone(), message: PhantomData }
     }
 }
 
 impl<M> fmt::Debug for Peer<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peer({})", self.cell.get_id())
+        write!(f, "Peer({:?})", self.place)
     }
 }
 
@@ -44,27 +56,47 @@ impl<M: Message> Peer<M> {
     /// `cell` must handle messages of type `M`; for an actor of another process nobody can check it.
     #[must_use]
     pub fn new(cell: ActorCell) -> Self {
-        Self { cell, message: PhantomData }
+        Self { place: Place::Actor(cell), message: PhantomData }
     }
 
-    /// The member of a process group, once it is there. After a broken connection the old one may still
-    /// be seen for a while: connections are numbered, and the newest counts.
+    /// The member of a process group, looked up each time that it is spoken to, so that a peer outlives its
+    /// connection.
     #[must_use]
-    pub fn in_group(group: &str) -> Option<Self> {
-        let members = ractor::pg::get_members(&group.to_owned()).into_iter();
-        members.max_by_key(|cell| (cell.get_id().node(), cell.get_id().pid())).map(Self::new)
+    pub fn of_group(group: impl Into<String>) -> Self {
+        Self { place: Place::Group(group.into()), message: PhantomData }
+    }
+
+    /// Whether it could be spoken to now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.cell().is_ok()
+    }
+
+    /// After a broken connection the old member may still be seen for a while: connections are numbered, and
+    /// the newest counts.
+    fn cell(&self) -> Result<ActorCell, PeerError> {
+        match &self.place {
+            Place::Actor(cell) => Ok(cell.clone()),
+            Place::Group(group) => {
+                let members = ractor::pg::get_members(group).into_iter();
+                let newest = members.max_by_key(|one| (one.get_id().node(), one.get_id().pid()));
+                newest.ok_or(PeerError::NotConnected)
+            }
+        }
     }
 
     /// Sends without an answer. `Ok` means "queued here", nothing more.
     ///
     /// # Errors
-    /// [`PeerError::Gone`] when the actor or the session to it has ended.
+    /// [`PeerError::Gone`] when the actor or the session to it has ended, [`PeerError::NotConnected`] when nobody
+    /// is in its group.
     pub fn send(&self, message: M) -> Result<(), PeerError> {
-        if self.cell.get_id().is_local() {
+        let cell = self.cell()?;
+        if cell.get_id().is_local() {
             let bytes = message.serialize().map_err(|_| PeerError::Gone)?;
-            return self.cell.send_serialized(bytes).map_err(|_| PeerError::Gone);
+            return cell.send_serialized(bytes).map_err(|_| PeerError::Gone);
         }
-        ActorRef::<M>::from(self.cell.clone()).cast(message).map_err(|_| PeerError::Gone)
+        ActorRef::<M>::from(cell).cast(message).map_err(|_| PeerError::Gone)
     }
 
     /// Sends a question and waits for its answer.

@@ -54,7 +54,9 @@ impl Link {
                 Err(PeerError::Gone) => {
                     return Err(Refusal::for_good("the coordinator has ended"));
                 }
-                Err(PeerError::NoAnswer(_) | PeerError::Dropped) => HEARTBEAT_EVERY,
+                Err(PeerError::NoAnswer(_) | PeerError::Dropped | PeerError::NotConnected) => {
+                    HEARTBEAT_EVERY
+                }
             };
             tokio::time::sleep(wait).await;
         }
@@ -75,8 +77,10 @@ impl Link {
         let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
         loop {
             beats.tick().await;
-            if self.beat(worker).is_err() {
-                return;
+            match self.beat(worker) {
+                // Without a connection the lease runs out, or the next connection comes in time.
+                Ok(()) | Err(PeerError::NotConnected) => {}
+                Err(PeerError::Gone | PeerError::NoAnswer(_) | PeerError::Dropped) => return,
             }
         }
     }

@@ -1,0 +1,131 @@
+//! Keeps this worker connected to its coordinator: dials until it answers, and again when the line is lost.
+//!
+//! Back-off grows and is jittered, so that a fleet which lost its coordinator does not come back all at once; it
+//! never grows above a second, because a coordinator that resumes has ten before the workers end.
+
+use std::time::Duration;
+
+use protocol::{
+    COORDINATOR_GROUP, ClusterError, CoordinatorMessage, HANDSHAKE_DEADLINE, Node, Peer, Trust,
+};
+use tokio::net::TcpStream;
+
+/// The first wait after a failure.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How often a connection is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a new connection may take to show the coordinator's door.
+const DOOR_DEADLINE: Duration = Duration::from_secs(6);
+
+/// Waits between attempts.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: FIRST_WAIT }
+    }
+}
+
+impl Backoff {
+    /// The next wait: from half of a doubling length up to all of it, by `chance` (any number).
+    pub fn wait(&mut self, chance: u64) -> Duration {
+        let longest = self.next;
+        self.next = (self.next * 2).min(LONGEST_WAIT);
+        let half = longest / 2;
+        half + half.mul_f64((chance % 1_000) as f64 / 1_000.0)
+    }
+
+    /// It worked: the next failure waits as the first.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Where the coordinator is and how it is trusted.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    /// This process's node.
+    pub node: Node,
+    /// Host name or address, which the coordinator's certificate names.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Certificates; `None` in the clear.
+    pub trust: Option<Trust>,
+}
+
+impl Dialer {
+    /// The coordinator's door, through whatever connection there is.
+    #[must_use]
+    pub fn door(&self) -> Peer<CoordinatorMessage> {
+        Peer::of_group(COORDINATOR_GROUP)
+    }
+
+    /// Dials whenever there is no connection, until it is dropped. `chance` spreads the attempts.
+    pub async fn keep_connected(self, mut chance: impl FnMut() -> u64) {
+        let (door, mut backoff) = (self.door(), Backoff::default());
+        loop {
+            match self.dial().await {
+                Ok(()) if appears(&door).await => {
+                    tracing::info!(
+                        host = self.host,
+                        port = self.port,
+                        "connected to the coordinator"
+                    );
+                    backoff.reset();
+                    while door.is_connected() {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    tracing::warn!(host = self.host, "the connection to the coordinator is lost");
+                }
+                Ok(()) => tracing::warn!(
+                    host = self.host,
+                    "the coordinator did not answer: are cookie and certificates the same there?"
+                ),
+                Err(error) => {
+                    tracing::debug!(host = self.host, %error, "the coordinator cannot be reached");
+                }
+            }
+            tokio::time::sleep(backoff.wait(chance())).await;
+        }
+    }
+
+    async fn dial(&self) -> Result<(), ClusterError> {
+        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, connect)
+            .await
+            .map_err(|_| ClusterError::HandshakeTimeout)??;
+        self.node.join(stream, &self.host, self.trust.as_ref()).await
+    }
+}
+
+async fn appears(door: &Peer<CoordinatorMessage>) -> bool {
+    let deadline = tokio::time::Instant::now() + DOOR_DEADLINE;
+    while tokio::time::Instant::now() < deadline {
+        if door.is_connected() {
+            return true;
+        }
+        tokio::time::sleep(LOOK_EVERY / 4).await;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_second_and_are_spread() {
+        let mut backoff = Backoff::default();
+        let most: Vec<_> = (0..6).map(|_| backoff.wait(999).as_millis()).collect();
+        assert_eq!(most, [99, 199, 399, 799, 999, 999]);
+        assert_eq!(backoff.wait(0), LONGEST_WAIT / 2);
+        backoff.reset();
+        assert_eq!(backoff.wait(1_000), FIRST_WAIT / 2);
+    }
+}
