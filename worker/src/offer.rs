@@ -17,14 +17,18 @@ use crate::{
     bodies::Ordered,
     booking::{Booking, Due},
     lane::Lane,
-    request::request,
+    request::{Came, request},
 };
 
 /// Bodies that an open loop orders ahead: half a second at 500 requests a second and lane.
 const AHEAD: usize = 256;
 
-/// After so many arrivals in a row that are not sent, the streams of the others get their turn.
+/// After so many arrivals in a row that were due already, the streams of the others get their turn.
 const YIELD_EVERY: u32 = 64;
+
+/// How long a slot rests after a request that found no connection: a closed loop asks again when it was
+/// answered, and a server that is gone answers at once.
+const REST_WITHOUT_CONNECTION: Duration = Duration::from_millis(100);
 
 /// What a lane will offer, with its first bodies on order: prepared before run time zero.
 pub(crate) enum Load {
@@ -76,8 +80,13 @@ async fn open_loop(
     requests: &mut JoinSet<()>,
 ) {
     let mut held_until = Duration::ZERO;
-    let mut unsent = 0;
+    let mut overdue = 0;
     while let Some((arrival, body)) = ahead.next() {
+        // A loop that is behind its schedule never waits, and would be alone on its thread.
+        overdue = if lane.clock.now() < arrival.due { 0 } else { overdue + 1 };
+        if overdue % YIELD_EVERY == YIELD_EVERY - 1 {
+            tokio::task::yield_now().await;
+        }
         if !reach(lane, pacer, arrival.due).await {
             return leave(lane, arrival, ahead).await;
         }
@@ -85,20 +94,13 @@ async fn open_loop(
         let mut booking = Booking::open(Rc::clone(lane), due(&arrival));
         match permit(lane, &mut booking, &arrival, &mut held_until).await {
             Ok(permit) => {
-                unsent = 0;
                 let body = body.unwrap_or_else(|| lane.bodies.order(arrival.number));
                 let lane = Rc::clone(lane);
                 requests.spawn_local(async move {
-                    request(&lane, booking, body, arrival.stage, permit).await;
+                    let _came = request(&lane, booking, body, arrival.stage, permit).await;
                 });
             }
-            Err(why) => {
-                why.book(booking);
-                unsent += 1;
-                if unsent % YIELD_EVERY == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
+            Err(why) => why.book(booking),
         }
     }
 }
@@ -244,7 +246,9 @@ async fn closed_loop(lane: Rc<Lane>, slot: u32, start: Duration, first: Ordered)
         next = lane.plan.closed_request(slot, round).map(|number| lane.bodies.order(number));
         let due = Due { scope: Scope { stage, class: 0 }, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
-        request(&lane, booking, body, stage, None).await;
+        if request(&lane, booking, body, stage, None).await == Came::WithoutConnection {
+            tokio::time::sleep(REST_WITHOUT_CONNECTION).await;
+        }
         scheduled = lane.clock.now();
     }
 }
@@ -319,7 +323,7 @@ impl Ahead {
 #[cfg(test)]
 mod tests {
     use client::TimerfdPacer;
-    use metrics::Books;
+    use metrics::{Books, FailureClass};
     use serde_json::{Value, json};
     use simulator::{Running, Simulator, SimulatorConfig};
     use tokio::task::LocalSet;
@@ -372,6 +376,64 @@ mod tests {
         ];
         assert_eq!(books(&server, &keys, nothing).await.completed, 10);
         assert_eq!(server.truth().completed, 10);
+    }
+
+    #[tokio::test]
+    async fn a_slot_whose_server_is_gone_does_not_hammer_its_address() {
+        let server = server(1.0);
+        let address = server.base_url();
+        drop(server);
+        let gone = Simulator::start(SimulatorConfig::default()).unwrap();
+        let keys = [
+            ("target.endpoint", json!(format!("{address}/v1/chat/completions"))),
+            ("load.concurrency", json!(1)),
+            ("benchmark.duration", json!(0.5)),
+            ("load.rampUp", json!(0)),
+        ];
+        let books = books(&gone, &keys, nothing).await;
+        let refused = books.failed[&FailureClass::Connect];
+        assert!(refused == books.due && (1..=6).contains(&refused), "{books:?}");
+    }
+
+    /// Allocations of the lane's thread for a closed loop of ten answers of so many tokens.
+    fn allocations(server: &Running, tokens: u64) -> u64 {
+        let keys = [
+            ("load.concurrency", json!(2)),
+            ("benchmark.requests", json!(10)),
+            ("load.rampUp", json!(0)),
+            ("prompts.outputLength.mean", json!(tokens)),
+        ];
+        let lane = lane(plan(&server.base_url(), &keys));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let tasks = LocalSet::new();
+        let counted = allocation_counter::measure(|| {
+            tasks.block_on(&runtime, async {
+                let load = Load::prepare(&lane);
+                let mut pacer = TimerfdPacer::new(lane.clock).unwrap();
+                offer(&lane, load, &mut pacer).await;
+            });
+        });
+        let interval = lane.recorder.borrow_mut().take();
+        let events: u64 = interval.scopes.values().map(|record| record.window.output_tokens).sum();
+        assert_eq!(events, 10 * tokens);
+        counted.count_total
+    }
+
+    #[test]
+    fn a_token_costs_the_lane_no_allocation() {
+        let config = SimulatorConfig {
+            fixed: true,
+            ttft_ms: 1.0,
+            itl_ms: 0.1,
+            ..SimulatorConfig::default()
+        };
+        let server = Simulator::start(config).unwrap();
+        let (few, many) = (allocations(&server, 20), allocations(&server, 1_000));
+        // Seconds of the run have an entry each, and a buffer grows when an event first comes in pieces.
+        assert!(
+            many.saturating_sub(few) <= 60,
+            "{few} allocations for 200 tokens, {many} for 10,000"
+        );
     }
 
     #[tokio::test]

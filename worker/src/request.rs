@@ -1,7 +1,7 @@
 //! One request, from its body to its books.
 
 use client::Progress;
-use metrics::Notes;
+use metrics::{FailureClass, Notes};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -10,6 +10,15 @@ use crate::{
     lane::Lane,
 };
 
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// No connection could be opened for it.
+    WithoutConnection,
+    /// Anywhere else.
+    Far,
+}
+
 /// Sends what was ordered and books what becomes of it. The permit is held until it is over.
 pub(crate) async fn request(
     lane: &Lane,
@@ -17,13 +26,14 @@ pub(crate) async fn request(
     ordered: Ordered,
     stage: u16,
     _permit: Option<OwnedSemaphorePermit>,
-) {
-    let body = match collect(&booking, ordered).await {
+) -> Came {
+    let mut body = match collect(&booking, ordered).await {
         Ok(body) => body,
         Err(reason) => {
             booking.broken(reason);
             // A closed loop whose bodies all fail must not keep the lane's thread for itself.
-            return tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            return Came::Far;
         }
     };
     let ready = lane.clock.now();
@@ -35,9 +45,18 @@ pub(crate) async fn request(
     }
     let in_time = || before_end(lane.clock.now());
     let on = |progress: Progress| booking.progress(&progress);
-    match lane.client.exchange(body.bytes.clone(), in_time, on).await {
-        Ok(answer) => booking.completed(ready, &body, &answer),
-        Err(failure) => booking.failed(failure),
+    // Given away: a long prompt must not lie here while its answer comes.
+    let bytes = std::mem::take(&mut body.bytes);
+    match lane.client.exchange(bytes, in_time, on).await {
+        Ok(answer) => {
+            booking.completed(ready, &body, &answer);
+            Came::Far
+        }
+        Err(failure) => {
+            let refused = matches!(failure.class, FailureClass::Connect | FailureClass::Tls);
+            booking.failed(failure);
+            if refused { Came::WithoutConnection } else { Came::Far }
+        }
     }
 }
 
