@@ -229,6 +229,7 @@ fn this_machine(credentials: &Credentials) -> anyhow::Result<WorkerOptions> {
         host: hostname(),
         processors: u16::try_from(processors.get()).unwrap_or(u16::MAX),
         build: BUILD.to_owned(),
+        cache: None,
         credentials: credentials.clone(),
     })
 }

@@ -28,6 +28,21 @@ pub enum Standing {
     Over,
 }
 
+impl Standing {
+    /// By what was granted.
+    #[must_use]
+    pub fn by(gate: &Gate, now_boottime_ns: u64) -> Self {
+        let until = gate.until_boottime_ns();
+        let end_ns = u64::try_from(END_AFTER.as_nanos()).unwrap_or(u64::MAX);
+        match now_boottime_ns {
+            _ if until == 0 => Self::Waiting,
+            now if now < until => Self::Held,
+            now if now < until.saturating_add(end_ns) => Self::Lapsed,
+            _ => Self::Over,
+        }
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Lease {
@@ -66,14 +81,7 @@ impl Lease {
     /// How the worker stands.
     #[must_use]
     pub fn standing(&self, now_boottime_ns: u64) -> Standing {
-        let until = self.gate.until_boottime_ns();
-        let end_ns = u64::try_from(END_AFTER.as_nanos()).unwrap_or(u64::MAX);
-        match now_boottime_ns {
-            _ if until == 0 => Standing::Waiting,
-            now if now < until => Standing::Held,
-            now if now < until.saturating_add(end_ns) => Standing::Lapsed,
-            _ => Standing::Over,
-        }
+        Standing::by(&self.gate, now_boottime_ns)
     }
 
     /// What is ours.

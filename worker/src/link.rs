@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use client::Clock;
 use protocol::{
-    CoordinatorMessage, Heartbeat, Hello, Peer, PeerError, Refusal, TimePing, Welcome, Wire,
-    WorkerId,
+    CoordinatorMessage, HEARTBEAT_EVERY, Heartbeat, Hello, Peer, PeerError, Refusal, TimePing,
+    Welcome, Wire, WorkerId,
 };
 use tokio::sync::watch;
 
 use crate::{
-    Gate,
+    Gate, Standing, WorkerEnd,
     clock_sync::{ClockOffset, ClockSample, best_of},
 };
 
@@ -20,8 +20,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 const CLOCK_QUESTIONS: usize = 16;
 /// How often the clocks are compared again.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
-/// How often a sign of life is given.
-const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
+/// A pause of half a second that took longer than this: the process was stopped.
+const STOPPED_NS: u64 = 1_500_000_000;
+/// Time for a heartbeat there and one back.
+const GRACE_NS: u64 = 2_000_000_000;
 
 /// What the line shares with the rest of the worker.
 pub(crate) struct Link {
@@ -64,9 +66,16 @@ impl Link {
 
     /// Signs of life and clock comparisons, until the coordinator or this worker's own actors are gone. A
     /// slow comparison holds up no sign of life.
-    pub(crate) async fn keep_alive(self, worker: WorkerId) {
+    pub(crate) async fn keep_alive(
+        self,
+        worker: WorkerId,
+        ended_early: watch::Sender<Option<WorkerEnd>>,
+    ) {
         let mut ended = self.complete.clone();
         tokio::select! {
+            () = self.lease_is_over() => {
+                let _ = ended_early.send(Some(WorkerEnd::Orphaned));
+            }
             () = self.beat_on(worker) => {}
             () = self.compare_on(worker) => {}
             _ = ended.wait_for(|complete| *complete) => {}
@@ -81,6 +90,24 @@ impl Link {
                 // Without a connection the lease runs out, or the next connection comes in time.
                 Ok(()) | Err(PeerError::NotConnected) => {}
                 Err(PeerError::Gone | PeerError::NoAnswer(_) | PeerError::Dropped) => return,
+            }
+        }
+    }
+
+    /// Returns when this worker has been without a lease for too long. One that was itself stopped meanwhile
+    /// has a grace to hear of its coordinator first.
+    async fn lease_is_over(&self) {
+        let (mut looked_ns, mut patient_until_ns) = (Clock::boottime_ns(), 0);
+        loop {
+            tokio::time::sleep(HEARTBEAT_EVERY).await;
+            let now_ns = Clock::boottime_ns();
+            if now_ns.saturating_sub(looked_ns) > STOPPED_NS {
+                patient_until_ns = now_ns + GRACE_NS;
+            }
+            looked_ns = now_ns;
+            let over = Standing::by(&self.gate, now_ns) == Standing::Over;
+            if over && now_ns >= patient_until_ns {
+                return;
             }
         }
     }

@@ -1,9 +1,12 @@
 //! Starts a worker and waits for its end.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use client::Credentials;
-use protocol::{CoordinatorMessage, Hello, PROTOCOL_VERSION, Peer, Refusal, worker_group};
+use protocol::{
+    Abort, CoordinatorMessage, Hello, PROTOCOL_VERSION, Peer, Refusal, Wire, WorkerMessage,
+    worker_group,
+};
 use ractor::{Actor, ActorRef};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -26,6 +29,8 @@ pub struct WorkerOptions {
     pub processors: u16,
     /// This build; the coordinator refuses another one than its own.
     pub build: String,
+    /// Where inputs that are fetched from the coordinator are kept; `None`: they must be here.
+    pub cache: Option<PathBuf>,
     /// From this process's own environment or files; they are in no message, log or report.
     pub credentials: Credentials,
 }
@@ -43,10 +48,27 @@ pub enum WorkerError {
 
 /// A worker that has its place.
 pub struct Worker {
-    actor: ActorRef<protocol::WorkerMessage>,
+    actor: ActorRef<WorkerMessage>,
     alive: JoinHandle<()>,
     complete: watch::Receiver<bool>,
+    ended: watch::Receiver<Option<WorkerEnd>>,
 }
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerEnd {
+    /// Its last delta is on the coordinator's disk.
+    Complete,
+    /// The coordinator counts it as lost: as a new incarnation it may come back.
+    Closed,
+    /// It was without a coordinator for too long.
+    Orphaned,
+    /// A part of it failed; the log says which.
+    Failed,
+}
+
+/// Time for cancelled streams to close.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Registers at a coordinator's door.
@@ -57,11 +79,13 @@ impl Worker {
         options: WorkerOptions,
         door: Peer<CoordinatorMessage>,
     ) -> Result<Self, WorkerError> {
-        let WorkerOptions { ordinal, incarnation, host, processors, build, credentials } = options;
+        let WorkerOptions { ordinal, incarnation, host, processors, build, cache, credentials } =
+            options;
         let (clock_compared, clock_known) = watch::channel(None);
         let (in_flight, in_flight_known) = watch::channel(0);
         let (completed, complete) = watch::channel(false);
         let (epoch, epoch_known) = watch::channel(0);
+        let (ended, ended_known) = watch::channel(None);
         let gate = Arc::new(Gate::default());
         let arguments = WorkerArguments {
             incarnation,
@@ -73,6 +97,8 @@ impl Worker {
             complete: completed,
             gate: Arc::clone(&gate),
             epoch,
+            cache,
+            ended: ended.clone(),
         };
         let (actor, _) = Actor::spawn(None, WorkerActor, arguments).await?;
         ractor::pg::join(worker_group(incarnation), vec![actor.get_cell()]);
@@ -94,14 +120,31 @@ impl Worker {
             epoch: 0,
         };
         let id = link.register(hello).await.map_err(WorkerError::Refused)?;
-        let alive = tokio::spawn(link.keep_alive(id));
-        Ok(Self { actor, alive, complete })
+        let alive = tokio::spawn(link.keep_alive(id, ended));
+        Ok(Self { actor, alive, complete, ended: ended_known })
     }
 
-    /// Waits until the last delta is on the coordinator's disk, or the actor has ended.
-    pub async fn complete(mut self) {
-        let _ = self.complete.wait_for(|complete| *complete).await;
+    /// Waits for its end; streams that are still open then are cancelled.
+    pub async fn complete(mut self) -> WorkerEnd {
+        let end = tokio::select! {
+            biased;
+            done = self.complete.wait_for(|complete| *complete) => match done {
+                Ok(_) => WorkerEnd::Complete,
+                Err(_) => WorkerEnd::Failed,
+            },
+            early = self.ended.wait_for(Option::is_some) => {
+                early.ok().and_then(|end| *end).unwrap_or(WorkerEnd::Failed)
+            }
+        };
+        if end == WorkerEnd::Orphaned {
+            let reason = "no word of the coordinator for too long".to_owned();
+            let _ = self.actor.cast(WorkerMessage::Abort(Wire::new(Abort { reason })));
+        }
+        if end != WorkerEnd::Complete {
+            tokio::time::sleep(LAST_WORDS).await;
+        }
         self.alive.abort();
         self.actor.stop(None);
+        end
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     num::{NonZeroU16, NonZeroU32},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -19,10 +20,11 @@ use tokio::sync::{Semaphore, watch};
 use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
 
 use crate::{
-    Gate, Lease,
+    Gate, Lease, WorkerEnd,
     bodies::Bodies,
     client_actor::{ClientActor, LaneArguments, LaneMessage},
     clock_sync::ClockOffset,
+    inputs::Inputs,
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
 };
 
@@ -45,6 +47,10 @@ pub(crate) struct WorkerArguments {
     pub(crate) gate: Arc<Gate>,
     /// The last change of owners that was heard.
     pub(crate) epoch: watch::Sender<u64>,
+    /// Where fetched inputs are kept.
+    pub(crate) cache: Option<PathBuf>,
+    /// Told when this worker ends without having completed.
+    pub(crate) ended: watch::Sender<Option<WorkerEnd>>,
 }
 
 /// The actor's own.
@@ -155,14 +161,16 @@ impl WorkerState {
         if self.crew.is_some() || self.ended {
             return Err(Refusal::for_good("this worker has had its run"));
         }
-        let Assignment { worker: id, plan, shard, inputs: _ } = assignment;
+        let Assignment { worker: id, plan, shard, inputs } = assignment;
         if id.incarnation != self.arguments.incarnation {
             return Err(Refusal::for_good("this plan is for another incarnation"));
         }
         let Some(shard) = shard else {
             return Err(Refusal::for_good("this worker takes no plan without a share of the load"));
         };
-        let mut plan = *plan;
+        let arguments = &self.arguments;
+        let (door, cache) = (arguments.door.clone(), arguments.cache.clone());
+        let mut plan = Inputs { worker: id, door, cache }.localize(*plan, &inputs).await?;
         plan.target = self.arguments.credentials.complete(plan.target);
         let plan = Arc::new(plan);
         let options = client_options(&plan.client, self.arguments.credentials.clone());
@@ -275,6 +283,7 @@ impl WorkerState {
         }
         self.arguments.gate.shut();
         self.abort("this worker was counted as lost");
+        let _ = self.arguments.ended.send(Some(WorkerEnd::Closed));
     }
 
     fn abort(&mut self, reason: &str) {
