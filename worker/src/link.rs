@@ -18,6 +18,8 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(2);
 /// Questions of which the best is believed.
 const CLOCK_QUESTIONS: usize = 16;
+/// How long to wait for a connection before asking again.
+const NOT_YET: Duration = Duration::from_millis(50);
 /// How often the clocks are compared again.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
 /// A pause of half a second that took longer than this: the process was stopped.
@@ -41,7 +43,15 @@ impl Link {
     /// Compares the clocks, then asks for a place until it is given or refused for good.
     pub(crate) async fn register(&self, hello: Hello) -> Result<WorkerId, Refusal> {
         let nobody = WorkerId { ordinal: u32::MAX, incarnation: hello.incarnation };
-        self.compare_clocks(nobody).await;
+        // Without a comparison no start and no lease means anything.
+        while self.clock.borrow().is_none() {
+            if self.compare_clocks(nobody).await == Err(PeerError::Gone) {
+                return Err(Refusal::for_good("the coordinator has ended"));
+            }
+            if self.clock.borrow().is_none() {
+                tokio::time::sleep(NOT_YET).await;
+            }
+        }
         loop {
             let ask = |reply| CoordinatorMessage::Register(Wire::new(hello.clone()), reply);
             let wait = match self.door.ask(ask, ANSWER).await {
@@ -115,7 +125,7 @@ impl Link {
     async fn compare_on(&self, worker: WorkerId) {
         loop {
             tokio::time::sleep(COMPARE_EVERY).await;
-            self.compare_clocks(worker).await;
+            let _ = self.compare_clocks(worker).await;
         }
     }
 
@@ -133,22 +143,32 @@ impl Link {
         self.door.send(CoordinatorMessage::Heartbeat(Wire::new(heartbeat)))
     }
 
-    async fn compare_clocks(&self, worker: WorkerId) {
+    /// # Errors
+    /// Nobody answered: why the last question was not.
+    async fn compare_clocks(&self, worker: WorkerId) -> Result<(), PeerError> {
         let mut samples = Vec::with_capacity(CLOCK_QUESTIONS);
+        let mut unanswered = None;
         for _ in 0..CLOCK_QUESTIONS {
             let asked_ns = Clock::boottime_ns();
             let ask = |reply| CoordinatorMessage::Time(Wire::new(TimePing { worker }), reply);
-            if let Ok(Wire(Ok(pong))) = self.door.ask(ask, ANSWER).await {
-                let coordinator_ns = pong.coordinator_ns;
-                samples.push(ClockSample {
+            match self.door.ask(ask, ANSWER).await {
+                Ok(Wire(Ok(pong))) => samples.push(ClockSample {
                     asked_ns,
                     answered_ns: Clock::boottime_ns(),
-                    coordinator_ns,
-                });
+                    coordinator_ns: pong.coordinator_ns,
+                }),
+                Ok(Wire(Err(error))) => {
+                    tracing::warn!(%error, "the coordinator's time is unreadable")
+                }
+                Err(error) => {
+                    unanswered = Some(error);
+                    break;
+                }
             }
         }
         if let Some(best) = best_of(&samples) {
             let _ = self.clock.send(Some(best));
         }
+        unanswered.filter(|_| samples.is_empty()).map_or(Ok(()), Err)
     }
 }
