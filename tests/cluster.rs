@@ -15,14 +15,17 @@ use std::{
 use coordinator::{
     Coordinator, CoordinatorOptions, Ending, FleetSize, Listener, Merged, Protection,
 };
-use protocol::{Certificates, Cookie, Input, Node, Trust};
+use protocol::{Certificates, Cookie, Input, Limit, Node, Trust};
 use serde_json::json;
-use simulator::{Simulator, SimulatorConfig};
+use simulator::{Running, Simulator, SimulatorConfig};
+use tempfile::TempDir;
 use worker::{Credentials, Dialer, Worker, WorkerEnd, WorkerOptions};
 use workload::{Config, Plan, PlanInputs, PromptSource, Sources};
 
 const BUILD: &str = "test";
 const WORKERS: u32 = 2;
+const RATE: u64 = 50;
+const PROMPTS: &str = "here/prompts.txt";
 
 fn trust(directory: &Path, role: &str) -> Trust {
     let file = |name: String| directory.join(name);
@@ -85,74 +88,112 @@ fn start_worker(ordinal: u32, port: u16, secrets: &Path) -> Process {
     Process(child.unwrap())
 }
 
-fn plan(endpoint: &str, prompts: &Path) -> Plan {
+fn plan(endpoint: &str, prompts: &Path, duration_s: u32) -> Plan {
     let flags = vec![
         ("target.endpoint".to_owned(), json!(endpoint)),
         ("target.model".to_owned(), json!("simulated")),
-        ("load.rate".to_owned(), json!(50)),
-        ("benchmark.duration".to_owned(), json!(3)),
+        ("load.rate".to_owned(), json!(RATE)),
+        ("benchmark.duration".to_owned(), json!(duration_s)),
         ("prompts.type".to_owned(), json!("file")),
         ("prompts.file".to_owned(), json!(prompts)),
         ("prompts.outputLength.mean".to_owned(), json!(4)),
+        ("fleet.onWorkerLoss".to_owned(), json!("continue")),
     ];
     let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
     Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap().0
 }
 
-async fn measure(folder: &Path) -> Merged {
-    let secrets = folder.join("secrets");
-    Certificates::generate(&["127.0.0.1".to_owned()]).unwrap().write(&secrets).unwrap();
-    std::fs::write(secrets.join("cookie"), "0123456789abcdef".repeat(4)).unwrap();
-    let prompts = folder.join("prompts.txt");
-    std::fs::write(&prompts, "How are you?\nWhat is the time?\n").unwrap();
-    let simulator = Simulator::start(SimulatorConfig::default()).unwrap();
-    let plan = plan(&simulator.base_url(), &prompts);
-    let inputs = PromptSource::open(&plan).unwrap().0.inputs();
-    let mut plan = plan;
-    // As if the plan had been made on another machine: nobody has this path.
-    let elsewhere = std::path::PathBuf::from("elsewhere/prompts.txt");
-    if let workload::PromptKind::File { path, .. } = &mut plan.prompts.kind {
-        path.clone_from(&elsewhere);
+/// The machine on which the coordinator runs: its node, its secrets, and prompts that only it has.
+struct Home {
+    folder: TempDir,
+    node: Node,
+    simulator: Running,
+}
+
+impl Home {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let secrets = folder.path().join("secrets");
+        Certificates::generate(&["127.0.0.1".to_owned()]).unwrap().write(&secrets).unwrap();
+        std::fs::write(secrets.join("cookie"), "0123456789abcdef".repeat(4)).unwrap();
+        std::fs::create_dir(folder.path().join("here")).unwrap();
+        std::fs::write(folder.path().join(PROMPTS), "How are you?\nWhat is the time?\n").unwrap();
+        // So that the plan's relative path leads to them from here, and from no worker's folder.
+        std::env::set_current_dir(folder.path()).unwrap();
+        let node = Node::start("coordinator", &cookie(&secrets)).await.unwrap();
+        Self { folder, node, simulator: Simulator::start(SimulatorConfig::default()).unwrap() }
     }
-    std::fs::create_dir_all(folder.join("elsewhere")).unwrap();
-    std::fs::copy(&prompts, folder.join("elsewhere/prompts.txt")).unwrap();
-    std::env::set_current_dir(folder).unwrap();
-    let inputs = inputs
-        .into_iter()
-        .map(|file| Input { path: elsewhere.clone(), bytes: file.bytes, sha256: file.sha256 })
-        .collect();
-    let coordinator = Coordinator::start(CoordinatorOptions {
-        plan,
-        size: FleetSize::exactly(NonZeroU32::new(WORKERS).unwrap()),
-        inputs,
-        join_timeout: Duration::from_secs(60),
-        start_ahead: Duration::from_secs(1),
-        journal: folder.join("journal"),
-        build: BUILD.to_owned(),
-    });
-    let coordinator = coordinator.await.unwrap();
-    coordinator.open_to_the_cluster();
-    let node = Node::start("coordinator", &cookie(&secrets)).await.unwrap();
-    let trust = Some(trust(&secrets, "coordinator"));
-    let address = ([127, 0, 0, 1], 0).into();
-    let listener = Listener::open(address, node, trust, Protection::Both).await.unwrap();
-    let port = listener.address().port();
-    let _workers: Vec<_> = (0..WORKERS).map(|n| start_worker(n, port, &secrets)).collect();
-    let merged = coordinator.finished().await.unwrap();
-    // The workers hear that their last delta is on disk.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    merged
+
+    /// A run of two workers; `meanwhile` may do something to them.
+    async fn measure(
+        &self,
+        name: &str,
+        duration_s: u32,
+        meanwhile: impl AsyncFnOnce(&Coordinator, &mut Vec<Process>),
+    ) -> (Plan, Merged) {
+        let secrets = self.folder.path().join("secrets");
+        let plan = plan(&self.simulator.base_url(), Path::new(PROMPTS), duration_s);
+        let files = PromptSource::open(&plan).unwrap().0.inputs().into_iter();
+        let inputs = files
+            .map(|file| Input { path: file.path, bytes: file.bytes, sha256: file.sha256 })
+            .collect();
+        let options = CoordinatorOptions {
+            plan: plan.clone(),
+            size: FleetSize::exactly(NonZeroU32::new(WORKERS).unwrap()),
+            inputs,
+            join_timeout: Duration::from_secs(60),
+            start_ahead: Duration::from_secs(1),
+            journal: self.folder.path().join(name),
+            build: BUILD.to_owned(),
+        };
+        let coordinator = Coordinator::start(options).await.unwrap();
+        coordinator.open_to_the_cluster();
+        let (address, trust) = (([127, 0, 0, 1], 0).into(), Some(trust(&secrets, "coordinator")));
+        let listener = Listener::open(address, self.node.clone(), trust, Protection::Both).await;
+        let port = listener.as_ref().unwrap().address().port();
+        let mut workers: Vec<_> = (0..WORKERS).map(|n| start_worker(n, port, &secrets)).collect();
+        meanwhile(&coordinator, &mut workers).await;
+        let merged = coordinator.finished().await.unwrap();
+        // The workers hear that their last delta is on disk.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        (plan, merged)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_offer_one_load_and_give_one_answer() {
-    let folder = tempfile::tempdir().unwrap();
-    let merged = measure(folder.path()).await;
-    assert_eq!(merged.ending, Ending::Completed);
-    let books = merged.ledger.total().books();
+async fn processes_offer_one_load_and_the_books_hold_when_one_is_killed() {
+    let home = Home::new().await;
+    let (_, whole) = home.measure("whole", 3, async |_, _| {}).await;
+    assert_eq!(whole.ending, Ending::Completed);
+    let books = whole.ledger.total().books();
     assert_eq!((books.due, books.completed), (150, 150), "{books:?}");
-    for account in merged.ledger.accounts().values() {
+    for account in whole.ledger.accounts().values() {
         let due: u64 = account.books.values().map(|books| books.due).sum();
         assert_eq!((due, account.complete), (75, true));
     }
+
+    let (plan, merged) = home.measure("killed", 12, kill_one_after_three_seconds).await;
+    assert!(matches!(&merged.ending, Ending::Degraded(why) if why.contains("worker 1")));
+    let table = merged.ledger.ownership().unwrap();
+    let losses: Vec<_> = table.tenures().iter().filter_map(|t| table.loss(t.owner)).collect();
+    assert_eq!(losses.len(), 1);
+    let Limit::Due(limit) = losses[0].limit else { panic!("{:?}", losses[0]) };
+    // Killed at 3 s or a little later, and missed 3 to 3.5 s after it was last heard.
+    assert!(losses[0].noticed_at >= Duration::from_secs(5), "{losses:?}");
+    assert!(limit >= Duration::from_secs(3), "{losses:?}");
+    let mut books = merged.ledger.total().books();
+    for gap in merged.ledger.settle(&plan, plan.end().unwrap()).gaps.values().flatten() {
+        books.merge(gap.1);
+    }
+    books.balance().unwrap();
+    assert_eq!(books.due, 12 * RATE);
+    assert!(books.lost.total() > 0, "{books:?}");
+}
+
+/// Run time, not the test's: however long the workers took to come.
+async fn kill_one_after_three_seconds(coordinator: &Coordinator, workers: &mut Vec<Process>) {
+    let mut progress = coordinator.progress();
+    let started = progress.wait_for(|view| view.start.is_some()).await.unwrap().start.unwrap();
+    tokio::time::sleep_until(started + Duration::from_secs(3)).await;
+    drop(workers.pop());
 }

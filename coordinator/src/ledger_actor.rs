@@ -29,8 +29,8 @@ pub(crate) enum LedgerMessage {
     Durable(Durable),
     /// The fleet is armed: who owns what.
     Own(Ownership),
-    /// Somebody is lost, with what changes by it: for the journal and the books; answered with the
-    /// record's number.
+    /// A record for the journal that the books may have to follow (a loss, with what changes by it);
+    /// answered with its number.
     Decide(Box<Record>, RpcReplyPort<Result<u64, String>>),
     /// A record of the supervisor's; answered with its number.
     Append(Box<Record>, RpcReplyPort<Result<u64, String>>),

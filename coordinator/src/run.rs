@@ -148,11 +148,15 @@ impl Run {
         self.roster.at(Standing::Complete).contains(&worker)
     }
 
-    /// Takes a worker's clock reading.
-    pub fn clock(&mut self, worker: WorkerId, offset_ns: i64, error_ns: u64) {
-        if let Some(member) = self.roster.member_mut(worker) {
+    /// Takes a worker's clock reading; whether it is a new one of a worker that has its start (a repeated one
+    /// has only a grown error).
+    pub fn clock(&mut self, worker: WorkerId, offset_ns: i64, error_ns: u64) -> bool {
+        let Some(member) = self.roster.member_mut(worker) else { return false };
+        let is_new = member.clock.is_none_or(|(known, _)| known != offset_ns);
+        if is_new {
             member.clock = Some((offset_ns, error_ns));
         }
+        is_new && member.standing == Standing::Armed
     }
 
     /// Takes an event; says what to do, in order.

@@ -164,7 +164,7 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SupervisorMessage::Register(hello, reply) => state.register(hello, reply).await?,
-            SupervisorMessage::Heartbeat(heartbeat) => state.hear(&heartbeat),
+            SupervisorMessage::Heartbeat(heartbeat) => state.hear(&heartbeat).await?,
             SupervisorMessage::Goodbye(goodbye) => {
                 tracing::warn!(worker = %goodbye.worker, reason = goodbye.reason, "a worker leaves");
                 let worker = goodbye.worker;
@@ -257,16 +257,21 @@ impl SupervisorState {
         self.show()
     }
 
-    fn hear(&mut self, heartbeat: &Heartbeat) {
+    async fn hear(&mut self, heartbeat: &Heartbeat) -> Result<(), ActorProcessingErr> {
         let worker = heartbeat.worker;
         match self.membership.heard(heartbeat, self.clock.now_ns()) {
             Heard::Here => {
-                self.run.clock(worker, heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
+                let (offset_ns, error_ns) = (heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
+                if self.run.clock(worker, offset_ns, error_ns) && self.run.began() {
+                    let record = Record::ClockOffset { worker, offset_ns, error_ns };
+                    self.write_down(record, None).await?;
+                }
             }
             Heard::Leaving => {}
             Heard::Closed if self.run.is_complete(worker) => {}
             Heard::Closed => self.tell(worker, WorkerMessage::Closed(Wire::new(Closed { worker }))),
         }
+        Ok(())
     }
 
     /// Sends without an answer; who is gone is missed by its silence.
@@ -290,9 +295,9 @@ impl SupervisorState {
         answer: Result<Armed, Refusal>,
     ) -> Result<(), ActorProcessingErr> {
         if let Ok(Armed { clock_offset_ns: offset_ns, clock_error_ns: error_ns }) = answer {
-            self.run.clock(worker, offset_ns, error_ns);
+            let _ = self.run.clock(worker, offset_ns, error_ns);
             self.membership.armed(worker, Reading { offset_ns, error_ns });
-            self.append(Record::ClockOffset { worker, offset_ns, error_ns }).await?;
+            self.write_down(Record::ClockOffset { worker, offset_ns, error_ns }, None).await?;
         }
         self.happen(Event::Armed(worker, answer.map(|_| ()))).await
     }

@@ -158,7 +158,7 @@ impl Link {
                     coordinator_ns: pong.coordinator_ns,
                 }),
                 Ok(Wire(Err(error))) => {
-                    tracing::warn!(%error, "the coordinator's time is unreadable")
+                    tracing::warn!(%error, "the coordinator's time is unreadable");
                 }
                 Err(error) => {
                     unanswered = Some(error);

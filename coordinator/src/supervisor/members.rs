@@ -62,8 +62,8 @@ impl SupervisorState {
         self.happen(Event::Inherited(heirs)).await
     }
 
-    /// The ledger takes it at once; a change is told when it is on disk.
-    async fn write_down(
+    /// The ledger takes it at once; a change is told when it is on disk. A slow disk holds up no heartbeat.
+    pub(super) async fn write_down(
         &mut self,
         record: Record,
         epoch: Option<u64>,

@@ -146,7 +146,7 @@ impl SupervisorState {
             self.drain_until(start + at + grace);
         }
         // Told first: a slow disk must not keep the load going.
-        self.append(Record::Stop { at }).await
+        self.write_down(Record::Stop { at }, None).await
     }
 
     fn cancel(&self, reason: &str) {
