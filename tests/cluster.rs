@@ -15,7 +15,7 @@ use std::{
 use coordinator::{
     Coordinator, CoordinatorOptions, Ending, FleetSize, Listener, Merged, Protection,
 };
-use protocol::{Certificates, Cookie, Input, Limit, Node, Trust};
+use protocol::{Certificates, Cookie, Input, Journal, Limit, Node, Record, Trust};
 use serde_json::json;
 use simulator::{Running, Simulator, SimulatorConfig};
 use tempfile::TempDir;
@@ -66,6 +66,23 @@ async fn worker_process() {
     assert_eq!(worker.complete().await, WorkerEnd::Complete);
 }
 
+/// A coordinator that will be killed: its folder, port and the simulator's address come in the environment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a process of the tests below"]
+async fn coordinator_process() {
+    let Some(port) = std::env::var("CLUSTER_TEST_PORT").ok() else { return };
+    let secrets = std::path::PathBuf::from(std::env::var("CLUSTER_TEST_SECRETS").unwrap());
+    let endpoint = std::env::var("CLUSTER_TEST_ENDPOINT").unwrap();
+    let plan = plan(&endpoint, Path::new(PROMPTS), 10);
+    let node = Node::start("coordinator", &cookie(&secrets)).await.unwrap();
+    let coordinator = Coordinator::start(options(plan, Path::new("crashed"))).await.unwrap();
+    coordinator.open_to_the_cluster();
+    let address = ([127, 0, 0, 1], port.parse().unwrap()).into();
+    let trust = Some(trust(&secrets, "coordinator"));
+    let _listener = Listener::open(address, node, trust, Protection::Both).await.unwrap();
+    let _ = coordinator.finished().await;
+}
+
 struct Process(Child);
 
 impl Drop for Process {
@@ -75,11 +92,18 @@ impl Drop for Process {
     }
 }
 
-fn start_worker(ordinal: u32, port: u16, secrets: &Path) -> Process {
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "worker_process", "--ignored", "--nocapture"])
+/// This program again, as one of the processes above.
+fn again(test: &str, port: u16, secrets: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--ignored", "--nocapture"])
         .env("CLUSTER_TEST_PORT", port.to_string())
-        .env("CLUSTER_TEST_SECRETS", secrets)
+        .env("CLUSTER_TEST_SECRETS", secrets);
+    command
+}
+
+fn start_worker(ordinal: u32, port: u16, secrets: &Path) -> Process {
+    let child = again("worker_process", port, secrets)
         .env("CLUSTER_TEST_ORDINAL", ordinal.to_string())
         // Relative paths of the plan are nowhere here: the prompts must come from the coordinator.
         .current_dir(secrets)
@@ -101,6 +125,23 @@ fn plan(endpoint: &str, prompts: &Path, duration_s: u32) -> Plan {
     ];
     let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
     Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap().0
+}
+
+fn options(plan: Plan, journal: &Path) -> CoordinatorOptions {
+    CoordinatorOptions {
+        inputs: inputs(&plan),
+        plan,
+        size: FleetSize::exactly(NonZeroU32::new(WORKERS).unwrap()),
+        join_timeout: Duration::from_secs(60),
+        start_ahead: Duration::from_secs(1),
+        journal: journal.to_owned(),
+        build: BUILD.to_owned(),
+    }
+}
+
+fn inputs(plan: &Plan) -> Vec<Input> {
+    let files = PromptSource::open(plan).unwrap().0.inputs().into_iter();
+    files.map(|file| Input { path: file.path, bytes: file.bytes, sha256: file.sha256 }).collect()
 }
 
 /// The machine on which the coordinator runs: its node, its secrets, and prompts that only it has.
@@ -133,19 +174,7 @@ impl Home {
     ) -> (Plan, Merged) {
         let secrets = self.folder.path().join("secrets");
         let plan = plan(&self.simulator.base_url(), Path::new(PROMPTS), duration_s);
-        let files = PromptSource::open(&plan).unwrap().0.inputs().into_iter();
-        let inputs = files
-            .map(|file| Input { path: file.path, bytes: file.bytes, sha256: file.sha256 })
-            .collect();
-        let options = CoordinatorOptions {
-            plan: plan.clone(),
-            size: FleetSize::exactly(NonZeroU32::new(WORKERS).unwrap()),
-            inputs,
-            join_timeout: Duration::from_secs(60),
-            start_ahead: Duration::from_secs(1),
-            journal: self.folder.path().join(name),
-            build: BUILD.to_owned(),
-        };
+        let options = options(plan.clone(), &self.folder.path().join(name));
         let coordinator = Coordinator::start(options).await.unwrap();
         coordinator.open_to_the_cluster();
         let (address, trust) = (([127, 0, 0, 1], 0).into(), Some(trust(&secrets, "coordinator")));
@@ -188,6 +217,41 @@ async fn processes_offer_one_load_and_the_books_hold_when_one_is_killed() {
     books.balance().unwrap();
     assert_eq!(books.due, 12 * RATE);
     assert!(books.lost.total() > 0, "{books:?}");
+
+    survive_a_killed_coordinator(&home).await;
+}
+
+/// Its workers wait for another one, which finds the run in the journal; nothing is lost.
+async fn survive_a_killed_coordinator(home: &Home) {
+    let secrets = home.folder.path().join("secrets");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut first = again("coordinator_process", port, &secrets);
+    let endpoint = home.simulator.base_url();
+    first.env("CLUSTER_TEST_ENDPOINT", &endpoint).current_dir(home.folder.path());
+    let first = Process(first.stdout(Stdio::null()).spawn().unwrap());
+    let _workers: Vec<_> = (0..WORKERS).map(|n| start_worker(n, port, &secrets)).collect();
+    let journal = home.folder.path().join("crashed");
+    let has_parts = || {
+        let records = Journal::read(&journal).map_or_else(|_| Vec::new(), |read| read.records);
+        records.iter().any(|record| matches!(record, Record::Part(_)))
+    };
+    while !has_parts() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let plan = plan(&endpoint, Path::new(PROMPTS), 10);
+    let resumed = Coordinator::resume(&journal, BUILD.to_owned(), inputs(&plan)).await.unwrap();
+    resumed.open_to_the_cluster();
+    let (address, trust) = (([127, 0, 0, 1], port).into(), Some(trust(&secrets, "coordinator")));
+    let listener = Listener::open(address, home.node.clone(), trust, Protection::Both).await;
+    let merged = resumed.finished().await.unwrap();
+    assert!(matches!(merged.ending, Ending::Degraded(_)));
+    drop(listener);
+    let books = merged.ledger.total().books();
+    assert_eq!((books.due, books.completed), (10 * RATE, 10 * RATE), "{books:?}");
+    assert!(merged.ledger.accounts().values().all(|account| account.complete));
 }
 
 /// Run time, not the test's: however long the workers took to come.

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use protocol::{Record, WireError, append_frame};
+use protocol::{Record, WireError, append_frame, read_journal};
 use tokio::sync::watch;
 
 /// Why the journal cannot be written.
@@ -62,12 +62,37 @@ impl JournalWriter {
             .open(path)
             .map_err(|error| failed(error.to_string()))?;
         file.try_lock().map_err(|error| failed(error.to_string()))?;
+        Self::on(file).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Goes on with a journal that another coordinator left: refused while that one holds it. Each whole
+    /// record is handed over; what is torn is cut off before anything is appended.
+    pub(crate) fn resume(
+        path: &Path,
+        on_record: impl FnMut(Record),
+    ) -> Result<Self, JournalWriteError> {
+        let failed =
+            |reason: String| JournalWriteError::Open { path: path.display().to_string(), reason };
+        let file = OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map_err(|error| failed(error.to_string()))?;
+        file.try_lock().map_err(|error| failed(format!("its run still goes on ({error})")))?;
+        let tail = read_journal(path, on_record).map_err(|error| failed(error.to_string()))?;
+        if let Some(tail) = tail {
+            tracing::warn!(bytes = tail.torn_bytes, "the journal's torn end is cut off");
+            file.set_len(tail.valid_bytes).map_err(|error| failed(error.to_string()))?;
+        }
+        file.sync_all().map_err(|error| failed(error.to_string()))?;
+        Self::on(file).map_err(|error| failed(error.to_string()))
+    }
+
+    fn on(file: File) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel();
         let (progress, durable) = watch::channel(Durable::default());
         thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write_all(file, &waiting, &progress))
-            .map_err(|error| failed(error.to_string()))?;
+            .spawn(move || write_all(file, &waiting, &progress))?;
         Ok(Self { queue, appended: 0, durable })
     }
 
@@ -153,6 +178,35 @@ mod tests {
         }
         JournalWriter::wait_for(writer.durable(), last).await.unwrap();
         assert_eq!(Journal::read(&path).unwrap().records, records);
+    }
+
+    #[tokio::test]
+    async fn a_journal_is_gone_on_with_after_its_torn_end_is_cut_and_never_while_it_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let mut first = JournalWriter::create(&path).unwrap();
+        let number = first.append(&Record::Stop { at: Duration::from_secs(1) }).unwrap();
+        JournalWriter::wait_for(first.durable(), number).await.unwrap();
+        let held = JournalWriter::resume(&path, drop).unwrap_err();
+        assert!(held.to_string().contains("still goes on"), "{held}");
+        let mut durable = first.durable();
+        drop(first);
+        // Its thread ends, and with it the lock.
+        while durable.changed().await.is_ok() {}
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(&[9, 0, 0, 0, 1]).unwrap();
+        let (mut second, seen) = loop {
+            let mut seen = 0;
+            match JournalWriter::resume(&path, |_| seen += 1) {
+                Ok(writer) => break (writer, seen),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        assert_eq!(seen, 1);
+        let number = second.append(&Record::End).unwrap();
+        JournalWriter::wait_for(second.durable(), number).await.unwrap();
+        let journal = Journal::read(&path).unwrap();
+        assert_eq!((journal.records.len(), journal.tail), (2, None));
     }
 
     #[test]

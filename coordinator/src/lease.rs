@@ -75,12 +75,21 @@ struct Holder {
     begun: Vec<(u64, u64)>,
 }
 
+/// Run time zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartInstant {
+    /// As it was agreed on, by the clock of the coordinator of that time: workers' own starts follow from it.
+    pub agreed_ns: u64,
+    /// On this coordinator's clock; another one if it has taken over the run from another machine.
+    pub own_ns: u64,
+}
+
 /// All grants of a run. Instants are nanoseconds of the coordinator's clock.
 #[derive(Clone, Debug)]
 pub struct Leases {
     terms: Terms,
-    /// Run time zero; `None` until everybody has acknowledged it.
-    start_ns: Option<u64>,
+    /// `None` until everybody has acknowledged it.
+    start: Option<StartInstant>,
     looked_ns: u64,
     holders: BTreeMap<WorkerId, Holder>,
 }
@@ -89,7 +98,7 @@ impl Leases {
     /// Nobody has anything.
     #[must_use]
     pub fn new(terms: Terms, now_ns: u64) -> Self {
-        Self { terms, start_ns: None, looked_ns: now_ns, holders: BTreeMap::new() }
+        Self { terms, start: None, looked_ns: now_ns, holders: BTreeMap::new() }
     }
 
     /// A worker has a place: from now on its silence counts.
@@ -125,7 +134,12 @@ impl Leases {
 
     /// Everybody has acknowledged the start, which is at `start_ns`: from now on there are grants.
     pub fn open(&mut self, start_ns: u64) {
-        self.start_ns = Some(start_ns);
+        self.go_on(StartInstant { agreed_ns: start_ns, own_ns: start_ns });
+    }
+
+    /// As [`Self::open`], where another coordinator had agreed on the start.
+    pub fn go_on(&mut self, start: StartInstant) {
+        self.start = Some(start);
     }
 
     /// A sign of life, with the clocks' latest reading and the rounds begun. Who is not admitted, or is
@@ -143,7 +157,7 @@ impl Leases {
 
     /// What the heartbeat that leaves now grants; it counts as granted whether it arrives or not.
     pub fn grant(&mut self, worker: WorkerId, now_ns: u64) -> Option<Grant> {
-        let (start_ns, terms) = (self.start_ns?, self.terms);
+        let (start_ns, terms) = (self.start?.agreed_ns, self.terms);
         let holder = self.holders.get_mut(&worker)?;
         if !holder.is_heard(now_ns) {
             return None;
@@ -186,7 +200,7 @@ impl Leases {
     /// Run time on our own clock; `None` before everybody has acknowledged the start.
     #[must_use]
     pub fn run_time(&self, now_ns: u64) -> Option<Duration> {
-        Some(Duration::from_nanos(now_ns.saturating_sub(self.start_ns?)))
+        Some(Duration::from_nanos(now_ns.saturating_sub(self.start?.own_ns)))
     }
 }
 

@@ -49,7 +49,8 @@ pub(crate) struct LedgerActor;
 
 /// What it starts with.
 pub(crate) struct LedgerArguments {
-    pub(crate) stages: u16,
+    /// Empty, or as a journal has it.
+    pub(crate) ledger: Ledger,
     pub(crate) journal: JournalWriter,
     pub(crate) supervisor: ActorRef<SupervisorMessage>,
     pub(crate) progress: watch::Sender<Progress>,
@@ -85,18 +86,20 @@ impl Actor for LedgerActor {
         me: ActorRef<Self::Msg>,
         arguments: LedgerArguments,
     ) -> Result<LedgerState, ActorProcessingErr> {
-        let LedgerArguments { stages, journal, supervisor, progress } = arguments;
+        let LedgerArguments { ledger, journal, supervisor, progress } = arguments;
+        let accounts = ledger.accounts().keys();
+        let durable = accounts.map(|worker| (*worker, ledger.accepted(*worker))).collect();
         follow_journal(me.clone(), journal.durable());
         drop(me.send_interval(VIEW_EVERY, || LedgerMessage::View));
         Ok(LedgerState {
             journal,
             supervisor,
             progress,
-            ledger: Ledger::of(stages),
+            ledger,
             recent: Interval::default(),
             peers: BTreeMap::new(),
             pending: VecDeque::new(),
-            durable: BTreeMap::new(),
+            durable,
         })
     }
 

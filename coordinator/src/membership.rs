@@ -14,7 +14,7 @@ use protocol::{
 };
 use workload::OnWorkerLoss;
 
-use crate::{Heirs, Leases, Ownership, Reading, Terms};
+use crate::{Heirs, Leases, Ownership, Reading, StartInstant, Terms};
 
 /// What one look gives.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,7 +64,7 @@ impl Membership {
         Self { on_loss, leases, ownership: None, places: BTreeMap::new(), written: 0 }
     }
 
-    /// Of a run that another coordinator began: its owners, and the start on our own clock. `workers` are
+    /// Of a run that another coordinator began: its owners, and its start. `workers` are
     /// those who are neither lost nor complete, with the clocks as they were at their start and the most
     /// that can have been granted to them.
     #[must_use]
@@ -72,7 +72,7 @@ impl Membership {
         on_loss: OnWorkerLoss,
         terms: Terms,
         ownership: Ownership,
-        start_ns: u64,
+        start: StartInstant,
         workers: impl IntoIterator<Item = (WorkerId, Reading, Limit)>,
         now_ns: u64,
     ) -> Self {
@@ -83,7 +83,7 @@ impl Membership {
             membership.leases.admit_again(worker, at_arm, limit, now_ns);
             membership.places.insert(worker, Place { epoch: 0, armed: true });
         }
-        membership.leases.open(start_ns);
+        membership.leases.go_on(start);
         membership
     }
 

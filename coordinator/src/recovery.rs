@@ -8,7 +8,9 @@ use std::time::Duration;
 use protocol::{Limit, Record, WorkerId};
 use workload::Plan;
 
-use crate::{Acceptance, Ledger, Ownership, Reading, Terms, limit_of_predecessor};
+use crate::{
+    Acceptance, Ledger, Member, Ownership, Reading, Role, Standing, Terms, limit_of_predecessor,
+};
 
 /// A worker of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +116,37 @@ impl Recovered {
             let limit = if terms.closed_loop { Limit::Round(u64::MAX) } else { Limit::Due(due) };
             (one.id, at_arm, limit)
         })
+    }
+
+    /// The fleet as it stands.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let owns = |id| {
+            self.ledger
+                .ownership()
+                .is_some_and(|table| table.tenures().iter().any(|t| t.owner == id))
+        };
+        let member = |one: &Enrolled| Member {
+            id: one.id,
+            host: one.host.clone(),
+            role: if owns(one.id) { Role::Owner } else { Role::Spare },
+            standing: self.standing(one),
+            assigned: None,
+            clock: one.latest.map(|reading| (reading.offset_ns, reading.error_ns)),
+        };
+        self.workers.iter().map(member).collect()
+    }
+
+    fn standing(&self, one: &Enrolled) -> Standing {
+        let account = self.ledger.accounts().get(&one.id);
+        let loss = self.ledger.ownership().and_then(|table| table.loss(one.id));
+        match (account, loss) {
+            (Some(account), _) if account.complete => Standing::Complete,
+            (_, Some(_)) => Standing::Lost,
+            // A spare that never had its start is not at work.
+            (_, None) if one.at_arm.is_none() => Standing::Lost,
+            (_, None) => Standing::Armed,
+        }
     }
 
     fn enrol(&mut self, id: WorkerId, host: String) {

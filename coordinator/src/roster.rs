@@ -103,6 +103,13 @@ impl Roster {
         Self { size, build, members: BTreeMap::new(), fixed: false }
     }
 
+    /// A fleet of a run that goes on: its members as a journal has them.
+    #[must_use]
+    pub fn resumed(size: FleetSize, build: String, members: Vec<Member>) -> Self {
+        let members = members.into_iter().map(|member| (member.id, member)).collect();
+        Self { size, build, members, fixed: true }
+    }
+
     /// Gives a place, or says in words why not; the new member's identity, if it is one.
     ///
     /// # Errors

@@ -4,6 +4,9 @@
 //! has one function, and each function lists every phase: a late or repeated message changes nothing,
 //! and a new phase does not compile until somebody has said what it means everywhere.
 
+mod joining;
+mod losses;
+
 use std::time::Duration;
 
 use protocol::{Assigned, Hello, Refusal, Welcome, WorkerId};
@@ -11,7 +14,7 @@ use workload::{OnWorkerLoss, Shard};
 
 use crate::{
     Roster,
-    roster::{FleetSize, Role, Standing},
+    roster::{FleetSize, Standing},
 };
 
 /// Where a run is.
@@ -44,6 +47,8 @@ pub enum Event {
     Assigned(WorkerId, Result<Assigned, Refusal>),
     /// A worker will start at the agreed instant, or refuses.
     Armed(WorkerId, Result<(), Refusal>),
+    /// Another coordinator's run goes on here.
+    Resumed,
     /// The agreed instant has come.
     Started,
     /// The plan has nothing due any more.
@@ -124,6 +129,13 @@ impl Run {
         }
     }
 
+    /// A run that another coordinator began: the load goes on, and the result is marked.
+    #[must_use]
+    pub fn resumed(roster: Roster, on_loss: OnWorkerLoss) -> Self {
+        let ending = Ending::Degraded("another coordinator had to take over".to_owned());
+        Self { phase: Phase::Running, roster, on_loss, ending, began: true }
+    }
+
     /// Whether load was offered at all.
     #[must_use]
     pub fn began(&self) -> bool {
@@ -166,6 +178,7 @@ impl Run {
             Event::JoinDeadline => self.join_deadline(),
             Event::Assigned(worker, answer) => self.assigned(worker, answer),
             Event::Armed(worker, answer) => self.armed(worker, answer),
+            Event::Resumed => self.finish_if_all_ended(),
             Event::Started => self.started(),
             Event::LoadEnded => self.load_ended(),
             Event::LastDelta(worker) => self.complete(worker),
@@ -175,114 +188,6 @@ impl Run {
             Event::Interrupted(at) => self.interrupted(at),
             Event::JournalFailed(at, error) => self.journal_failed(at, error),
             Event::DrainDeadline => self.drain_deadline(),
-        }
-    }
-
-    fn registered(&mut self, hello: &Hello) -> Vec<Command> {
-        match self.phase {
-            Phase::Forming | Phase::Assigning | Phase::Armed | Phase::Running => {
-                match self.roster.admit(hello) {
-                    Ok((welcome, newcomer)) => self.welcomed(welcome, newcomer),
-                    Err(refusal) => vec![Command::Welcome(Welcome::Refused(refusal))],
-                }
-            }
-            Phase::Draining | Phase::Final | Phase::Aborted => refuse("the run is over"),
-        }
-    }
-
-    /// Who comes after the ranks were fixed is a spare, and gets its plan at once.
-    fn welcomed(&mut self, welcome: Welcome, newcomer: Option<WorkerId>) -> Vec<Command> {
-        let mut commands = vec![Command::Welcome(welcome)];
-        match (self.phase, newcomer) {
-            (Phase::Forming, _) if self.roster.is_full() => {
-                self.phase = Phase::Assigning;
-                commands.push(Command::Assign(self.roster.fix()));
-            }
-            (Phase::Assigning | Phase::Armed | Phase::Running, Some(spare)) => {
-                commands.push(Command::Assign(vec![(spare, None)]));
-            }
-            (Phase::Assigning | Phase::Armed | Phase::Running, None)
-            | (Phase::Forming | Phase::Draining | Phase::Final | Phase::Aborted, _) => {}
-        }
-        commands
-    }
-
-    fn join_deadline(&mut self) -> Vec<Command> {
-        match self.phase {
-            Phase::Forming if self.roster.is_enough() => {
-                self.phase = Phase::Assigning;
-                vec![Command::Assign(self.roster.fix())]
-            }
-            Phase::Forming => {
-                let (here, size) = (self.roster.heard(), self.roster.size());
-                let (expected, least) = (size.expected, size.minimum);
-                self.abort(Ending::NotStarted(format!(
-                    "only {here} of {expected} workers came in time, and at least {least} are needed"
-                )))
-            }
-            Phase::Assigning
-            | Phase::Armed
-            | Phase::Running
-            | Phase::Draining
-            | Phase::Final
-            | Phase::Aborted => Vec::new(),
-        }
-    }
-
-    fn assigned(&mut self, worker: WorkerId, answer: Result<Assigned, Refusal>) -> Vec<Command> {
-        let spare = self.roster.role(worker) == Some(Role::Spare);
-        match (self.phase, answer) {
-            (Phase::Assigning | Phase::Armed | Phase::Running, Err(_)) if spare => {
-                self.lost(worker)
-            }
-            (Phase::Assigning, Err(refusal)) => {
-                let alone = self.roster.len() == 1;
-                let whose = if alone { String::new() } else { format!("{worker}: ") };
-                self.abort(Ending::Refused(format!("{whose}{refusal}")))
-            }
-            (Phase::Assigning | Phase::Armed | Phase::Running, Ok(assigned)) => {
-                self.ready(worker, assigned)
-            }
-            (Phase::Armed | Phase::Running, Err(_))
-            | (Phase::Forming | Phase::Draining | Phase::Final | Phase::Aborted, _) => Vec::new(),
-        }
-    }
-
-    /// Owners start together; a spare that is ready later is told the same start.
-    fn ready(&mut self, worker: WorkerId, assigned: Assigned) -> Vec<Command> {
-        if !self.roster.advance(worker, Standing::Assigned) {
-            return Vec::new();
-        }
-        if let Some(member) = self.roster.member_mut(worker) {
-            member.assigned = Some(assigned);
-        }
-        if self.phase != Phase::Assigning {
-            return vec![Command::Arm(vec![worker])];
-        }
-        if !self.roster.all(Standing::Assigned) {
-            return Vec::new();
-        }
-        self.phase = Phase::Armed;
-        vec![Command::Arm(self.roster.at(Standing::Assigned))]
-    }
-
-    fn armed(&mut self, worker: WorkerId, answer: Result<(), Refusal>) -> Vec<Command> {
-        let spare = self.roster.role(worker) == Some(Role::Spare);
-        match (self.phase, answer) {
-            (Phase::Armed | Phase::Running, Ok(())) => {
-                let all_before = self.roster.all(Standing::Armed);
-                let _ = self.roster.advance(worker, Standing::Armed);
-                let all = self.roster.all(Standing::Armed);
-                if all && !all_before { vec![Command::Grant] } else { Vec::new() }
-            }
-            (Phase::Armed | Phase::Running, Err(_)) if spare => self.lost(worker),
-            (Phase::Armed | Phase::Running, Err(refusal)) => {
-                self.abort(Ending::NotStarted(format!("{worker} did not start: {refusal}")))
-            }
-            (
-                Phase::Forming | Phase::Assigning | Phase::Draining | Phase::Final | Phase::Aborted,
-                Ok(()) | Err(_),
-            ) => Vec::new(),
         }
     }
 
@@ -317,90 +222,6 @@ impl Run {
             | Phase::Aborted => {}
         }
         Vec::new()
-    }
-
-    /// Before the ranks are fixed a loss is an empty place; before the start an owner's ends the run.
-    fn lost(&mut self, worker: WorkerId) -> Vec<Command> {
-        let spare = self.roster.role(worker) == Some(Role::Spare);
-        match self.phase {
-            Phase::Assigning | Phase::Armed if !spare => {
-                if !self.roster.advance_open(worker, Standing::Lost) {
-                    return Vec::new();
-                }
-                self.abort(Ending::NotStarted(format!("{worker} was lost before the start")))
-            }
-            Phase::Forming | Phase::Assigning | Phase::Armed => {
-                let _ = self.roster.advance_open(worker, Standing::Lost);
-                Vec::new()
-            }
-            Phase::Running | Phase::Draining | Phase::Aborted => {
-                if !self.roster.advance_open(worker, Standing::Lost) || spare {
-                    return Vec::new();
-                }
-                self.degrade(format!("{worker} was lost"));
-                self.end_on_loss(worker)
-            }
-            Phase::Final => Vec::new(),
-        }
-    }
-
-    fn end_on_loss(&mut self, worker: WorkerId) -> Vec<Command> {
-        let mut commands = Vec::new();
-        let ends = self.phase != Phase::Aborted && self.on_loss == OnWorkerLoss::Abort;
-        if ends {
-            self.phase = Phase::Aborted;
-            let why = format!("{worker} was lost, and `fleet.onWorkerLoss` is `abort`");
-            commands.push(Command::Cancel(why));
-        }
-        commands.extend(self.finish_if_all_ended());
-        commands
-    }
-
-    /// Its last delta is waited for, as everybody's.
-    fn left(&mut self, worker: WorkerId) -> Vec<Command> {
-        match self.phase {
-            Phase::Forming | Phase::Assigning | Phase::Armed => self.lost(worker),
-            Phase::Running | Phase::Draining | Phase::Aborted => {
-                if self.roster.role(worker) == Some(Role::Owner) {
-                    self.degrade(format!("{worker} left"));
-                }
-                Vec::new()
-            }
-            Phase::Final => Vec::new(),
-        }
-    }
-
-    fn inherited(&mut self, heirs: &[WorkerId]) -> Vec<Command> {
-        match self.phase {
-            Phase::Running | Phase::Draining | Phase::Aborted => {
-                heirs.iter().for_each(|heir| self.roster.inherit(*heir));
-            }
-            Phase::Forming | Phase::Assigning | Phase::Armed | Phase::Final => {}
-        }
-        Vec::new()
-    }
-
-    fn degrade(&mut self, reason: String) {
-        if self.ending == Ending::Completed {
-            self.ending = Ending::Degraded(reason);
-        }
-    }
-
-    /// A worker may be done before this process's own timer has said that the run began.
-    fn complete(&mut self, worker: WorkerId) -> Vec<Command> {
-        match self.phase {
-            Phase::Forming | Phase::Assigning | Phase::Armed => {
-                let _ = self.roster.advance_open(worker, Standing::Complete);
-                Vec::new()
-            }
-            Phase::Running | Phase::Draining | Phase::Aborted => {
-                if !self.roster.advance_open(worker, Standing::Complete) {
-                    return Vec::new();
-                }
-                self.finish_if_all_ended()
-            }
-            Phase::Final => Vec::new(),
-        }
     }
 
     fn interrupted(&mut self, at: Option<Duration>) -> Vec<Command> {

@@ -1,6 +1,11 @@
 //! Starts a coordinator and waits for its books.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use protocol::{COORDINATOR_GROUP, CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
 use ractor::{Actor, ActorRef};
@@ -8,11 +13,15 @@ use tokio::sync::{oneshot, watch};
 use workload::Plan;
 
 use crate::{
-    CoordinatorClock, Ending, FleetSize, Inputs, JournalWriteError, Ledger, Progress, Roster, Run,
+    CoordinatorClock, Ending, FleetSize, Inputs, JournalWriteError, Ledger, Membership, Progress,
+    Recovered, Roster, Run, Start, StartInstant, Terms,
     clock::unix_now_ns,
     journal_writer::JournalWriter,
-    supervisor::{Finished, Supervisor, SupervisorArguments, SupervisorMessage},
+    supervisor::{Finished, Resumed, Supervisor, SupervisorArguments, SupervisorMessage},
 };
+
+/// Two readings of one machine's clocks differ by less, NTP steps included.
+const SAME_CLOCK_NS: u64 = 2_000_000_000;
 
 /// What a coordinator needs to know.
 #[derive(Clone, Debug)]
@@ -39,12 +48,45 @@ pub enum CoordinatorError {
     /// No journal, no run.
     #[error(transparent)]
     Journal(#[from] JournalWriteError),
+    /// Nothing to go on with.
+    #[error("the run of this journal had not begun: start it anew")]
+    NotBegun,
+    /// Nothing left to do.
+    #[error("the run of this journal is over: its books are closed")]
+    Over,
     /// An actor could not be started.
     #[error("the coordinator could not start: {0}")]
     Start(#[from] ractor::SpawnErr),
     /// An actor failed: a fault of this program.
     #[error("the coordinator failed; see the log above")]
     Failed,
+}
+
+/// Where a run stands as its actors start.
+struct State {
+    run: Run,
+    ledger: Ledger,
+    membership: Membership,
+    resumed: Option<Resumed>,
+}
+
+/// How long things may take.
+struct Waits {
+    join: Duration,
+    start_ahead: Duration,
+}
+
+/// The run time now, of a run that another coordinator began: by the clock that both have if they ran on one
+/// machine since its last boot, else by the wall clocks.
+fn run_time_since(start: Start, now_ns: u64, unix_ns: i64) -> Duration {
+    let by_wall = u64::try_from(unix_ns.saturating_sub(start.unix_ns)).unwrap_or_default();
+    let by_clock = now_ns.checked_sub(start.coordinator_ns);
+    let close = by_clock.filter(|by_clock| by_clock.abs_diff(by_wall) < SAME_CLOCK_NS);
+    Duration::from_nanos(close.unwrap_or(by_wall))
+}
+
+fn nanoseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A run that is going on.
@@ -84,20 +126,94 @@ impl Coordinator {
             created_unix_ns: unix_now_ns(),
         })?;
         JournalWriter::wait_for(journal.durable(), first).await?;
-        let expected = options.size.expected.get() as usize;
+        let terms = Terms::of(&plan);
+        let stages = u16::try_from(plan.stages.len()).unwrap_or(u16::MAX);
+        let state = State {
+            run: Run::new(options.size, plan.on_worker_loss, options.build),
+            ledger: Ledger::of(stages),
+            membership: Membership::new(plan.on_worker_loss, terms, CoordinatorClock.now_ns()),
+            resumed: None,
+        };
+        let waits = Waits { join: options.join_timeout, start_ahead: options.start_ahead };
+        Self::run(plan, options.inputs, options.size, waits, journal, state).await
+    }
+
+    /// Goes on with the run of a journal whose coordinator is gone, within the 10 s for which its workers
+    /// wait. The load has gone on meanwhile as far as their leases reached.
+    ///
+    /// # Errors
+    /// Its coordinator still lives; the run had not begun, or is over; the journal cannot be used.
+    pub async fn resume(
+        journal: &Path,
+        build: String,
+        inputs: Vec<Input>,
+    ) -> Result<Self, CoordinatorError> {
+        let mut recovered = Recovered::default();
+        let mut writer = JournalWriter::resume(journal, |record| recovered.take(record))?;
+        let (Some(plan), Some(start)) = (recovered.plan.clone(), recovered.start) else {
+            return Err(CoordinatorError::NotBegun);
+        };
+        if recovered.ended {
+            return Err(CoordinatorError::Over);
+        }
+        let (now_ns, unix_ns) = (CoordinatorClock.now_ns(), unix_now_ns());
+        let run_time = run_time_since(start, now_ns, unix_ns);
+        let start_ns = now_ns.saturating_sub(nanoseconds(run_time));
+        let terms = Terms::of(&plan);
+        let workers: Vec<_> = recovered.at_work(terms, run_time).collect();
+        let ownership = recovered.ledger.ownership().cloned().ok_or(CoordinatorError::NotBegun)?;
+        let epoch = ownership.epoch();
+        let resumed = writer.append(&Record::Resumed { at_unix_ns: unix_ns, epoch })?;
+        JournalWriter::wait_for(writer.durable(), resumed).await?;
+        let members = recovered.members();
+        let expected = u32::try_from(members.len()).ok().and_then(NonZeroU32::new);
+        let size = FleetSize::exactly(expected.unwrap_or(NonZeroU32::MIN));
         let on_loss = plan.on_worker_loss;
+        let state = State {
+            run: Run::resumed(Roster::resumed(size, build, members), on_loss),
+            membership: Membership::resumed(
+                on_loss,
+                terms,
+                ownership,
+                StartInstant { agreed_ns: start.coordinator_ns, own_ns: start_ns },
+                workers,
+                now_ns,
+            ),
+            ledger: recovered.ledger,
+            resumed: Some(Resumed {
+                start_ns,
+                start_unix_ns: start.unix_ns,
+                stopped_at: recovered.stopped_at,
+            }),
+        };
+        let waits = Waits { join: Duration::ZERO, start_ahead: Duration::ZERO };
+        Self::run(Arc::new(*plan), inputs, size, waits, writer, state).await
+    }
+
+    async fn run(
+        plan: Arc<Plan>,
+        inputs: Vec<Input>,
+        size: FleetSize,
+        waits: Waits,
+        journal: JournalWriter,
+        state: State,
+    ) -> Result<Self, CoordinatorError> {
+        let expected = size.expected.get() as usize;
         let (views, progress) = watch::channel(Progress::nothing_yet(expected));
         let (finish, finished) = oneshot::channel();
         let (open, opened) = oneshot::channel();
         let arguments = SupervisorArguments {
             plan,
-            inputs: Arc::new(Inputs::new(options.inputs)),
-            run: Run::new(options.size, on_loss, options.build),
+            inputs: Arc::new(Inputs::new(inputs)),
+            run: state.run,
+            ledger: state.ledger,
+            membership: state.membership,
+            resumed: state.resumed,
             clock: CoordinatorClock,
             journal,
             progress: views,
-            join_timeout: options.join_timeout,
-            start_ahead: options.start_ahead,
+            join_timeout: waits.join,
+            start_ahead: waits.start_ahead,
             open,
             finished: finish,
         };
@@ -139,5 +255,95 @@ impl Coordinator {
         let Finished { ending, ledger, roster, start_unix_ns, stopped_at } =
             self.finished.await.map_err(|_| CoordinatorError::Failed)?;
         Ok(Merged { ending, ledger, roster, start_unix_ns, stopped_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{Books, Interval, Scope, ScopeRecord};
+    use protocol::{Delta, WorkerId, append_frame, split};
+    use workload::{Config, PlanInputs, Sources};
+
+    use super::*;
+
+    const FIRST: WorkerId = WorkerId { ordinal: 0, incarnation: 10 };
+    const SECOND: WorkerId = WorkerId { ordinal: 1, incarnation: 11 };
+    const S: u64 = 1_000_000_000;
+
+    fn plan() -> Plan {
+        let sets = ["target.endpoint=http://t/v1", "target.model=m", "load.rate=10"];
+        let more = ["benchmark.duration=20", "benchmark.drain=0"];
+        let sets = sets.into_iter().chain(more).map(str::to_owned).collect();
+        let config = Config::load(Sources { sets, ..Sources::default() }).unwrap();
+        Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap().0
+    }
+
+    /// 5 s of a run; the first worker has told of 20 requests, the second of none.
+    fn journal(path: &Path, end: Option<Record>) {
+        let now_ns = CoordinatorClock.now_ns();
+        let offset = |worker| Record::ClockOffset { worker, offset_ns: 0, error_ns: 0 };
+        let books = Books { due: 20, completed: 20, ..Books::default() };
+        let mut interval = Interval::default();
+        interval.scopes.insert(Scope::default(), ScopeRecord { books, ..ScopeRecord::default() });
+        let delta = Delta { interval, ..Delta::default() };
+        let records = [
+            Record::Plan {
+                protocol: PROTOCOL_VERSION,
+                plan: Box::new(plan()),
+                created_unix_ns: unix_now_ns(),
+            },
+            Record::Roster(vec![(FIRST, "a".to_owned()), (SECOND, "b".to_owned())]),
+            Record::Arm {
+                start_at_coordinator_ns: now_ns - 5 * S,
+                start_unix_ns: unix_now_ns() - i64::try_from(5 * S).unwrap(),
+            },
+            offset(FIRST),
+            offset(SECOND),
+            Record::Part(split(FIRST, 1, delta).remove(0)),
+        ];
+        let mut bytes = Vec::new();
+        for record in records.iter().chain(&end) {
+            append_frame(&mut bytes, record).unwrap();
+        }
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_workers_never_come_back_is_ended_with_exact_books() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        journal(&path, None);
+        let resumed = Coordinator::resume(&path, "b".to_owned(), Vec::new()).await.unwrap();
+        let merged = resumed.finished().await.unwrap();
+        assert!(
+            matches!(&merged.ending, Ending::Degraded(why) if why.contains("took over") || why.contains("take over"))
+        );
+        let mut books = merged.ledger.total().books();
+        let gaps = merged.ledger.settle(&plan(), Duration::from_secs(20)).gaps;
+        gaps.values().flatten().for_each(|(_, gap)| books.merge(gap));
+        books.balance().unwrap();
+        // Both may have sent up to 7.5 s and more; the first answered for 20 of that.
+        assert_eq!((books.due, books.completed), (200, 20));
+        assert!(books.lost.total() >= 55 && books.not_sent_total() > 0, "{books:?}");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_over_or_had_not_begun_is_not_gone_on_with() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        journal(&path, Some(Record::End));
+        let over = Coordinator::resume(&path, "b".to_owned(), Vec::new()).await;
+        assert!(matches!(over, Err(CoordinatorError::Over)));
+        std::fs::write(&path, []).unwrap();
+        let empty = Coordinator::resume(&path, "b".to_owned(), Vec::new()).await;
+        assert!(matches!(empty, Err(CoordinatorError::NotBegun)));
+    }
+
+    #[test]
+    fn run_time_is_by_the_shared_clock_where_there_is_one() {
+        let start = Start { coordinator_ns: 100 * S, unix_ns: 0 };
+        let unix_ns = i64::try_from(30 * S).unwrap();
+        assert_eq!(run_time_since(start, 131 * S, unix_ns), Duration::from_secs(31));
+        assert_eq!(run_time_since(start, 7 * S, unix_ns), Duration::from_secs(30), "another boot");
     }
 }

@@ -21,7 +21,7 @@ use workload::Plan;
 
 use crate::{
     Command, CoordinatorClock, Ending, Event, Heard, Inputs, LOOK_EVERY, Ledger, Membership,
-    Progress, Reading, Roster, Run, Terms,
+    Progress, Reading, Roster, Run,
     door::{Door, Rooms},
     journal_writer::{Durable, JournalWriter},
     ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage},
@@ -63,6 +63,10 @@ pub(crate) struct SupervisorArguments {
     pub(crate) plan: Arc<Plan>,
     pub(crate) inputs: Arc<Inputs>,
     pub(crate) run: Run,
+    pub(crate) ledger: Ledger,
+    pub(crate) membership: Membership,
+    /// Of a run that another coordinator began.
+    pub(crate) resumed: Option<Resumed>,
     pub(crate) clock: CoordinatorClock,
     pub(crate) journal: JournalWriter,
     pub(crate) progress: watch::Sender<Progress>,
@@ -70,6 +74,15 @@ pub(crate) struct SupervisorArguments {
     pub(crate) start_ahead: Duration,
     pub(crate) open: oneshot::Sender<ActorRef<CoordinatorMessage>>,
     pub(crate) finished: oneshot::Sender<Finished>,
+}
+
+/// The start and end that another coordinator has fixed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resumed {
+    /// On our own clock.
+    pub(crate) start_ns: u64,
+    pub(crate) start_unix_ns: i64,
+    pub(crate) stopped_at: Option<Duration>,
 }
 
 /// What is left when the run is over.
@@ -115,9 +128,8 @@ impl Actor for Supervisor {
         arguments: SupervisorArguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
         let durable = arguments.journal.durable();
-        let stages = u16::try_from(arguments.plan.stages.len()).unwrap_or(u16::MAX);
         let ledger_arguments = LedgerArguments {
-            stages,
+            ledger: arguments.ledger,
             journal: arguments.journal,
             supervisor: me.clone(),
             progress: arguments.progress,
@@ -135,10 +147,8 @@ impl Actor for Supervisor {
         let too_late = || SupervisorMessage::Happened(Event::JoinDeadline);
         drop(me.send_after(arguments.join_timeout, too_late));
         drop(me.send_interval(LOOK_EVERY, || SupervisorMessage::Watch));
-        let terms = Terms::of(&arguments.plan);
-        let now_ns = arguments.clock.now_ns();
-        Ok(SupervisorState {
-            membership: Membership::new(arguments.plan.on_worker_loss, terms, now_ns),
+        let mut state = SupervisorState {
+            membership: arguments.membership,
             me,
             plan: arguments.plan,
             inputs: arguments.inputs,
@@ -153,7 +163,11 @@ impl Actor for Supervisor {
             start_unix_ns: None,
             stopped_at: None,
             finished: Some(arguments.finished),
-        })
+        };
+        if let Some(resumed) = arguments.resumed {
+            state.go_on(resumed)?;
+        }
+        Ok(state)
     }
 
     async fn handle(

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use coordinator::{Acceptance, Heard, LOOK_EVERY, Ledger, Membership, Reading, Recovered, Terms};
+use coordinator::{
+    Acceptance, Heard, LOOK_EVERY, Ledger, Membership, Reading, Recovered, StartInstant, Terms,
+};
 use protocol::{Part, Record, WorkerId};
 use workload::Plan;
 
@@ -97,8 +99,9 @@ impl CoordinatorNode {
         let ledger = recovered.ledger;
         let ownership = ledger.ownership().expect("armed").clone();
         let epoch = ownership.epoch();
+        let start = StartInstant { agreed_ns: start_ns, own_ns: start_ns };
         let membership =
-            Membership::resumed(plan.on_worker_loss, terms, ownership, start_ns, workers, now_ns);
+            Membership::resumed(plan.on_worker_loss, terms, ownership, start, workers, now_ns);
         disk.records.push(Record::Resumed { at_unix_ns: 0, epoch });
         Self {
             paused_until: 0,

@@ -3,13 +3,35 @@
 //! A loss goes to the journal first, with what changes by it; only then is the change told, and at once.
 //! The supervisor does not wait for the disk: heartbeats must go out meanwhile.
 
-use protocol::{Goodbye, Record, Wire, WorkerId, WorkerMessage};
-use ractor::ActorProcessingErr;
+use std::time::Duration;
 
-use super::{SupervisorMessage, SupervisorState};
+use protocol::{Goodbye, Peer, Record, Wire, WorkerId, WorkerMessage, worker_group};
+use ractor::ActorProcessingErr;
+use tokio::time::Instant;
+
+use super::{Resumed, SupervisorMessage, SupervisorState};
 use crate::{Event, Look, journal_writer::JournalWriter, ledger_actor::LedgerMessage};
 
 impl SupervisorState {
+    /// Takes up a run that another coordinator began: its workers are spoken to as soon as they have dialled
+    /// us, and each has its time to be heard first.
+    pub(super) fn go_on(&mut self, resumed: Resumed) -> Result<(), ActorProcessingErr> {
+        let run_ns = self.clock.now_ns().saturating_sub(resumed.start_ns);
+        let start = Instant::now().checked_sub(Duration::from_nanos(run_ns));
+        let start = start.unwrap_or_else(Instant::now);
+        self.start = Some(start);
+        self.start_at_coordinator_ns = Some(resumed.start_ns);
+        self.start_unix_ns = Some(resumed.start_unix_ns);
+        self.stopped_at = resumed.stopped_at;
+        for member in self.run.roster().members() {
+            let peer = Peer::of_group(worker_group(member.id.incarnation));
+            self.peers.insert(member.id, peer.clone());
+            self.ledger.cast(LedgerMessage::Joined(member.id, peer))?;
+        }
+        self.time_the_end(start);
+        Ok(self.me.cast(SupervisorMessage::Happened(Event::Resumed))?)
+    }
+
     /// Half a second has passed.
     pub(super) async fn look(&mut self) -> Result<(), ActorProcessingErr> {
         let Look { records, heartbeats } = self.membership.look(self.clock.now_ns());

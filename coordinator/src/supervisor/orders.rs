@@ -121,11 +121,15 @@ impl SupervisorState {
         let (start, start_at_coordinator_ns) = self.fix_start().await?;
         self.start_at_coordinator_ns = Some(start_at_coordinator_ns);
         self.at(start, Event::Started);
+        self.time_the_end(start);
+        Ok(start_at_coordinator_ns)
+    }
+
+    pub(super) fn time_the_end(&self, start: Instant) {
         if let Some(end) = self.plan.end() {
             self.at(start + end, Event::LoadEnded);
             self.drain_until(start + end + self.plan.drain);
         }
-        Ok(start_at_coordinator_ns)
     }
 
     /// Everybody is armed: the first leases go out before the start.
