@@ -41,10 +41,11 @@ impl Ledger {
     #[must_use]
     pub fn settle(&self, plan: &Plan, end: Duration) -> Settlement {
         let Some(ownership) = self.ownership() else { return Settlement::default() };
-        let shares = match plan.drive {
+        let mut shares = match plan.drive {
             Drive::Open { .. } => self.open_loop(plan, ownership, end),
             Drive::Closed { slots, .. } => self.closed_loop(plan, ownership, slots.get()),
         };
+        self.believe_reports(&mut shares);
         let mut settlement = Settlement::default();
         let nothing = BTreeMap::new();
         for (worker, account) in self.accounts() {
@@ -52,12 +53,27 @@ impl Ledger {
             settlement.lose(*worker, account, owned);
         }
         for (worker, stages) in shares.no_owner {
-            for (stage, count) in stages {
+            for (stage, count) in stages.into_iter().filter(|(_, count)| *count > 0) {
                 let not_sent = BTreeMap::from([(NotSent::NoOwner, count)]);
                 settlement.add(worker, stage, &Books { due: count, not_sent, ..Books::default() });
             }
         }
         settlement
+    }
+
+    /// A delta also has what was due after its last whole second. Where its worker had no permission any more
+    /// and was lost then, that is answered, and not without an owner.
+    fn believe_reports(&self, shares: &mut Shares) {
+        for (worker, unowned) in &mut shares.no_owner {
+            let Some(account) = self.accounts().get(worker) else { continue };
+            for (stage, count) in unowned {
+                let reported = account.books.iter().filter(|(scope, _)| scope.stage == *stage);
+                let reported: u64 = reported.map(|(_, books)| books.due).sum();
+                let owned = shares.owned.get(worker).and_then(|stages| stages.get(stage));
+                let beyond = reported.saturating_sub(owned.copied().unwrap_or_default());
+                *count = count.saturating_sub(beyond);
+            }
+        }
     }
 
     fn open_loop(&self, plan: &Plan, ownership: &Ownership, end: Duration) -> Shares {
