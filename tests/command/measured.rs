@@ -132,6 +132,7 @@ fn a_journal_holds_the_whole_run() {
     for record in journal.records {
         if let protocol::Record::Part(part) = record {
             ledger.admit(part.worker);
+            ledger.own(coordinator::Ownership::at_arm(&[part.worker]).unwrap());
             ledger.merge(&part).unwrap();
         }
     }

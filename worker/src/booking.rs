@@ -162,11 +162,8 @@ impl Booking {
         self.lane.recorder.borrow_mut().completed(self.due.scope, &timeline, &completion);
     }
 
-    /// It failed on the way, or was held back in the socket's write.
+    /// It failed on the way.
     pub(crate) fn failed(mut self, failure: Failure) {
-        if failure.refused_by_gate {
-            return self.not_sent(NotSent::StageEnded);
-        }
         self.booked = true;
         self.book_failure(failure.class, failure.at, failure.detail);
     }
@@ -287,15 +284,5 @@ mod tests {
         assert!(panicked.unwrap_err().is_panic());
         assert_eq!(lane.in_flight.get(), 0);
         assert_eq!(books(&lane).failed, [(FailureClass::Internal, 1)].into());
-    }
-
-    #[tokio::test]
-    async fn what_the_gate_refused_was_never_sent_and_is_no_failure() {
-        let lane = idle_lane();
-        let booking = Booking::open(Rc::clone(&lane), due_now());
-        let none = lane.client.exchange(bytes::Bytes::new(), || false, |_| {}).await;
-        let refused = Failure { refused_by_gate: true, ..none.unwrap_err() };
-        booking.failed(refused);
-        assert_eq!(books(&lane).not_sent, [(NotSent::StageEnded, 1)].into());
     }
 }

@@ -8,11 +8,16 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use client::{Client, ClientOptions, Clock, TimerfdPacer};
 use metrics::{FailureSample, Interval, Notes, Scope};
 use ractor::{ActorProcessingErr, ActorRef, Message, RpcReplyPort, thread_local::ThreadLocalActor};
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::{JoinHandle, JoinSet},
+};
 use workload::{Plan, Shard};
 
 use crate::{
     bodies::Bodies,
+    claims::Claim,
+    gate::Gate,
     health::{seat, thread_cpu, watch_loop},
     lane::{EarlyEnd, Lane},
     offer::{Load, offer},
@@ -28,6 +33,8 @@ pub(crate) enum LaneMessage {
     Start(Clock, ActorRef<RecorderMessage>),
     /// Swap the histograms; the interval is an emptied one whose memory is used again.
     Flush(Interval, RpcReplyPort<LaneReport>),
+    /// The lane's part of a class that this worker takes over.
+    Claim(Claim),
     /// Nothing due at or after the instant is offered; then the grace.
     Stop(Duration, Duration),
     /// Give everything up now.
@@ -50,7 +57,10 @@ pub(crate) struct LaneReport {
 /// What a lane is made of.
 pub(crate) struct LaneArguments {
     pub(crate) plan: Arc<Plan>,
-    pub(crate) shard: Shard,
+    /// The lane's part of the worker's own class; a spare has none.
+    pub(crate) shard: Option<Shard>,
+    /// What the coordinator permits.
+    pub(crate) gate: Arc<Gate>,
     pub(crate) bodies: Bodies,
     pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) options: ClientOptions,
@@ -70,6 +80,7 @@ pub(crate) struct LaneState {
 
 struct Running {
     lane: Rc<Lane>,
+    claims: mpsc::UnboundedSender<Claim>,
     offering: JoinHandle<()>,
     watching: JoinHandle<()>,
     flushed_cpu: Duration,
@@ -100,6 +111,11 @@ impl ThreadLocalActor for ClientActor {
             LaneMessage::Start(clock, recorder) => state.start(clock, recorder)?,
             LaneMessage::Flush(spent, reply) => {
                 let _ = reply.send(state.flush(spent));
+            }
+            LaneMessage::Claim(claim) => {
+                if let Some(running) = &state.running {
+                    let _ = running.claims.send(claim);
+                }
             }
             LaneMessage::Stop(at, grace) => state.tell(|lane| {
                 lane.recorder.borrow_mut().end_at(at);
@@ -132,17 +148,18 @@ impl LaneState {
         if self.running.is_some() {
             return Ok(());
         }
-        let LaneArguments { plan, shard, bodies, permits, options, .. } = &self.arguments;
+        let LaneArguments { plan, shard, gate, bodies, permits, options, place } = &self.arguments;
         // Lanes of all workers begin at different places of the lists of addresses.
-        let options = ClientOptions { turn: shard.rank as usize, ..options.clone() };
+        let turn = shard.map_or(*place, |shard| shard.rank as usize);
+        let options = ClientOptions { turn, ..options.clone() };
         let lane = Rc::new(Lane {
             client: Client::new(&plan.target, options, clock)?,
             recorder: Lane::recorder(plan),
             plan: Arc::clone(plan),
-            shard: *shard,
             clock,
             bodies: bodies.clone(),
             permits: permits.clone(),
+            gate: Arc::clone(gate),
             early_end: EarlyEnd::default(),
             in_flight: 0.into(),
             kernel_stamps: true.into(),
@@ -151,11 +168,11 @@ impl LaneState {
         });
         let watching =
             tokio::task::spawn_local(watch_loop(Rc::clone(&lane), TimerfdPacer::new(clock)?));
-        let offering =
-            tokio::task::spawn_local(run(Rc::clone(&lane), TimerfdPacer::new(clock)?, recorder));
-        let flushed_cpu = thread_cpu();
-        self.running =
-            Some(Running { lane, offering, watching, flushed_cpu, flushed_at: clock.now() });
+        let (claims, claimed) = mpsc::unbounded_channel();
+        let own = shard.map(|class| Claim { class, from: Duration::ZERO, first_round: 0 });
+        let offering = tokio::task::spawn_local(run(Rc::clone(&lane), own, claimed, recorder));
+        let (flushed_cpu, flushed_at) = (thread_cpu(), clock.now());
+        self.running = Some(Running { lane, claims, offering, watching, flushed_cpu, flushed_at });
         Ok(())
     }
 
@@ -228,11 +245,43 @@ impl Running {
     }
 }
 
-/// Offers the lane's share from run time zero on; tells the recorder when nothing is open any more.
-async fn run(lane: Rc<Lane>, mut pacer: TimerfdPacer, recorder: ActorRef<RecorderMessage>) {
-    let load = Load::prepare(&lane);
-    client::Pacer::until(&mut pacer, Duration::ZERO).await;
-    lane.began.set(Some(lane.clock.now()));
-    offer(&lane, load, &mut pacer).await;
+/// Offers the lane's share from run time zero on, and what it takes over; tells the recorder when nothing
+/// is open any more and nothing can come.
+async fn run(
+    lane: Rc<Lane>,
+    own: Option<Claim>,
+    mut claims: mpsc::UnboundedReceiver<Claim>,
+    recorder: ActorRef<RecorderMessage>,
+) {
+    let mut shares = JoinSet::new();
+    // A run that only a number of requests ends has nothing to give away once a lane has done its own.
+    let mut done = false;
+    if let Some(own) = own {
+        shares.spawn_local(share(Rc::clone(&lane), own));
+    }
+    while !(done && shares.is_empty()) {
+        tokio::select! {
+            biased;
+            Some(claim) = claims.recv() => {
+                shares.spawn_local(share(Rc::clone(&lane), claim));
+            }
+            Some(_) = shares.join_next() => done = lane.plan.end().is_none(),
+            () = lane.nothing_can_come(), if shares.is_empty() => break,
+        }
+    }
     let _ = recorder.cast(RecorderMessage::LaneFinished);
+}
+
+/// The lane's part of one class, to its end.
+async fn share(lane: Rc<Lane>, claim: Claim) {
+    let load = Load::prepare(&lane, claim).await;
+    let mut pacer = match TimerfdPacer::new(lane.clock) {
+        Ok(pacer) => pacer,
+        Err(error) => return tracing::error!(%error, "no timer: this share is not offered"),
+    };
+    client::Pacer::until(&mut pacer, claim.from).await;
+    if lane.began.get().is_none() {
+        lane.began.set(Some(lane.clock.now().saturating_sub(claim.from)));
+    }
+    offer(&lane, load, &mut pacer).await;
 }

@@ -10,9 +10,9 @@ use std::{
 use client::{Client, Clock};
 use metrics::{FailureClass, FailureSample, Recorder, StageWindow};
 use tokio::sync::{Notify, Semaphore};
-use workload::{Plan, Shard};
+use workload::Plan;
 
-use crate::bodies::Bodies;
+use crate::{bodies::Bodies, gate::Gate};
 
 /// Failures that a lane puts into words in one flush, of each class.
 const SAMPLES_A_FLUSH: usize = 3;
@@ -21,8 +21,6 @@ const SAMPLES_A_FLUSH: usize = 3;
 pub(crate) struct Lane {
     /// The run's plan.
     pub(crate) plan: Arc<Plan>,
-    /// The lane's arrivals or slots.
-    pub(crate) shard: Shard,
     /// The run's clock.
     pub(crate) clock: Clock,
     /// The lane's connections.
@@ -33,6 +31,8 @@ pub(crate) struct Lane {
     pub(crate) bodies: Bodies,
     /// The worker's share of a cap on requests in flight, shared by its lanes.
     pub(crate) permits: Option<Arc<Semaphore>>,
+    /// What the coordinator permits; shared by the worker's lanes.
+    pub(crate) gate: Arc<Gate>,
     /// A stop that comes before the plan's end.
     pub(crate) early_end: EarlyEnd,
     /// Requests written and not finished.
@@ -116,6 +116,23 @@ impl Lane {
         self.plan.stages.get(usize::from(stage)).and_then(|stage| stage.end)
     }
 
+    /// Returns once no class can come to this lane any more: the plan's time is over, or the run is stopped.
+    pub(crate) async fn nothing_can_come(&self) {
+        let end = self.plan.end();
+        while self.early_end.stop_at().is_none() && end.is_none_or(|end| self.clock.now() < end) {
+            let over = async {
+                match end {
+                    Some(end) => tokio::time::sleep(self.clock.until(end)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => {}
+                () = self.early_end.changed() => {}
+            }
+        }
+    }
+
     /// Keeps a failure in words, if its class has not had its share.
     pub(crate) fn sample(&self, class: FailureClass, detail: String, at: Duration) {
         let mut samples = self.samples.borrow_mut();
@@ -173,8 +190,8 @@ pub(crate) mod tests {
             bodies: Bodies::start(Arc::clone(&plan), prompts).unwrap(),
             permits: permits.map(|permits| Arc::new(Semaphore::new(permits as usize))),
             plan,
-            shard: Shard::WHOLE,
             clock,
+            gate: Arc::new(Gate::open()),
             early_end: EarlyEnd::default(),
             in_flight: 0.into(),
             kernel_stamps: true.into(),

@@ -3,7 +3,7 @@
 //! Open loop: the schedule decides when a request starts, whatever the server's state. Closed loop: a
 //! slot asks again when it was answered. Both are a function of (plan, seed, shard) and the clock.
 
-use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::VecDeque, iter::Peekable, rc::Rc, sync::Arc, time::Duration};
 
 use client::Pacer;
 use metrics::{NotSent, Scope};
@@ -11,13 +11,14 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
-use workload::{Arrival, Arrivals, Drive};
+use workload::{Arrival, Arrivals, Drive, Plan};
 
 use crate::{
     bodies::Ordered,
     booking::{Booking, Due},
+    claims::Claim,
     lane::Lane,
-    request::{Came, request},
+    request::{Came, Permission, request},
 };
 
 /// Bodies that an open loop orders ahead: half a second at 500 requests a second and lane.
@@ -26,43 +27,60 @@ const AHEAD: usize = 256;
 /// After so many arrivals in a row that were due already, the streams of the others get their turn.
 const YIELD_EVERY: u32 = 64;
 
+/// How often a slot without permission looks for one.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
 /// How long a slot rests after a request that found no connection: a closed loop asks again when it was
 /// answered, and a server that is gone answers at once.
 const REST_WITHOUT_CONNECTION: Duration = Duration::from_millis(100);
 
-/// What a lane will offer, with its first bodies on order: prepared before run time zero.
+/// What a lane will offer by one claim, with its first bodies on order: prepared before it begins.
 pub(crate) enum Load {
     /// Arrivals at their instants.
     Open(Ahead),
-    /// Slots in the order of their starts, each with its first body.
-    Closed(Vec<(Duration, u32, Ordered)>),
+    /// Slots in the order of their starts.
+    Closed(Vec<Slot>),
+}
+
+/// A slot of a closed loop, and where it begins.
+pub(crate) struct Slot {
+    start: Duration,
+    slot: u32,
+    round: u64,
+    first: Ordered,
 }
 
 impl Load {
-    /// Orders the first bodies.
-    pub(crate) fn prepare(lane: &Rc<Lane>) -> Self {
+    /// Orders the first bodies. A claim's class is the lane's part of it.
+    pub(crate) async fn prepare(lane: &Rc<Lane>, claim: Claim) -> Self {
         match lane.plan.drive {
-            Drive::Open { .. } => Self::Open(Ahead::new(Rc::clone(lane))),
-            Drive::Closed { slots, .. } => Self::Closed(slots_by_start(lane, slots.get())),
+            Drive::Open { .. } => Self::Open(Ahead::new(Rc::clone(lane), claim).await),
+            Drive::Closed { slots, .. } => Self::Closed(slots_by_start(lane, slots.get(), claim)),
         }
     }
 }
 
-/// The slots that own a request at all, in the order of their starts.
-fn slots_by_start(lane: &Lane, slots: u32) -> Vec<(Duration, u32, Ordered)> {
-    let mut starts: Vec<_> = lane
-        .shard
+/// The slots that own a request at all, in the order of their starts. Slots that go on begin together with
+/// their class.
+fn slots_by_start(lane: &Lane, slots: u32, claim: Claim) -> Vec<Slot> {
+    let mut starts: Vec<_> = claim
+        .class
         .slots(slots)
         .filter_map(|slot| {
-            let number = lane.plan.closed_request(slot, 0)?;
-            Some((lane.plan.slot_start(slot)?, slot, lane.bodies.order(number)))
+            let number = lane.plan.closed_request(slot, claim.first_round)?;
+            let start = match claim.from {
+                Duration::ZERO => lane.plan.slot_start(slot)?,
+                from => from,
+            };
+            let first = lane.bodies.order(number);
+            Some(Slot { start, slot, round: claim.first_round, first })
         })
         .collect();
-    starts.sort_unstable_by_key(|(start, slot, _)| (*start, *slot));
+    starts.sort_unstable_by_key(|slot| (slot.start, slot.slot));
     starts
 }
 
-/// Offers the lane's share of the plan and follows it to its end.
+/// Offers the lane's part of one claim and follows it to its end.
 pub(crate) async fn offer(lane: &Rc<Lane>, load: Load, pacer: &mut impl Pacer) {
     let mut requests = JoinSet::new();
     match load {
@@ -96,8 +114,10 @@ async fn open_loop(
             Ok(permit) => {
                 let body = body.unwrap_or_else(|| lane.bodies.order(arrival.number));
                 let lane = Rc::clone(lane);
+                let permission = Permission::Due(arrival.due);
                 requests.spawn_local(async move {
-                    let _came = request(&lane, booking, body, arrival.stage, permit).await;
+                    let stage = arrival.stage;
+                    let _came = request(&lane, booking, body, stage, permission, permit).await;
                 });
             }
             Err(why) => why.book(booking),
@@ -145,6 +165,8 @@ enum Unsent {
     Late,
     /// The cap held it back until the run was stopped.
     Stopped,
+    /// Nothing permits it, and it is not sent late when something does.
+    NoLease,
 }
 
 impl Unsent {
@@ -153,6 +175,7 @@ impl Unsent {
             Self::HeldBack => booking.never_permitted(),
             Self::Late => booking.not_sent(NotSent::StageEnded),
             Self::Stopped => booking.not_sent(NotSent::Interrupted),
+            Self::NoLease => booking.not_sent(NotSent::NoLease),
         }
     }
 }
@@ -170,6 +193,9 @@ async fn permit(
     let now = lane.clock.now();
     if end.is_some_and(|end| now >= end) {
         return Err(if behind { Unsent::HeldBack } else { Unsent::Late });
+    }
+    if !Permission::Due(arrival.due).is_granted(lane) {
+        return Err(Unsent::NoLease);
     }
     let Some(permits) = &lane.permits else { return Ok(None) };
     if behind && lane.early_end.stop_at().is_some_and(|stop| now >= stop) {
@@ -220,24 +246,31 @@ async fn wait_for_permit(
 /// Starts each slot of a closed loop at its instant.
 async fn start_slots(
     lane: &Rc<Lane>,
-    slots: Vec<(Duration, u32, Ordered)>,
+    slots: Vec<Slot>,
     pacer: &mut impl Pacer,
     requests: &mut JoinSet<()>,
 ) {
-    for (start, slot, first) in slots {
-        if !reach(lane, pacer, start).await {
+    for slot in slots {
+        if !reach(lane, pacer, slot.start).await {
             return;
         }
-        requests.spawn_local(closed_loop(Rc::clone(lane), slot, start, first));
+        requests.spawn_local(closed_loop(Rc::clone(lane), slot));
     }
 }
 
 /// One slot: asks, is answered, asks again. Its next body is ordered while it waits for an answer.
-async fn closed_loop(lane: Rc<Lane>, slot: u32, start: Duration, first: Ordered) {
-    let mut scheduled = start;
+async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
+    let Slot { start: mut scheduled, slot, mut round, first } = begun;
     let mut next = Some(first);
-    let mut round = 0;
     while let Some(body) = next.take() {
+        let permission = Permission::Round(round);
+        while !permission.is_granted(&lane) {
+            if !lane.early_end.offers(scheduled) || lane.plan.stage_at(scheduled).is_none() {
+                return;
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+            scheduled = lane.clock.now();
+        }
         let Some(stage) = lane.plan.stage_at(scheduled) else { return };
         if !lane.early_end.offers(scheduled) {
             return;
@@ -246,7 +279,7 @@ async fn closed_loop(lane: Rc<Lane>, slot: u32, start: Duration, first: Ordered)
         next = lane.plan.closed_request(slot, round).map(|number| lane.bodies.order(number));
         let due = Due { scope: Scope { stage, class: 0 }, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
-        if request(&lane, booking, body, stage, None).await == Came::WithoutConnection {
+        if request(&lane, booking, body, stage, permission, None).await == Came::WithoutConnection {
             tokio::time::sleep(REST_WITHOUT_CONNECTION).await;
         }
         scheduled = lane.clock.now();
@@ -286,13 +319,27 @@ fn drain_limit(lane: &Lane) -> Option<Duration> {
 /// the run is stopped, so that a backlog costs the builder nothing.
 pub(crate) struct Ahead {
     lane: Rc<Lane>,
-    arrivals: Arrivals,
+    arrivals: Peekable<Arrivals>,
     queue: VecDeque<(Arrival, Option<Ordered>)>,
 }
 
+/// The arrivals of a claim. Those before its instant are passed over off the lane's thread: an hour of a schedule
+/// takes a while.
+async fn arrivals_from(plan: &Arc<Plan>, claim: Claim) -> Peekable<Arrivals> {
+    let mut arrivals = plan.arrivals(claim.class).peekable();
+    if claim.from.is_zero() {
+        return arrivals;
+    }
+    let passed = tokio::task::spawn_blocking(move || {
+        while arrivals.next_if(|arrival| arrival.due < claim.from).is_some() {}
+        arrivals
+    });
+    passed.await.expect("the runtime outlives its lane, and an iterator does not panic")
+}
+
 impl Ahead {
-    fn new(lane: Rc<Lane>) -> Self {
-        let arrivals = lane.plan.arrivals(lane.shard);
+    async fn new(lane: Rc<Lane>, claim: Claim) -> Self {
+        let arrivals = arrivals_from(&lane.plan, claim).await;
         let mut ahead = Self { lane, arrivals, queue: VecDeque::with_capacity(AHEAD) };
         ahead.fill();
         ahead
@@ -324,12 +371,16 @@ impl Ahead {
 mod tests {
     use client::TimerfdPacer;
     use metrics::{Books, FailureClass};
+    use protocol::Limit;
     use serde_json::{Value, json};
     use simulator::{Running, Simulator, SimulatorConfig};
     use tokio::task::LocalSet;
+    use workload::Shard;
 
     use super::*;
     use crate::lane::tests::{lane, plan};
+
+    const WHOLE: Claim = Claim { class: Shard::WHOLE, from: Duration::ZERO, first_round: 0 };
 
     fn server(ttft_ms: f64) -> Running {
         let config =
@@ -347,7 +398,7 @@ mod tests {
         let tasks = LocalSet::new();
         let other = meanwhile(Rc::clone(&lane));
         let offering = async {
-            let load = Load::prepare(&lane);
+            let load = Load::prepare(&lane, WHOLE).await;
             let mut pacer = TimerfdPacer::new(lane.clock).unwrap();
             offer(&lane, load, &mut pacer).await;
         };
@@ -376,6 +427,69 @@ mod tests {
         ];
         assert_eq!(books(&server, &keys, nothing).await.completed, 10);
         assert_eq!(server.truth().completed, 10);
+    }
+
+    #[tokio::test]
+    async fn without_a_lease_nothing_is_started_and_nothing_sent_late() {
+        let server = server(1.0);
+        let keys = [("load.rate", json!(100)), ("benchmark.duration", json!(0.5))];
+        // Granted is what is due in the first 200 ms; the rest would be somebody else's by then.
+        let lease = |lane: Rc<Lane>| async move {
+            lane.gate.leave_at(Limit::Due(Duration::from_millis(200)));
+        };
+        let books = books(&server, &keys, lease).await;
+        assert_eq!(books.not_sent[&NotSent::NoLease] + books.completed, 50, "{books:?}");
+        assert_eq!(books.completed, 20);
+        assert_eq!(server.truth().received, 20);
+    }
+
+    #[tokio::test]
+    async fn a_slot_waits_for_the_round_it_may_begin() {
+        let server = server(1.0);
+        let keys = [
+            ("load.concurrency", json!(2)),
+            ("benchmark.duration", json!(0.5)),
+            ("load.rampUp", json!(0)),
+        ];
+        let lease = |lane: Rc<Lane>| async move { lane.gate.leave_at(Limit::Round(3)) };
+        let books = books(&server, &keys, lease).await;
+        assert_eq!((books.due, books.completed), (6, 6), "three rounds of two slots");
+    }
+
+    /// Offers a class that is taken over in the middle of a run.
+    #[tokio::test]
+    async fn a_class_that_is_taken_over_is_offered_from_its_instant_on() {
+        let server = server(1.0);
+        let keys = [("load.rate", json!(100)), ("benchmark.duration", json!(2))];
+        let lane = lane(plan(&server.base_url(), &keys));
+        let class = Shard::new(1, 2.try_into().unwrap()).unwrap();
+        let claim = Claim { class, from: Duration::from_secs(1), first_round: 0 };
+        let offered = async {
+            let load = Load::prepare(&lane, claim).await;
+            offer(&lane, load, &mut TimerfdPacer::new(lane.clock).unwrap()).await;
+        };
+        LocalSet::new().run_until(offered).await;
+        // Arrivals 101, 103, … 199.
+        assert_eq!(lane.recorder.borrow_mut().take().books().completed, 50);
+    }
+
+    #[tokio::test]
+    async fn slots_that_are_taken_over_go_on_at_their_round() {
+        let server = server(1.0);
+        let keys = [
+            ("load.concurrency", json!(3)),
+            ("benchmark.requests", json!(12)),
+            ("load.rampUp", json!(0)),
+        ];
+        let lane = lane(plan(&server.base_url(), &keys));
+        let from = Duration::from_millis(1);
+        let claim = Claim { class: Shard::WHOLE, from, first_round: 3 };
+        let offered = async {
+            let load = Load::prepare(&lane, claim).await;
+            offer(&lane, load, &mut TimerfdPacer::new(lane.clock).unwrap()).await;
+        };
+        LocalSet::new().run_until(offered).await;
+        assert_eq!(lane.recorder.borrow_mut().take().books().completed, 3, "one round of four");
     }
 
     #[tokio::test]
@@ -408,7 +522,7 @@ mod tests {
         let tasks = LocalSet::new();
         let counted = allocation_counter::measure(|| {
             tasks.block_on(&runtime, async {
-                let load = Load::prepare(&lane);
+                let load = Load::prepare(&lane, WHOLE).await;
                 let mut pacer = TimerfdPacer::new(lane.clock).unwrap();
                 offer(&lane, load, &mut pacer).await;
             });

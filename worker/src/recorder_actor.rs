@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    claims::Claims,
     client_actor::{LaneMessage, LaneReport},
     outbox::Outbox,
 };
@@ -32,6 +33,8 @@ pub(crate) enum RecorderMessage {
     LaneFinished,
     /// Parts are on the coordinator's disk.
     Acknowledged(u64),
+    /// What this worker owns from now on.
+    Owned(Claims),
 }
 
 impl Message for RecorderMessage {}
@@ -44,6 +47,7 @@ pub(crate) struct RecorderArguments {
     pub(crate) worker: WorkerId,
     pub(crate) door: Peer<CoordinatorMessage>,
     pub(crate) lanes: Vec<ActorRef<LaneMessage>>,
+    pub(crate) claims: Claims,
     pub(crate) in_flight: watch::Sender<u64>,
     pub(crate) complete: watch::Sender<bool>,
 }
@@ -55,6 +59,7 @@ pub(crate) struct RecorderState {
     finished: usize,
     outbox: Outbox,
     clock: Option<Clock>,
+    claims: Claims,
     covered_to: u32,
     heard: Instant,
     over: bool,
@@ -85,6 +90,7 @@ impl Actor for Recorder {
             finished: 0,
             outbox: Outbox::new(arguments.worker),
             clock: None,
+            claims: arguments.claims,
             covered_to: 0,
             heard: Instant::now(),
             over: false,
@@ -110,6 +116,7 @@ impl Actor for Recorder {
             }
             RecorderMessage::LaneFinished => state.lane_finished().await?,
             RecorderMessage::Acknowledged(sequence) => state.acknowledged(sequence),
+            RecorderMessage::Owned(claims) => state.claims = claims,
         }
         Ok(())
     }
@@ -145,6 +152,7 @@ impl RecorderState {
         }
         delta.covers =
             (second > self.covered_to).then_some(Covers { from: self.covered_to, to: second });
+        delta.classes = delta.covers.map(|covers| self.claims.covers(covers)).unwrap_or_default();
         self.covered_to = self.covered_to.max(second);
         self.over = delta.last;
         let _ = self.in_flight.send(delta.in_flight);

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
 
 use crate::{
-    Gate, Lease, WorkerEnd,
+    Claim, Gate, Lease, WorkerEnd,
     bodies::Bodies,
     client_actor::{ClientActor, LaneArguments, LaneMessage},
     clock_sync::ClockOffset,
@@ -65,7 +65,8 @@ pub(crate) struct WorkerState {
 struct Hired {
     id: WorkerId,
     plan: Arc<Plan>,
-    shard: Shard,
+    /// None: a spare.
+    shard: Option<Shard>,
     lanes: NonZeroU32,
     options: ClientOptions,
     prompts: Arc<PromptSource>,
@@ -77,6 +78,7 @@ struct Crew {
     lanes: Vec<ActorRef<LaneMessage>>,
     recorder: ActorRef<RecorderMessage>,
     lease: Lease,
+    cap: Option<Cap>,
     /// Run time, once the start is known.
     clock: Option<Clock>,
 }
@@ -165,9 +167,6 @@ impl WorkerState {
         if id.incarnation != self.arguments.incarnation {
             return Err(Refusal::for_good("this plan is for another incarnation"));
         }
-        let Some(shard) = shard else {
-            return Err(Refusal::for_good("this worker takes no plan without a share of the load"));
-        };
         let arguments = &self.arguments;
         let (door, cache) = (arguments.door.clone(), arguments.cache.clone());
         let mut plan = Inputs { worker: id, door, cache }.localize(*plan, &inputs).await?;
@@ -187,14 +186,15 @@ impl WorkerState {
 
     /// One lane a processor but one, which the control runtime keeps; never more lanes than slots. A
     /// lane carries some 100,000 events a second, so few machines need more than [`MOST_LANES`].
-    fn lanes(&self, plan: &Plan, shard: Shard) -> NonZeroU32 {
+    fn lanes(&self, plan: &Plan, shard: Option<Shard>) -> NonZeroU32 {
         let spare = self.arguments.processors.saturating_sub(1).min(MOST_LANES);
         let lanes = plan.client.lanes.or(NonZeroU16::new(spare)).map_or(1, NonZeroU16::get);
-        let units = match plan.drive {
+        // A spare may come to have any share.
+        let units = shard.map_or(u32::MAX, |shard| match plan.drive {
             Drive::Closed { slots, .. } => shard.share(slots.get()),
             Drive::Open { cap: Some(cap), .. } => shard.share(cap.get()),
             Drive::Open { cap: None, .. } => u32::MAX,
-        };
+        });
         NonZeroU32::new(u32::from(lanes).min(units)).unwrap_or(NonZeroU32::MIN)
     }
 
@@ -205,14 +205,15 @@ impl WorkerState {
     ) -> Result<Crew, ActorProcessingErr> {
         let Hired { id, plan, shard, lanes: count, options, prompts } = hired;
         let bodies = Bodies::start(Arc::clone(&plan), prompts)?;
-        let permits = permits(&plan, shard);
+        let cap = Cap::of(&plan, shard);
         let mut lanes = Vec::with_capacity(count.get() as usize);
         for lane in 0..count.get() {
             let arguments = LaneArguments {
                 plan: Arc::clone(&plan),
-                shard: shard.lane(lane, count),
+                shard: shard.map(|shard| shard.lane(lane, count)),
+                gate: Arc::clone(&self.arguments.gate),
                 bodies: bodies.clone(),
-                permits: permits.clone(),
+                permits: cap.as_ref().map(|cap| Arc::clone(&cap.permits)),
                 options: options.clone(),
                 place: usize::try_from(lane).unwrap_or(usize::MAX),
             };
@@ -221,16 +222,17 @@ impl WorkerState {
                 ClientActor::spawn_linked(None, arguments, me.get_cell(), spawner).await?;
             lanes.push(actor);
         }
+        let lease = Lease::new(id, shard, Arc::clone(&self.arguments.gate));
         let arguments = RecorderArguments {
             worker: id,
             door: self.arguments.door.clone(),
             lanes: lanes.clone(),
+            claims: lease.claims().clone(),
             in_flight: self.arguments.in_flight.clone(),
             complete: self.arguments.complete.clone(),
         };
         let (recorder, _) = Actor::spawn_linked(None, Recorder, arguments, me.get_cell()).await?;
-        let lease = Lease::new(id, Some(shard), Arc::clone(&self.arguments.gate));
-        Ok(Crew { id, lanes, recorder, lease, clock: None })
+        Ok(Crew { id, lanes, recorder, lease, cap, clock: None })
     }
 
     /// Converts the agreed instant to our clock and starts the lanes towards it.
@@ -272,6 +274,7 @@ impl WorkerState {
         let taken = crew.lease.hear(heartbeat, offset, now);
         if !taken.is_empty() {
             tracing::info!(classes = taken.len(), "this worker takes over from a lost one");
+            crew.take_over(&taken);
         }
         let _ = self.arguments.epoch.send(crew.lease.claims().epoch());
     }
@@ -332,7 +335,34 @@ async fn open_prompts(plan: Arc<Plan>) -> Result<(PromptSource, Vec<metrics::War
 }
 
 /// The worker's share of a cap on requests in flight.
-fn permits(plan: &Plan, shard: Shard) -> Option<Arc<Semaphore>> {
-    let Drive::Open { cap: Some(cap), .. } = plan.drive else { return None };
-    Some(Arc::new(Semaphore::new(shard.share(cap.get()) as usize)))
+struct Cap {
+    total: u32,
+    permits: Arc<Semaphore>,
+}
+
+impl Cap {
+    fn of(plan: &Plan, shard: Option<Shard>) -> Option<Self> {
+        let Drive::Open { cap: Some(cap), .. } = plan.drive else { return None };
+        let own = shard.map_or(0, |shard| shard.share(cap.get()));
+        Some(Self { total: cap.get(), permits: Arc::new(Semaphore::new(own as usize)) })
+    }
+}
+
+impl Crew {
+    /// Gives each lane its part of what is newly ours, with the part of the cap that belongs to it.
+    fn take_over(&self, claims: &[Claim]) {
+        // The recorder first: it answers for the seconds of a class from the first of them on.
+        let _ = self.recorder.cast(RecorderMessage::Owned(self.lease.claims().clone()));
+        let Some(count) = u32::try_from(self.lanes.len()).ok().and_then(NonZeroU32::new) else {
+            return;
+        };
+        for claim in claims {
+            if let Some(cap) = &self.cap {
+                cap.permits.add_permits(claim.class.share(cap.total) as usize);
+            }
+            for (lane, actor) in (0..).zip(&self.lanes) {
+                let _ = actor.cast(LaneMessage::Claim(claim.lane(lane, count)));
+            }
+        }
+    }
 }
