@@ -4,9 +4,10 @@
 //! JSON on the lane's own thread would delay the stamps of the streams that it reads meanwhile. An order
 //! that is not ready in time is a counted event (`queue_empty`), never a silent delay.
 
-use std::{io, sync::Arc, thread};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
+use client::Clock;
 use tokio::sync::{mpsc, oneshot};
 use workload::{LengthCheck, Plan, PromptSource, Target};
 
@@ -23,6 +24,8 @@ pub(crate) struct Body {
     pub(crate) wrapped: bool,
     /// Asked and counted tokens, where this prompt's were counted again.
     pub(crate) recount: Option<LengthCheck>,
+    /// How long the builder took.
+    pub(crate) took: Duration,
 }
 
 /// Where bodies are ordered; cheap to copy.
@@ -84,6 +87,7 @@ impl Ordered {
 const GONE: &str = "the thread that builds request bodies has ended";
 
 fn build(target: &Target, prompts: &PromptSource, number: u64) -> Result<Body, String> {
+    let begun_ns = Clock::monotonic_ns();
     let prompt = prompts.prompt(number).map_err(|error| error.to_string())?;
     let bytes = client::body(target, &prompt, target.model.as_deref())
         .map_err(|error| error.to_string())?;
@@ -93,5 +97,6 @@ fn build(target: &Target, prompts: &PromptSource, number: u64) -> Result<Body, S
         output_tokens: prompt.output_tokens.map(u64::from),
         recount: prompts.check(number).map_err(|error| error.to_string())?,
         wrapped: prompts.wraps_at().is_some_and(|records| number >= records),
+        took: Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns)),
     })
 }

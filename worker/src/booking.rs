@@ -80,6 +80,11 @@ impl Booking {
         self.lane.recorder.borrow_mut().not_sent(self.due.scope, reason);
     }
 
+    /// Its body took so long to build.
+    pub(crate) fn built(&self, took: Duration) {
+        self.lane.recorder.borrow_mut().prompt_build(self.due.scope, took);
+    }
+
     /// A countable doubt.
     pub(crate) fn note(&self, notes: &Notes) {
         self.lane.recorder.borrow_mut().note(self.due.scope, notes);

@@ -85,6 +85,8 @@ struct Running {
     watching: JoinHandle<()>,
     flushed_cpu: Duration,
     flushed_at: Duration,
+    /// The second whose connections have been counted: lanes' counts add up, so each tells a second once.
+    counted_second: Option<u32>,
 }
 
 impl ThreadLocalActor for ClientActor {
@@ -172,7 +174,15 @@ impl LaneState {
         let own = shard.map(|class| Claim { class, from: Duration::ZERO, first_round: 0 });
         let offering = tokio::task::spawn_local(run(Rc::clone(&lane), own, claimed, recorder));
         let (flushed_cpu, flushed_at) = (thread_cpu(), clock.now());
-        self.running = Some(Running { lane, claims, offering, watching, flushed_cpu, flushed_at });
+        self.running = Some(Running {
+            lane,
+            claims,
+            offering,
+            watching,
+            flushed_cpu,
+            flushed_at,
+            counted_second: None,
+        });
         Ok(())
     }
 
@@ -212,6 +222,10 @@ impl Running {
         let finished = self.offering.is_finished();
         let lane = &self.lane;
         let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        if self.counted_second.replace(second) != Some(second) {
+            let open = lane.in_flight.get() + lane.client.idle_connections() as u64;
+            lane.recorder.borrow_mut().connections(second, open);
+        }
         lane.recorder.borrow_mut().close_before(second.saturating_add(u32::from(finished)));
         let scope = Scope { stage: lane.plan.stage_at(now).unwrap_or_default(), class: 0 };
         if lane.client.refresh_stamps().is_some() {

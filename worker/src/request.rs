@@ -104,6 +104,7 @@ async fn collect(booking: &Booking, mut ordered: Ordered) -> Result<Body, String
             ordered.collect().await?
         }
     };
+    booking.built(body.took);
     if body.wrapped {
         booking.note(&Notes { prompts_wrapped: 1, ..Notes::default() });
     }

@@ -113,6 +113,8 @@ pub struct SecondCounts {
     pub input_tokens: u64,
     /// Most requests in flight at once; over lanes and workers the maxima add up, so this is an upper bound.
     pub in_flight_max: u64,
+    /// Most open connections, in use or kept; over lanes and workers the maxima add up.
+    pub connections_max: u64,
     /// The 99th percentile of the worst lane's loop lag.
     pub loop_lag_p99_us: u64,
     /// The busiest lane's share of a core, in thousandths.
@@ -182,15 +184,18 @@ impl SecondCounts {
         add(&mut self.output_tokens, other.output_tokens);
         add(&mut self.input_tokens, other.input_tokens);
         add(&mut self.in_flight_max, other.in_flight_max);
+        add(&mut self.connections_max, other.connections_max);
         self.loop_lag_p99_us = self.loop_lag_p99_us.max(other.loop_lag_p99_us);
         self.lane_cpu_permille_max = self.lane_cpu_permille_max.max(other.lane_cpu_permille_max);
     }
 
-    /// The next second, for a point that is wider than one: counts add up, in-flight and limits take the maximum.
+    /// The next second, for a point that is wider than one: counts add up; in-flight, connections and limits take the maximum.
     pub fn followed_by(&mut self, next: &Self) {
         let in_flight_max = self.in_flight_max.max(next.in_flight_max);
+        let connections_max = self.connections_max.max(next.connections_max);
         self.merge(next);
         self.in_flight_max = in_flight_max;
+        self.connections_max = connections_max;
     }
 }
 

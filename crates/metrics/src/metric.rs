@@ -69,6 +69,7 @@ pub enum Metric {
     InputTokensAsked,
     ReadLag,
     LoopLag,
+    PromptBuild,
 }
 
 /// When a sample of a metric is recorded, which decides whether unfinished requests can be missing from it.
@@ -100,7 +101,7 @@ const fn define(
 }
 
 #[rustfmt::skip]
-const DEFINITIONS: [Definition; 25] = [
+const DEFINITIONS: [Definition; 26] = [
     define(Metric::Ttft, "ttft", Kind::Latency, OnCompletion, "first_token - sent: time to first token, as the service answered it"),
     define(Metric::TtftScheduled, "ttft_scheduled", Kind::Latency, OnCompletion, "first_token - scheduled: time to first token of a user who arrived on time, free of coordinated omission"),
     define(Metric::Ttfb, "ttfb", Kind::Latency, OnCompletion, "headers - sent: time to the response's headers"),
@@ -126,6 +127,7 @@ const DEFINITIONS: [Definition; 25] = [
     define(Metric::InputTokensAsked, "input_tokens_asked", Kind::Count, OnCompletion, "input tokens that the workload asked for"),
     define(Metric::ReadLag, "read_lag", Kind::Latency, AsItHappens, "instant right after the read - the kernel's stamp of the bytes read"),
     define(Metric::LoopLag, "loop_lag", Kind::Latency, AsItHappens, "lateness of the lane's own event loop"),
+    define(Metric::PromptBuild, "prompt_build", Kind::Latency, AsItHappens, "time that the builder's thread took for a request's text and body, before it was due"),
 ];
 
 impl Metric {

@@ -294,6 +294,17 @@ impl Recorder {
         self.in_flight.close_before(second, tell);
     }
 
+    /// Open connections at an instant of `second`, in use or kept.
+    pub fn connections(&mut self, second: u32, open: u64) {
+        let counts = self.interval.seconds.entry(second).or_default();
+        counts.connections_max = counts.connections_max.max(open);
+    }
+
+    /// How long the text and the body of a request took to build, ahead of it.
+    pub fn prompt_build(&mut self, scope: Scope, took: Duration) {
+        sample(self.scope(scope), Metric::PromptBuild, whole_micros(took), 1);
+    }
+
     /// The lane used that share of a core, in thousandths.
     pub fn lane_cpu(&mut self, second: u32, permille: u64) {
         let counts = self.interval.seconds.entry(second).or_default();

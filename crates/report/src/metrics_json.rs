@@ -68,6 +68,7 @@ fn counts(counts: &SecondCounts) -> Value {
         "outputTokens": counts.output_tokens,
         "inputTokens": counts.input_tokens,
         "inFlightMax": counts.in_flight_max,
+        "connectionsMax": counts.connections_max,
         "loopLagP99Us": counts.loop_lag_p99_us,
         "laneCpuPermilleMax": counts.lane_cpu_permille_max,
     })
