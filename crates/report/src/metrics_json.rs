@@ -123,6 +123,7 @@ mod tests {
           "outputTokens": 16000,
           "inputTokens": 32000,
           "inFlightMax": 0,
+          "connectionsMax": 0,
           "loopLagP99Us": 0,
           "laneCpuPermilleMax": 0
         }
