@@ -33,28 +33,56 @@ pub struct Reading {
     pub error_ns: u64,
 }
 
+/// By what a grant is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Open loop: what is due before an instant.
+    Due,
+    /// Closed loop: so many rounds of each slot.
+    Rounds,
+    /// Closed loop whose slots nobody can ever take over: nothing can be sent twice, so nothing is held back.
+    AnyRound,
+}
+
 /// What the limits are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// How long a grant lasts.
     pub length: Duration,
-    /// Whether the load is a closed loop, limited by rounds.
-    pub closed_loop: bool,
+    /// How far it reaches.
+    pub reach: Reach,
 }
 
 impl Terms {
     /// As a plan demands.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        let length = match plan.on_worker_loss {
-            OnWorkerLoss::Takeover => LEASE,
-            OnWorkerLoss::Continue | OnWorkerLoss::Abort => LONG_LEASE,
+        let (length, rounds) = match plan.on_worker_loss {
+            OnWorkerLoss::Takeover => (LEASE, Reach::Rounds),
+            OnWorkerLoss::Continue | OnWorkerLoss::Abort => (LONG_LEASE, Reach::AnyRound),
         };
-        Self { length, closed_loop: matches!(plan.drive, Drive::Closed { .. }) }
+        let reach = match plan.drive {
+            Drive::Open { .. } => Reach::Due,
+            Drive::Closed { .. } => rounds,
+        };
+        Self { length, reach }
+    }
+
+    /// Of a worker that is alone and stays so.
+    #[must_use]
+    pub fn without_heirs(self) -> Self {
+        let reach = match self.reach {
+            Reach::Due => Reach::Due,
+            Reach::Rounds | Reach::AnyRound => Reach::AnyRound,
+        };
+        Self { reach, ..self }
     }
 
     fn nothing(self) -> Limit {
-        if self.closed_loop { Limit::Round(0) } else { Limit::Due(Duration::ZERO) }
+        match self.reach {
+            Reach::Due => Limit::Due(Duration::ZERO),
+            Reach::Rounds | Reach::AnyRound => Limit::Round(0),
+        }
     }
 }
 
@@ -73,6 +101,8 @@ struct Holder {
     limit: Limit,
     /// Rounds begun, as heard; those of the last lease length.
     begun: Vec<(u64, u64)>,
+    /// Rounds begun at which the half of what was granted is used up.
+    middle: u64,
 }
 
 /// Run time zero.
@@ -111,6 +141,7 @@ impl Leases {
             latest: None,
             limit,
             begun: Vec::new(),
+            middle: u64::MAX,
         });
     }
 
@@ -162,13 +193,31 @@ impl Leases {
         if !holder.is_heard(now_ns) {
             return None;
         }
-        let limit = if terms.closed_loop {
-            Limit::Round(holder.rounds_ahead())
-        } else {
-            Limit::Due(holder.run_time(start_ns, now_ns, terms.length)?)
+        let limit = match terms.reach {
+            Reach::Due => Limit::Due(holder.run_time(start_ns, now_ns, terms.length)?),
+            Reach::Rounds => Limit::Round(holder.rounds_ahead()),
+            Reach::AnyRound => Limit::Round(u64::MAX),
         };
         holder.limit = holder.limit.max(limit);
+        if let Limit::Round(round) = holder.limit {
+            holder.middle = holder.rounds_begun().midpoint(round);
+        }
         Some(Grant { given_at_coordinator_ns: now_ns, length: terms.length, limit: holder.limit })
+    }
+
+    /// Whether a worker has used up the half of its rounds: it is granted more before its slots have to wait.
+    #[must_use]
+    pub fn wants_rounds(&self, worker: WorkerId) -> bool {
+        let holder = self.holders.get(&worker);
+        holder.is_some_and(|holder| holder.rounds_begun() >= holder.middle)
+    }
+
+    /// From now on somebody may take over: rounds are granted by what is begun. What was granted stays so.
+    pub fn limit_rounds(&mut self) {
+        self.terms.reach = match self.terms.reach {
+            Reach::Due => Reach::Due,
+            Reach::Rounds | Reach::AnyRound => Reach::Rounds,
+        };
     }
 
     /// Looks for silence: those who are lost now, each named once. To be called every [`LOOK_EVERY`].
@@ -220,10 +269,15 @@ impl Holder {
         Some(Duration::from_nanos(u64::try_from(limit_ns.max(0)).unwrap_or(u64::MAX)))
     }
 
-    /// The rounds begun, and twice what was begun in one lease length: slots that become quicker are not
-    /// held up, and what a lost worker could have begun is bounded.
+    fn rounds_begun(&self) -> u64 {
+        self.begun.iter().map(|(_, begun)| *begun).max().unwrap_or(0)
+    }
+
+    /// The rounds begun, and twice what was begun in one lease length: what a lost worker could have begun is
+    /// bounded. A worker that is quicker than that asks when the half is used up, and has three times as many
+    /// then, so that slots of 1 ms a round are held up for some 50 ms in all.
     fn rounds_ahead(&self) -> u64 {
-        let latest = self.begun.last().map_or(0, |(_, begun)| *begun);
+        let latest = self.rounds_begun();
         let oldest = self.begun.first().map_or(0, |(_, begun)| *begun);
         let pace = latest.saturating_sub(oldest).saturating_mul(2);
         latest.saturating_add(pace.max(FEWEST_ROUNDS))
@@ -256,8 +310,8 @@ mod tests {
     const WORKER: WorkerId = WorkerId { ordinal: 0, incarnation: 1 };
     const MS: u64 = 1_000_000;
     const START: u64 = 10_000 * MS;
-    const OPEN: Terms = Terms { length: LEASE, closed_loop: false };
-    const CLOSED: Terms = Terms { length: LEASE, closed_loop: true };
+    const OPEN: Terms = Terms { length: LEASE, reach: Reach::Due };
+    const CLOSED: Terms = Terms { length: LEASE, reach: Reach::Rounds };
 
     fn leases(terms: Terms) -> Leases {
         let mut leases = Leases::new(terms, 0);
@@ -335,6 +389,33 @@ mod tests {
     }
 
     #[test]
+    fn more_rounds_are_wanted_once_the_half_is_begun() {
+        let mut leases = leases(CLOSED);
+        leases.open(START);
+        let mut asks = |begun, at_ms: u64| {
+            leases.heard(WORKER, None, begun, at_ms * MS);
+            let wants = leases.wants_rounds(WORKER);
+            (wants, leases.grant(WORKER, at_ms * MS).map(|grant| grant.limit))
+        };
+        let round = |round| Some(Limit::Round(round));
+        assert_eq!(asks(0, 10_000), (false, round(2)), "nothing was granted that could be used up");
+        // Limit 2: the half is 1. Then 6 rounds from 2 on: the half is 4.
+        assert_eq!(asks(2, 10_002), (true, round(6)));
+        assert_eq!(asks(3, 10_020), (false, round(9)));
+        assert_eq!(asks(6, 10_040), (true, round(18)));
+    }
+
+    #[test]
+    fn who_has_no_heir_is_granted_any_round() {
+        let mut leases = leases(CLOSED.without_heirs());
+        leases.open(START);
+        leases.heard(WORKER, None, 0, 10_000 * MS);
+        let limit = leases.grant(WORKER, 10_000 * MS).map(|grant| grant.limit);
+        assert_eq!(limit, Some(Limit::Round(u64::MAX)));
+        assert_eq!(OPEN.without_heirs(), OPEN);
+    }
+
+    #[test]
     fn a_resumed_coordinator_assumes_the_most_that_its_predecessor_can_have_granted() {
         let reading = Reading { offset_ns: 0, error_ns: 2_000_000 };
         let limit =
@@ -355,7 +436,8 @@ mod tests {
             steps in proptest::collection::vec((0_u8..3, 0_u64..4_000, -5_000_000_i64..5_000_000, 0_u64..9), 1..40),
             closed_loop in any::<bool>(),
         ) {
-            let mut leases = leases(Terms { length: LEASE, closed_loop });
+            let reach = if closed_loop { Reach::Rounds } else { Reach::Due };
+            let mut leases = leases(Terms { length: LEASE, reach });
             leases.open(START);
             let (mut now, mut granted, mut begun) = (START, Vec::new(), 0);
             for (step, wait_ms, offset_ns, rounds) in steps {

@@ -29,7 +29,7 @@ mod supervisor;
 pub use clock::CoordinatorClock;
 pub use inputs::Inputs;
 pub use journal_writer::JournalWriteError;
-pub use lease::{LOOK_EVERY, Leases, Reading, StartInstant, Terms, limit_of_predecessor};
+pub use lease::{LOOK_EVERY, Leases, Reach, Reading, StartInstant, Terms, limit_of_predecessor};
 pub use ledger::{Acceptance, Account, Ledger};
 pub use listener::{ListenError, Listener, Protection};
 pub use membership::{Heard, Look, Membership};

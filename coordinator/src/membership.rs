@@ -182,6 +182,19 @@ impl Membership {
         Some(CoordinatorHeartbeat { worker, grant: self.leases.grant(worker, now_ns), changes })
     }
 
+    /// What a sign of life is answered with at once: a fast closed loop does not wait for the rhythm.
+    pub fn answer(&mut self, worker: WorkerId, now_ns: u64) -> Option<CoordinatorHeartbeat> {
+        if self.leases.wants_rounds(worker) { self.heartbeat(worker, now_ns) } else { None }
+    }
+
+    /// Somebody may come who could take over.
+    pub fn expect_heirs(&mut self) {
+        match self.on_loss {
+            OnWorkerLoss::Takeover => self.leases.limit_rounds(),
+            OnWorkerLoss::Continue | OnWorkerLoss::Abort => {}
+        }
+    }
+
     /// Whether a worker has a place.
     #[must_use]
     pub fn holds(&self, worker: WorkerId) -> bool {
@@ -270,7 +283,7 @@ mod tests {
 
     /// Two workers and a spare if asked for, armed, heard and looked for until 5 s of run time.
     fn running(on_loss: OnWorkerLoss, spare: bool) -> Membership {
-        let terms = Terms { length: protocol::LEASE, closed_loop: false };
+        let terms = Terms { length: protocol::LEASE, reach: crate::Reach::Due };
         let mut membership = Membership::new(on_loss, terms, 0);
         for worker in [FIRST, SECOND].into_iter().chain(spare.then_some(SPARE)) {
             membership.admit(worker, 0);

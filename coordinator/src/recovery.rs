@@ -9,7 +9,8 @@ use protocol::{Limit, Record, WorkerId};
 use workload::Plan;
 
 use crate::{
-    Acceptance, Ledger, Member, Ownership, Reading, Role, Standing, Terms, limit_of_predecessor,
+    Acceptance, Ledger, Member, Ownership, Reach, Reading, Role, Standing, Terms,
+    limit_of_predecessor,
 };
 
 /// A worker of the journal.
@@ -113,7 +114,10 @@ impl Recovered {
         });
         open.map(move |(one, at_arm)| {
             let due = limit_of_predecessor(terms, run_time, one.latest.unwrap_or(at_arm), run_time);
-            let limit = if terms.closed_loop { Limit::Round(u64::MAX) } else { Limit::Due(due) };
+            let limit = match terms.reach {
+                Reach::Due => Limit::Due(due),
+                Reach::Rounds | Reach::AnyRound => Limit::Round(u64::MAX),
+            };
             (one.id, at_arm, limit)
         })
     }
@@ -250,7 +254,7 @@ mod tests {
             part(FIRST, 1, true),
             Record::Ownership { loss: Some(loss), change: None },
         ]);
-        let terms = Terms { length: protocol::LEASE, closed_loop: false };
+        let terms = Terms { length: protocol::LEASE, reach: Reach::Due };
         let at_work: Vec<_> = recovered.at_work(terms, Duration::from_secs(20)).collect();
         // 20 + 2.5 s, 5 ns of error, 500 ppm of the 20 s for which the clocks may have drifted.
         let limit = Limit::Due(Duration::from_nanos(22_510_000_005));

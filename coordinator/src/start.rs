@@ -126,7 +126,10 @@ impl Coordinator {
             created_unix_ns: unix_now_ns(),
         })?;
         JournalWriter::wait_for(journal.durable(), first).await?;
+        // Until workers of other processes are let in, one that is expected alone has no heir.
+        let alone = options.size == FleetSize::exactly(NonZeroU32::MIN);
         let terms = Terms::of(&plan);
+        let terms = if alone { terms.without_heirs() } else { terms };
         let stages = u16::try_from(plan.stages.len()).unwrap_or(u16::MAX);
         let state = State {
             run: Run::new(options.size, plan.on_worker_loss, options.build),
@@ -224,6 +227,8 @@ impl Coordinator {
 
     /// Lets workers of other processes in, through this process's node.
     pub fn open_to_the_cluster(&self) {
+        // Told first: whoever comes through the door finds it done.
+        let _ = self.supervisor.cast(SupervisorMessage::Opened);
         ractor::pg::join(COORDINATOR_GROUP.to_owned(), vec![self.door.get_cell()]);
     }
 

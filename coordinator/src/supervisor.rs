@@ -54,6 +54,8 @@ pub(crate) enum SupervisorMessage {
     Interrupt,
     /// Time to look for silence.
     Watch,
+    /// Workers of other processes may come from now on.
+    Opened,
 }
 
 impl Message for SupervisorMessage {}
@@ -205,6 +207,7 @@ impl Actor for Supervisor {
                 state.happen(Event::Interrupted(at)).await?;
             }
             SupervisorMessage::Watch => state.look().await?,
+            SupervisorMessage::Opened => state.membership.expect_heirs(),
         }
         Ok(())
     }
@@ -275,6 +278,9 @@ impl SupervisorState {
         let worker = heartbeat.worker;
         match self.membership.heard(heartbeat, self.clock.now_ns()) {
             Heard::Here => {
+                if let Some(beat) = self.membership.answer(worker, self.clock.now_ns()) {
+                    self.tell(worker, WorkerMessage::Heartbeat(Wire::new(beat)));
+                }
                 let (offset_ns, error_ns) = (heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
                 if self.run.clock(worker, offset_ns, error_ns) && self.run.began() {
                     let record = Record::ClockOffset { worker, offset_ns, error_ns };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use protocol::Limit;
+use tokio::sync::Notify;
 
 /// See the module's documentation. One for a worker, shared by its lanes.
 #[derive(Debug)]
@@ -26,6 +27,12 @@ pub struct Gate {
     own_due_ns: AtomicU64,
     /// As [`Self::own_due_ns`], of rounds.
     own_round: AtomicU64,
+    /// Rounds begun at which the half of what was granted is used up.
+    middle: AtomicU64,
+    /// Told when that many are begun.
+    half_used: Notify,
+    /// Told of each grant.
+    granted: Notify,
 }
 
 impl Default for Gate {
@@ -38,6 +45,9 @@ impl Default for Gate {
             begun: AtomicU64::new(0),
             own_due_ns: AtomicU64::new(u64::MAX),
             own_round: AtomicU64::new(u64::MAX),
+            middle: AtomicU64::new(u64::MAX),
+            half_used: Notify::new(),
+            granted: Notify::new(),
         }
     }
 }
@@ -57,9 +67,18 @@ impl Gate {
     pub fn grant(&self, until_boottime_ns: u64, limit: Limit) {
         match limit {
             Limit::Due(due) => self.due_ns.fetch_max(nanoseconds(due), Ordering::AcqRel),
-            Limit::Round(round) => self.round.fetch_max(round, Ordering::AcqRel),
+            Limit::Round(round) => {
+                let known = self.round.fetch_max(round, Ordering::AcqRel);
+                self.middle
+                    .store(self.rounds_begun().midpoint(known.max(round)), Ordering::Release);
+                known
+            }
         };
         self.until_boottime_ns.fetch_max(until_boottime_ns, Ordering::AcqRel);
+        self.granted.notify_waiters();
+        if self.wants_rounds() {
+            self.half_used.notify_one();
+        }
     }
 
     /// Open loop: may what is due at `due` be written now? `false` is `no_lease`, for good: it is not
@@ -80,7 +99,12 @@ impl Gate {
             && round < self.round.load(Ordering::Acquire)
             && round < self.own_round.load(Ordering::Acquire);
         if may {
-            self.begun.fetch_max(round.saturating_add(1), Ordering::AcqRel);
+            let begun = round.saturating_add(1);
+            let before = self.begun.fetch_max(begun, Ordering::AcqRel);
+            let middle = self.middle.load(Ordering::Acquire);
+            if before < middle && begun >= middle {
+                self.half_used.notify_one();
+            }
         }
         may
     }
@@ -101,6 +125,23 @@ impl Gate {
     #[must_use]
     pub fn rounds_begun(&self) -> u64 {
         self.begun.load(Ordering::Acquire)
+    }
+
+    /// Closed loop: whether the half of what was granted is used up.
+    #[must_use]
+    pub fn wants_rounds(&self) -> bool {
+        self.rounds_begun() >= self.middle.load(Ordering::Acquire)
+    }
+
+    /// Returns when the half of the rounds that were granted is used up: the coordinator is asked for more
+    /// before slots have to wait.
+    pub async fn half_used(&self) {
+        self.half_used.notified().await;
+    }
+
+    /// Returns at the next grant.
+    pub async fn granted(&self) {
+        self.granted.notified().await;
     }
 
     /// Writes nothing from `limit` on, whatever is granted. What a Goodbye names; it never moves later.
@@ -177,6 +218,19 @@ mod tests {
         assert!(gate.may_write_round(2, 0) && gate.may_write_round(0, 0));
         assert!(!gate.may_write_round(3, 0));
         assert_eq!(gate.rounds_begun(), 3);
+    }
+
+    #[tokio::test]
+    async fn more_is_asked_for_once_the_half_is_begun_and_not_before() {
+        let gate = Gate::default();
+        gate.grant(SECOND, Limit::Round(4));
+        assert!(gate.may_write_round(0, 0) && !gate.wants_rounds());
+        assert!(gate.may_write_round(1, 0) && gate.wants_rounds());
+        gate.half_used().await;
+        gate.grant(SECOND, Limit::Round(10));
+        assert!(!gate.wants_rounds(), "2 of 10: the half is 6");
+        gate.grant(SECOND, Limit::Round(u64::MAX));
+        assert!(gate.may_write_round(1_000_000, 0) && !gate.wants_rounds());
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use protocol::{
     CoordinatorMessage, HEARTBEAT_EVERY, Heartbeat, Hello, Peer, PeerError, Refusal, TimePing,
     Welcome, Wire, WorkerId,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Gate, Standing, WorkerEnd,
@@ -22,6 +22,8 @@ const CLOCK_QUESTIONS: usize = 16;
 const NOT_YET: Duration = Duration::from_millis(50);
 /// How often the clocks are compared again.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
+/// Between a sign of life and one that asks for more rounds.
+const RARELY: Duration = Duration::from_millis(20);
 /// A pause of half a second that took longer than this: the process was stopped.
 const STOPPED_NS: u64 = 1_500_000_000;
 /// Time for a heartbeat there and one back.
@@ -94,8 +96,14 @@ impl Link {
 
     async fn beat_on(&self, worker: WorkerId) {
         let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
+        let mut last = Instant::now();
         loop {
-            beats.tick().await;
+            tokio::select! {
+                _ = beats.tick() => {}
+                // Not earlier than a while after the last one, however fast the rounds are.
+                () = self.gate.half_used() => tokio::time::sleep_until(last + RARELY).await,
+            }
+            last = Instant::now();
             match self.beat(worker) {
                 // Without a connection the lease runs out, or the next connection comes in time.
                 Ok(()) | Err(PeerError::NotConnected) => {}

@@ -27,7 +27,7 @@ const AHEAD: usize = 256;
 /// After so many arrivals in a row that were due already, the streams of the others get their turn.
 const YIELD_EVERY: u32 = 64;
 
-/// How often a slot without permission looks for one.
+/// How often a slot without permission looks for one, besides at each grant.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long a slot rests after a request that found no connection: a closed loop asks again when it was
@@ -268,7 +268,7 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
             if !lane.early_end.offers(scheduled) || lane.plan.stage_at(scheduled).is_none() {
                 return;
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            let _ = tokio::time::timeout(ASK_AGAIN, lane.gate.granted()).await;
             scheduled = lane.clock.now();
         }
         let Some(stage) = lane.plan.stage_at(scheduled) else { return };

@@ -1,0 +1,102 @@
+//! A fleet whose workers live in this process: the fleet's messages through its codec, without sockets between them.
+//!
+//! What only takes time to go wrong is tried here: rounds of a closed loop that are granted too late, workers
+//! that leave in the middle of a run.
+
+#![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
+
+use std::{num::NonZeroU32, time::Duration};
+
+use coordinator::{Coordinator, CoordinatorOptions, Ending, FleetSize, Merged};
+use serde_json::{Value, json};
+use simulator::{Running, Simulator, SimulatorConfig};
+use tempfile::TempDir;
+use worker::{Credentials, Worker, WorkerOptions};
+use workload::{Config, Plan, PlanInputs, Sources};
+
+fn server(ttft_ms: f64) -> Running {
+    let config =
+        SimulatorConfig { fixed: true, ttft_ms, itl_ms: 0.1, ..SimulatorConfig::default() };
+    Simulator::start(config).unwrap()
+}
+
+fn plan(endpoint: &str, keys: &[(&str, Value)]) -> Plan {
+    let mut flags = vec![
+        ("target.endpoint".to_owned(), json!(endpoint)),
+        ("target.model".to_owned(), json!("simulated")),
+        ("prompts.inputLength.mean".to_owned(), json!(8)),
+        ("prompts.outputLength.mean".to_owned(), json!(1)),
+        ("client.lanes".to_owned(), json!(1)),
+    ];
+    flags.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
+    Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap().0
+}
+
+fn worker_options(ordinal: u32) -> WorkerOptions {
+    WorkerOptions {
+        ordinal: Some(ordinal),
+        incarnation: u64::from(std::process::id()) << 32 | u64::from(ordinal + 1),
+        host: format!("worker-{ordinal}"),
+        processors: 2,
+        build: "test".to_owned(),
+        cache: None,
+        credentials: Credentials::default(),
+    }
+}
+
+/// A run of so many workers; `meanwhile` may do something to them. `first` numbers them: in one process
+/// each incarnation is found by its name.
+async fn measure(
+    plan: &Plan,
+    first: u32,
+    count: u32,
+    meanwhile: impl AsyncFnOnce(&Coordinator, &[Worker]),
+) -> Merged {
+    let folder = TempDir::new().unwrap();
+    let options = CoordinatorOptions {
+        plan: plan.clone(),
+        size: FleetSize::exactly(NonZeroU32::new(count).unwrap()),
+        inputs: Vec::new(),
+        join_timeout: Duration::from_secs(30),
+        start_ahead: Duration::from_millis(500),
+        journal: folder.path().join("journal"),
+        build: "test".to_owned(),
+    };
+    let coordinator = Coordinator::start(options).await.unwrap();
+    let mut workers = Vec::new();
+    for ordinal in first..first + count {
+        workers.push(Worker::start(worker_options(ordinal), coordinator.door()).await.unwrap());
+    }
+    meanwhile(&coordinator, &workers).await;
+    let merged = coordinator.finished().await.unwrap();
+    for worker in workers {
+        let _end = worker.complete().await;
+    }
+    merged
+}
+
+/// Rounds of about 1 ms. With `continue` nobody can take over, and nothing is held back; with `takeover` each
+/// worker is granted so many rounds ahead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fast_closed_loop_is_not_held_back_by_its_grants() {
+    let server = server(1.0);
+    let mut completed = Vec::new();
+    for (first, on_loss) in [(10, "continue"), (20, "takeover")] {
+        let keys = [
+            ("load.concurrency", json!(4)),
+            ("load.rampUp", json!(0)),
+            ("benchmark.duration", json!(3)),
+            ("fleet.onWorkerLoss", json!(on_loss)),
+        ];
+        let merged = measure(&plan(&server.base_url(), &keys), first, 2, async |_, _| {}).await;
+        assert_eq!(merged.ending, Ending::Completed);
+        let books = merged.ledger.total().books();
+        books.balance().unwrap();
+        completed.push(books.completed);
+    }
+    let [free, granted] = completed[..] else { panic!("{completed:?}") };
+    println!("completed without limits {free}, by grants {granted}");
+    // 3 s of 4 slots: held to 2 rounds at first, then to what half a second may ask for, it would be a fraction.
+    assert!(granted * 10 >= free * 7, "{free} without limits, {granted} by grants");
+}
