@@ -1,8 +1,13 @@
 //! The command line.
 
+use std::io::IsTerminal;
+
 use clap::{Parser, Subcommand};
 
-use crate::{calibrate::CalibrateArgs, plan::PlanArgs, run::RunArgs, simulate::SimulateArgs};
+use crate::{
+    calibrate::CalibrateArgs, certs::CertsArgs, coordinate::CoordinatorArgs, plan::PlanArgs,
+    recover::RecoverArgs, run::RunArgs, simulate::SimulateArgs, work::WorkerArgs,
+};
 
 /// Measures what users of an LLM inference service feel, at a given load.
 #[derive(Debug, Parser)]
@@ -16,26 +21,35 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Measure an endpoint from this machine
     Run(RunArgs),
+    /// Measure an endpoint from many machines: lead the run that workers offer
+    Coordinator(CoordinatorArgs),
+    /// Offer a share of a coordinator's run from this machine
+    Worker(WorkerArgs),
     /// Show what a run would offer, and send nothing
     Plan(PlanArgs),
     /// Measure in half a minute what this machine can offer, on loopback; `plan` counts workers with it
     Calibrate(CalibrateArgs),
     /// Start an inference service to measure: streaming, queueing, faults, ground truth
     Simulate(SimulateArgs),
+    /// Report what is left of a run whose coordinator died
+    Recover(RecoverArgs),
+    /// Make the certificates and the cookie of a fleet
+    Certs(CertsArgs),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 internal error, 2 bad configuration, 3 objective missed, \
 4 run INVALID, 5 every request failed, 6 target not ready, 130 interrupted (the report is still written).";
 
 /// Warnings and errors to stderr; `TOKENSTORM_LOG=debug` for more. Frames of the cluster are never logged:
-/// they would hold payloads.
+/// they would hold payloads. What the cluster library says of sessions that come and go is said by ours in words.
 pub(crate) fn log_to_stderr() {
     let chosen = std::env::var("TOKENSTORM_LOG").unwrap_or_else(|_| "warn".to_owned());
     let filter =
-        tracing_subscriber::EnvFilter::new(format!("{chosen},ractor=warn,ractor_cluster=warn"));
+        tracing_subscriber::EnvFilter::new(format!("{chosen},ractor=warn,ractor_cluster=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
 }

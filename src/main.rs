@@ -1,17 +1,27 @@
 //! The `tokenstorm` command: what do the users of an LLM inference service feel, at this load?
 
+mod benchmark;
 mod calibrate;
 mod calibration;
+mod certs;
 mod cli;
+mod coordinate;
+mod crew;
 mod exit;
+mod fleet_secrets;
 mod interrupt;
 mod limits;
+mod local_workers;
 mod plan;
+mod prepare;
 mod progress;
+mod randomness;
+mod recover;
 mod run;
 mod settings;
 mod simulate;
 mod target;
+mod work;
 
 use std::io::Write;
 
@@ -34,10 +44,14 @@ fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     cli::log_to_stderr();
     let ended = match cli.verb {
-        Verb::Run(arguments) => run::run(arguments),
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::Coordinator(arguments) => coordinate::coordinate(&arguments),
+        Verb::Worker(arguments) => work::work(&arguments),
         Verb::Plan(arguments) => plan::plan(arguments),
         Verb::Calibrate(arguments) => calibrate::calibrate(arguments),
         Verb::Simulate(arguments) => simulate::simulate(arguments).map(|()| Exit::Ok),
+        Verb::Recover(arguments) => recover::recover(&arguments),
+        Verb::Certs(arguments) => certs::certs(&arguments),
     };
     ended.unwrap_or_else(exit::explain).into()
 }

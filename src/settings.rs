@@ -1,6 +1,9 @@
 //! The flags that `run` and its relatives share, and how they become a configuration.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use client::Credentials;
@@ -53,24 +56,13 @@ pub(crate) struct Loaded {
 impl Settings {
     /// Merges flags, `--set`, environment and file.
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        let env = self.environment()?;
-        let api_key = env.iter().find(|(name, _)| name == "OPENAI_API_KEY");
-        let api_key =
-            api_key.map(|(_, value)| value.trim().to_owned()).filter(|key| !key.is_empty());
         let sources = Sources {
             file: self.config.clone(),
-            env,
+            env: environment(self.env_file.as_deref())?,
             sets: self.sets.clone(),
             flags: self.flags(),
         };
-        let config = Config::load(sources).map_err(|all| Stop::bad_configuration(&all))?;
-        let api_key = match config.api_key_file() {
-            Some(path) => Some(read_key(&path)?),
-            None => api_key,
-        };
-        let headers = config.credential_headers();
-        let body = config.credential_body();
-        Ok(Loaded { config, credentials: Credentials { api_key, headers, body } })
+        load(sources)
     }
 
     fn flags(&self) -> Vec<(String, Value)> {
@@ -87,31 +79,66 @@ impl Settings {
         flags.extend(self.prompts.iter().flat_map(|prompts| prompt_flags(prompts)));
         flags
     }
+}
 
-    /// The process's own variables win over those of `--env-file`.
-    fn environment(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let own: Vec<_> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let Some(path) = &self.env_file else { return Ok(own) };
-        let unreadable = |reason: String| {
-            let line = format!("cannot read `--env-file {}`: {reason}", path.display());
-            Stop::new(Exit::BadConfiguration, line)
-        };
-        let mut all = Vec::new();
-        for variable in
-            dotenvy::from_path_iter(path).map_err(|error| unreadable(error.to_string()))?
-        {
-            // The library's error quotes the line, which may hold a secret.
-            let (name, value) =
-                variable.map_err(|_| unreadable("a line is no NAME=VALUE".to_owned()))?;
-            if own.iter().all(|(known, _)| *known != name) {
-                all.push((name, value));
-            }
+/// What a worker proves itself to the target with: its own environment, and of a configuration nothing else.
+pub(crate) fn own_credentials(
+    config: Option<PathBuf>,
+    env_file: Option<PathBuf>,
+) -> anyhow::Result<Credentials> {
+    let env = environment(env_file.as_deref())?;
+    Ok(load(Sources { file: config, env, ..Sources::default() })?.credentials)
+}
+
+fn load(sources: Sources) -> anyhow::Result<Loaded> {
+    let api_key = sources.env.iter().find(|(name, _)| name == "OPENAI_API_KEY");
+    let api_key = api_key.map(|(_, value)| value.trim().to_owned()).filter(|key| !key.is_empty());
+    let config = Config::load(sources).map_err(|all| Stop::bad_configuration(&all))?;
+    let api_key = match config.api_key_file() {
+        Some(path) => Some(read_key(&path)?),
+        None => api_key,
+    };
+    let headers = config.credential_headers();
+    let body = config.credential_body();
+    Ok(Loaded { config, credentials: Credentials { api_key, headers, body } })
+}
+
+/// A length of time in a flag: `90s`, `5m`, `1h`, or a number of seconds.
+pub(crate) fn length(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match &text[number.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err("a length of time is a number with ms, s, m or h".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("`{text}` holds no number"))?;
+    let length = Duration::try_from_secs_f64(number * seconds);
+    length.map_err(|_| format!("`{text}` is no length of time"))
+}
+
+/// The process's own variables win over those of `--env-file`.
+fn environment(env_file: Option<&Path>) -> anyhow::Result<Vec<(String, String)>> {
+    let own: Vec<_> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let Some(path) = env_file else { return Ok(own) };
+    let unreadable = |reason: String| {
+        let line = format!("cannot read `--env-file {}`: {reason}", path.display());
+        Stop::new(Exit::BadConfiguration, line)
+    };
+    let mut all = Vec::new();
+    for variable in dotenvy::from_path_iter(path).map_err(|error| unreadable(error.to_string()))? {
+        // The library's error quotes the line, which may hold a secret.
+        let (name, value) =
+            variable.map_err(|_| unreadable("a line is no NAME=VALUE".to_owned()))?;
+        if own.iter().all(|(known, _)| *known != name) {
+            all.push((name, value));
         }
-        all.extend(own);
-        Ok(all)
     }
+    all.extend(own);
+    Ok(all)
 }
 
 /// `30` is a number of seconds, `5m` a text with a unit.
@@ -140,4 +167,19 @@ fn read_key(path: &Path) -> anyhow::Result<String> {
         return Err(Stop::new(Exit::BadConfiguration, line).into());
     }
     Ok(key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        let seconds = |text| length(text).map(|length| length.as_secs_f64());
+        let read = ["90", "1.5s", "250ms", "2m", "1h"].map(|text| seconds(text).unwrap());
+        assert_eq!(read, [90.0, 1.5, 0.25, 120.0, 3_600.0]);
+        for bad in ["", "s", "-1s", "5x", "1e400"] {
+            assert!(length(bad).is_err(), "{bad}");
+        }
+    }
 }

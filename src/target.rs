@@ -6,7 +6,10 @@ use simulator::{Running, Simulator, SimulatorConfig};
 use tokio::time::Instant;
 use workload::{Config, Plan, PlanInputs};
 
-use crate::exit::{Exit, Stop};
+use crate::{
+    exit::{Exit, Stop},
+    randomness,
+};
 
 /// Starts the simulator that the configuration names, and points the run at it.
 pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Running>> {
@@ -29,10 +32,8 @@ pub(crate) async fn plan(
     credentials: &Credentials,
     began: Instant,
 ) -> anyhow::Result<(Plan, Vec<metrics::Warning>)> {
-    let mut salt = [0; 8];
-    getrandom::fill(&mut salt).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     // Above 2^53 a JSON reader that knows only floating point would change it.
-    let prompt_salt = u64::from_le_bytes(salt) >> 11;
+    let prompt_salt = randomness::number()? >> 11;
     let inputs = PlanInputs { model: None, prompt_salt };
     let (plan, warnings) = checked(config, &inputs)?;
     if plan.target.model.is_some() {

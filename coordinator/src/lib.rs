@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 mod clock;
+mod conclusion;
 mod door;
 mod inputs;
 mod journal_writer;

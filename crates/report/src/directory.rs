@@ -70,6 +70,11 @@ impl ResultsDirectory {
         unreachable!("a directory cannot hold 2^64 others")
     }
 
+    /// The directory of a run that was here before.
+    pub fn open(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

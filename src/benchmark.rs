@@ -1,0 +1,205 @@
+//! A run from its configuration to its results, whoever offers the load.
+//!
+//! The coordinator is always in this process; its workers are here, in processes that this one starts, or on
+//! other machines ([`Crew`]). Plan, probe, directory, progress, table and exit code are the same for all.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
+use metrics::{RunFacts, RunResult, Warning};
+use report::ResultsDirectory;
+use tokio::runtime::Runtime;
+use workload::{Api, Plan};
+
+use crate::{
+    crew::{Crew, Hands},
+    exit::{Exit, Stop},
+    interrupt::Interrupts,
+    prepare::{self, Prepared, Probe},
+    progress, say,
+    settings::{Loaded, Settings},
+    target,
+};
+
+/// Threads of the control runtime: actors, snapshots, journal. Lanes have their own.
+const CONTROL_THREADS: usize = 2;
+/// Coordinator and workers are of one build, or the workers are refused.
+pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
+
+/// What every verb that measures takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchmarkArgs {
+    #[command(flatten)]
+    settings: Settings,
+    /// Where the results directory is made
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    output: PathBuf,
+    /// Do not try the target with one request first
+    #[arg(long)]
+    no_probe: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// How the figures are printed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Format {
+    /// Print the summary as JSON instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Runs the benchmark, writes its results, prints them.
+pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Result<Exit> {
+    let Loaded { mut config, credentials } = arguments.settings.load()?;
+    let simulator = target::start_simulator(&mut config)?;
+    let runtime = control_runtime()?;
+    let exit = runtime.block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        crew.check()?;
+        let probe = if arguments.no_probe { Probe::None } else { Probe::One };
+        let origin = crew.origin();
+        let prepared =
+            prepare::prepared(&mut config, credentials, probe, origin, &mut interrupts).await?;
+        let directory = ResultsDirectory::create(&arguments.output, &prepared.plan.name, now())?;
+        let measured = match directory.write_config(&config.to_yaml()) {
+            Ok(()) => measure(&prepared, &directory, crew, interrupts).await,
+            Err(error) => Err(error.into()),
+        };
+        match measured {
+            Ok((result, hands)) => {
+                let collect = &prepared.plan.collect;
+                let exit = present(&result, &directory, collect, arguments.format);
+                hands.release().await;
+                exit
+            }
+            Err(error) => {
+                directory.discard()?;
+                Err(error)
+            }
+        }
+    });
+    // A name lookup or a data set that is still being read holds up nobody.
+    runtime.shutdown_background();
+    drop(simulator);
+    exit
+}
+
+/// Prints first: whatever the disk says, the figures have been seen.
+pub(crate) fn present(
+    result: &RunResult,
+    directory: &ResultsDirectory,
+    collect: &[String],
+    format: Format,
+) -> anyhow::Result<Exit> {
+    print(result, collect, format)?;
+    let written = directory.write_result(result);
+    written.context("the figures on stdout are all that there is of this run")?;
+    if !format.json {
+        say(&format!("Results: {}", directory.path().display()))?;
+    }
+    Ok(Exit::of(result))
+}
+
+pub(crate) fn control_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+}
+
+async fn measure(
+    prepared: &Prepared,
+    directory: &ResultsDirectory,
+    crew: &Crew,
+    interrupts: Interrupts,
+) -> anyhow::Result<(RunResult, Hands)> {
+    let plan = &prepared.plan;
+    let options = CoordinatorOptions {
+        plan: plan.clone(),
+        size: crew.size(),
+        inputs: crew.inputs(plan).await?,
+        join_timeout: crew.join_timeout(),
+        start_ahead: crew.start_ahead(),
+        journal: directory.journal_path(),
+        build: BUILD.to_owned(),
+    };
+    let coordinator = Coordinator::start(options).await?;
+    interrupts.end(coordinator.interrupter());
+    let watching = tokio::spawn(progress::show(coordinator.progress(), plan.clone()));
+    let hands = crew.gather(&coordinator, &prepared.credentials).await?;
+    let merged = coordinator.finished().await?;
+    watching.abort();
+    if let Err(stop) = offered(&merged.ending) {
+        hands.release().await;
+        return Err(stop.into());
+    }
+    let id = name_of(directory.path());
+    let warnings = prepared.warnings.clone();
+    let result = result_of(plan, id, prepared.probe_requests, &merged, warnings)?;
+    Ok((result, hands))
+}
+
+/// Whether any load was; why it ended early goes to stderr.
+pub(crate) fn offered(ending: &Ending) -> Result<(), Stop> {
+    match ending {
+        Ending::Refused(reason) => return Err(Stop::new(Exit::BadConfiguration, reason)),
+        Ending::NotStarted(reason) => return Err(Stop::new(Exit::Internal, reason)),
+        Ending::Degraded(reason) => eprintln!("the run did not go on to its end: {reason}"),
+        Ending::Completed | Ending::Interrupted => {}
+    }
+    Ok(())
+}
+
+/// A run is called by its directory.
+pub(crate) fn name_of(directory: &Path) -> String {
+    directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The result, with the facts that only the command knows.
+pub(crate) fn result_of(
+    plan: &Plan,
+    id: String,
+    probe_requests: u64,
+    merged: &Merged,
+    warnings: Vec<Warning>,
+) -> anyhow::Result<RunResult> {
+    let facts = RunFacts {
+        id,
+        name: plan.name.clone(),
+        model: plan.target.model.clone().unwrap_or_default(),
+        endpoint: plan.target.url.clone(),
+        api: match plan.target.api {
+            Api::Chat => "chat",
+            Api::Completions => "completions",
+        }
+        .to_owned(),
+        streamed: plan.target.stream,
+        seed: plan.seed,
+        prompt_salt: plan.prompt_salt.to_string(),
+        probe_requests,
+        tokenstorm_version: BUILD.to_owned(),
+        ..RunFacts::default()
+    };
+    Ok(RunResult::build(merged.record(plan, facts, warnings))?)
+}
+
+pub(crate) fn print(result: &RunResult, collect: &[String], format: Format) -> anyhow::Result<()> {
+    if format.json {
+        return Ok(say(&report::summary_json(result)?)?);
+    }
+    let width = terminal_size::terminal_size().map(|(width, _)| width.0);
+    let rows = report::Selection::of(collect);
+    Ok(say(&report::table_of(result, width.unwrap_or(report::DEFAULT_WIDTH), &rows))?)
+}
+
+/// Unix time in seconds, for the directory's name.
+fn now() -> i64 {
+    let since: Duration = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

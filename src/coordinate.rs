@@ -1,0 +1,126 @@
+//! `tokenstorm coordinator`: one run, offered by workers on other machines.
+//!
+//! Around the load it does what `run` does. With `--resume` it goes on with a run whose coordinator died: its
+//! workers wait for ten seconds, so there is no probe and nothing to settle, only the journal to read.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use coordinator::{Coordinator, CoordinatorError, FleetSize};
+use report::ResultsDirectory;
+
+use crate::{
+    benchmark::{
+        BUILD, BenchmarkArgs, Format, benchmark, control_runtime, name_of, offered, present,
+        result_of,
+    },
+    crew::{Crew, Gathering, inputs_of},
+    exit::{Exit, Stop},
+    fleet_secrets::SecretArgs,
+    interrupt::Interrupts,
+    progress, recover,
+    settings::length,
+};
+
+/// What `coordinator` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CoordinatorArgs {
+    /// Where workers dial; beyond a loopback address only with certificates and a cookie
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4697")]
+    listen: String,
+    /// As many workers own the load
+    #[arg(long, value_name = "N", required_unless_present = "resume")]
+    expect_workers: Option<NonZeroU32>,
+    /// With as many the run starts when the time to join is over [default: all that are expected]
+    #[arg(long, value_name = "M")]
+    min_workers: Option<NonZeroU32>,
+    /// As many more are kept for the loss of one
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    spares: u32,
+    /// How long workers are waited for
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = length)]
+    join_timeout: Duration,
+    /// Go on with the run of this results directory, whose coordinator has died
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    secrets: SecretArgs,
+    #[command(flatten)]
+    benchmark: BenchmarkArgs,
+}
+
+/// Runs the benchmark with a fleet.
+pub(crate) fn coordinate(arguments: &CoordinatorArgs) -> anyhow::Result<Exit> {
+    let gathering = arguments.gathering()?;
+    match &arguments.resume {
+        Some(directory) => resume(directory, &gathering, arguments.benchmark.format),
+        None => benchmark(&arguments.benchmark, &Crew::Dialling(gathering)),
+    }
+}
+
+impl CoordinatorArgs {
+    fn gathering(&self) -> anyhow::Result<Gathering> {
+        let expected = self.expect_workers.unwrap_or(NonZeroU32::MIN);
+        let minimum = self.min_workers.unwrap_or(expected);
+        if minimum > expected {
+            let line =
+                format!("--min-workers {minimum} is more than --expect-workers {expected} are");
+            return Err(Stop::new(Exit::BadConfiguration, line).into());
+        }
+        Ok(Gathering {
+            listen: address(&self.listen)?,
+            secrets: self.secrets.load()?,
+            size: FleetSize { expected, minimum, spares: self.spares },
+            join_timeout: self.join_timeout,
+        })
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, Stop> {
+    let bad = |reason: String| {
+        Stop::new(Exit::BadConfiguration, format!("--listen {text} is no ADDRESS:PORT: {reason}"))
+    };
+    let mut found = text.to_socket_addrs().map_err(|error| bad(error.to_string()))?;
+    found.next().ok_or_else(|| bad("it has no address".to_owned()))
+}
+
+fn resume(directory: &Path, gathering: &Gathering, format: Format) -> anyhow::Result<Exit> {
+    let directory = ResultsDirectory::open(directory.to_owned());
+    let runtime = control_runtime()?;
+    let exit = runtime.block_on(async {
+        let interrupts = Interrupts::listen()?;
+        gathering.check()?;
+        let plan = recover::plan_of(&directory.journal_path())?;
+        // Only who comes anew needs the files, and the others do not wait for long.
+        let inputs = inputs_of(plan.clone()).await.unwrap_or_default();
+        let coordinator =
+            Coordinator::resume(&directory.journal_path(), BUILD.to_owned(), inputs).await;
+        let coordinator = coordinator.map_err(in_words)?;
+        interrupts.end(coordinator.interrupter());
+        let watching = tokio::spawn(progress::show(coordinator.progress(), plan.clone()));
+        let connected = gathering.open(&coordinator).await?;
+        let merged = coordinator.finished().await?;
+        watching.abort();
+        offered(&merged.ending)?;
+        let result = result_of(&plan, name_of(directory.path()), 0, &merged, Vec::new())?;
+        let exit = present(&result, &directory, &plan.collect, format);
+        connected.release().await;
+        exit
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+/// What the user can do something about is no fault of ours.
+fn in_words(error: CoordinatorError) -> anyhow::Error {
+    match error {
+        CoordinatorError::Journal(_) | CoordinatorError::NotBegun | CoordinatorError::Over => {
+            Stop::new(Exit::BadConfiguration, error).into()
+        }
+        CoordinatorError::Start(_) | CoordinatorError::Failed => error.into(),
+    }
+}

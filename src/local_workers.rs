@@ -1,0 +1,144 @@
+//! Worker processes of this machine, started and ended by the run that they work for.
+//!
+//! Each is this program again. What it must know in secret (the cookie, the target's credentials) goes through its
+//! standard input, so it is in no command line and no environment; the input stays open as long as this process
+//! lives, and a worker whose input has closed ends, however this process ended.
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    num::NonZeroU32,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use client::Credentials;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Time for a worker whose input has closed.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often its end is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What a user has set for workers of another fleet.
+const OF_OTHER_FLEETS: [&str; 7] = [
+    "TOKENSTORM_COORDINATOR",
+    "TOKENSTORM_COOKIE",
+    "TOKENSTORM_COOKIE_FILE",
+    "TOKENSTORM_CERT",
+    "TOKENSTORM_KEY",
+    "TOKENSTORM_CA",
+    "JOB_COMPLETION_INDEX",
+];
+
+/// See the module's documentation; those that are left are killed when this is dropped.
+pub(crate) struct LocalWorkers(Vec<Child>);
+
+impl LocalWorkers {
+    /// Starts them; they find the coordinator at `address`.
+    pub(crate) fn start(
+        count: NonZeroU32,
+        address: SocketAddr,
+        cookie: &str,
+        credentials: &Credentials,
+    ) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let processors = std::thread::available_parallelism()?.get();
+        let share = (processors / count.get() as usize).max(1);
+        let mut all = Self(Vec::new());
+        for ordinal in 0..count.get() {
+            let mut command = Command::new(&program);
+            command
+                .args(["worker", "--from-parent", "--coordinator", &address.to_string()])
+                .args(["--ordinal", &ordinal.to_string(), "--processors", &share.to_string()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null());
+            for name in OF_OTHER_FLEETS {
+                command.env_remove(name);
+            }
+            // Ctrl-C is for the coordinator alone: it lets open requests end.
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            all.0.push(command.spawn()?);
+            let input = all.0.last_mut().and_then(|child| child.stdin.as_mut());
+            if let Some(input) = input {
+                writeln!(input, "{}", Inherited::text(cookie, credentials))?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Lets them end, and sees to it.
+    pub(crate) async fn end(mut self) {
+        self.0.iter_mut().for_each(|child| drop(child.stdin.take()));
+        let deadline = Instant::now() + FAREWELL;
+        let runs = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        while self.0.iter_mut().any(runs) && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Drop for LocalWorkers {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// What a worker gets from the process that started it: one line of JSON.
+pub(crate) struct Inherited {
+    pub(crate) cookie: String,
+    pub(crate) credentials: Credentials,
+}
+
+impl Inherited {
+    fn text(cookie: &str, credentials: &Credentials) -> Value {
+        json!({
+            "cookie": cookie,
+            "apiKey": credentials.api_key,
+            "headers": credentials.headers,
+            "body": credentials.body,
+        })
+    }
+
+    /// `None` for what is no such line.
+    pub(crate) fn read(line: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
+        let pair = |pair: &Value| {
+            Some((pair.get(0)?.as_str()?.to_owned(), pair.get(1)?.as_str()?.to_owned()))
+        };
+        let headers = value.get("headers")?.as_array()?.iter().map(pair);
+        Some(Self {
+            cookie: text("cookie")?,
+            credentials: Credentials {
+                api_key: text("apiKey"),
+                headers: headers.collect::<Option<_>>()?,
+                body: text("body"),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_is_told_is_read_as_it_was_written() {
+        let credentials = Credentials {
+            api_key: Some("sk-1".to_owned()),
+            headers: vec![("x-pass".to_owned(), "p".to_owned())],
+            body: None,
+        };
+        let read = Inherited::read(&Inherited::text("cookie", &credentials).to_string()).unwrap();
+        assert_eq!(read.cookie, "cookie");
+        assert_eq!(read.credentials.api_key, credentials.api_key);
+        assert_eq!(read.credentials.headers, credentials.headers);
+        assert_eq!(read.credentials.body, None);
+        assert!(Inherited::read("").is_none());
+        assert!(Inherited::read("{}").is_none());
+    }
+}

@@ -1,0 +1,133 @@
+//! What is settled before the load starts: the plan, whether the target answers, what a run decides itself.
+
+use std::{convert::Infallible, time::Duration};
+
+use client::Credentials;
+use metrics::Warning;
+use serde_json::json;
+use tokio::time::Instant;
+use workload::{Config, Content, Plan, Prompt};
+
+use crate::{
+    exit::{Exit, Stop},
+    interrupt::Interrupts,
+    limits::{self, Service},
+    target,
+};
+
+/// Who waits for longer wants to know for what.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What is known before the load starts.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) credentials: Credentials,
+    pub(crate) warnings: Vec<Warning>,
+    pub(crate) probe_requests: u64,
+}
+
+/// Whether the target is asked once first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// By one request.
+    One,
+    /// Never: `--no-probe`.
+    None,
+}
+
+/// Where the load will come from, as far as this machine's limits matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// All of it from this machine.
+    Here,
+    /// From machines whose limits are not known.
+    Elsewhere,
+}
+
+/// Prepares a run, tells after a while what is waited for, and ends with a signal.
+pub(crate) async fn prepared(
+    config: &mut Config,
+    credentials: Credentials,
+    probe: Probe,
+    origin: Origin,
+    interrupts: &mut Interrupts,
+) -> anyhow::Result<Prepared> {
+    let endpoint = config.text("target.endpoint").unwrap_or("the target").to_owned();
+    tokio::select! {
+        prepared = prepare(config, credentials, probe, origin) => prepared,
+        never = tell_of_waiting(&endpoint) => match never {},
+        () = interrupts.next() => Err(interrupted_before_the_load().into()),
+    }
+}
+
+/// Says once, after a while, what is being waited for before the load. Never returns.
+async fn tell_of_waiting(endpoint: &str) -> Infallible {
+    tokio::time::sleep(SILENCE).await;
+    eprintln!(
+        "waiting for the first answer of {endpoint}, for at most `client.timeouts.request`; Ctrl-C ends it"
+    );
+    std::future::pending().await
+}
+
+fn interrupted_before_the_load() -> Stop {
+    Stop::new(Exit::Interrupted, "interrupted before the load: nothing was measured")
+}
+
+/// Plan, probe, and what the run decides itself; it is all written to the configuration as run.
+async fn prepare(
+    config: &mut Config,
+    credentials: Credentials,
+    asked: Probe,
+    origin: Origin,
+) -> anyhow::Result<Prepared> {
+    let began = Instant::now();
+    let (mut plan, mut warnings) = target::plan(config, &credentials, began).await?;
+    if origin == Origin::Here {
+        let room = limits::check(&plan, Service::of(config));
+        warnings.extend(room.map_err(|problems| Stop::bad_configuration(&problems))?);
+    }
+    let mut probe_requests = 0;
+    let mut stagger = Duration::ZERO;
+    match asked {
+        Probe::None if plan.needs_ramp_up() => warnings.push(Warning::new(
+            "no_stagger",
+            "without a probe the users of the closed loop start together and may stay in step: \
+             set `load.rampUp` to about one request's time",
+        )),
+        Probe::None => {}
+        Probe::One => {
+            probe_requests = 1;
+            warnings.extend(target::check_context(&plan, &credentials, began).await?);
+            stagger = plan.ramp_up_for(probe(&plan, &credentials, began).await?);
+        }
+    }
+    if plan.needs_ramp_up() {
+        plan = plan.with_ramp_up(stagger);
+        config.set("load.rampUp", json!(stagger.as_secs_f64()))?;
+    }
+    config.set("benchmark.seed", json!(plan.seed))?;
+    config.set("benchmark.promptSalt", json!(plan.prompt_salt))?;
+    Ok(Prepared { plan, credentials, warnings, probe_requests })
+}
+
+/// One real request; its time to first byte. All that is asked since `began` has the time of one request.
+async fn probe(plan: &Plan, credentials: &Credentials, began: Instant) -> Result<Duration, Stop> {
+    let prompt = Prompt {
+        number: 0,
+        class: 0,
+        content: Content::Text("Hello".to_owned()),
+        input_tokens: None,
+        output_tokens: Some(1),
+    };
+    let options = worker::client_options(&plan.client, credentials.clone());
+    let model = plan.target.model.as_deref();
+    let target = credentials.complete(plan.target.clone());
+    let most = plan.client.request_timeout;
+    let asked = client::probe(&target, &options, &prompt, model);
+    let Ok(seen) = tokio::time::timeout_at(began + most, asked).await else {
+        let what = format!("POST {} failed (timeout): no answer within {most:?}", plan.target.url);
+        let hint = "raise `client.timeouts.request`, or look why the server does not answer";
+        return Err(Stop::new(Exit::TargetNotReady, format!("{what}\n  {hint}")));
+    };
+    Ok(seen.map_err(|error| Stop::new(Exit::TargetNotReady, error))?.ttfb)
+}

@@ -1,0 +1,92 @@
+//! `tokenstorm recover`: what a journal holds, for a run whose coordinator died and that nobody went on with.
+//!
+//! The books are settled as the coordinator itself would have: what its workers reported is there, what they may
+//! have sent since is `lost`, and what nobody was permitted to send has no owner.
+
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use coordinator::Recovered;
+use protocol::{PROTOCOL_VERSION, read_journal};
+use report::ResultsDirectory;
+use workload::Plan;
+
+use crate::{
+    benchmark::{Format, name_of, present, print, result_of},
+    exit::{Exit, Stop},
+};
+
+/// What `recover` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecoverArgs {
+    /// The results directory of the run
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Prints the table of what the journal holds, and writes the files that are missing.
+pub(crate) fn recover(arguments: &RecoverArgs) -> anyhow::Result<Exit> {
+    let directory = ResultsDirectory::open(arguments.directory.clone());
+    let journal = directory.journal_path();
+    let file = File::open(&journal).map_err(|error| unusable(&journal, error))?;
+    match file.try_lock_shared() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(unusable(&journal, "its run still goes on").into());
+        }
+        Err(TryLockError::Error(error)) => return Err(unusable(&journal, error).into()),
+    }
+    let recovered = read(&journal)?;
+    let written = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let written_unix_ns = i64::try_from(written.as_nanos()).unwrap_or(i64::MAX);
+    let (plan, merged) = recovered
+        .conclude(written_unix_ns)
+        .ok_or_else(|| unusable(&journal, "its run had not begun: there is nothing to report"))?;
+    let id = name_of(&std::path::absolute(directory.path())?);
+    let mut record = result_of(&plan, id, 0, &merged, Vec::new())?;
+    record.facts.ended_at_unix_ns = written_unix_ns;
+    if directory.path().join("summary.json").exists() {
+        print(&record, &plan.collect, arguments.format)?;
+        eprintln!("summary.json is there already and stays as it is");
+        return Ok(Exit::of(&record));
+    }
+    present(&record, &directory, &plan.collect, arguments.format)
+}
+
+/// The plan of a journal whose run is gone on with.
+pub(crate) fn plan_of(journal: &Path) -> anyhow::Result<Plan> {
+    let plan = read(journal)?.plan;
+    Ok(*plan.ok_or_else(|| no_journal(journal))?)
+}
+
+fn read(journal: &Path) -> anyhow::Result<Recovered> {
+    let mut recovered = Recovered::default();
+    let tail = read_journal(journal, |record| recovered.take(record));
+    let tail = tail.map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
+    if recovered.plan.is_none() {
+        return Err(no_journal(journal).into());
+    }
+    if recovered.protocol != PROTOCOL_VERSION {
+        let (theirs, ours) = (recovered.protocol, PROTOCOL_VERSION);
+        let line = format!("it is of protocol {theirs}, and this program speaks {ours}");
+        return Err(unusable(journal, line).into());
+    }
+    if let Some(tail) = tail {
+        let bytes = tail.torn_bytes;
+        eprintln!("the last {bytes} bytes of the journal are no whole record and are left out");
+    }
+    Ok(recovered)
+}
+
+fn no_journal(journal: &Path) -> Stop {
+    unusable(journal, "it is no journal of a run")
+}
+
+fn unusable(journal: &Path, reason: impl std::fmt::Display) -> Stop {
+    Stop::new(Exit::BadConfiguration, format!("{}: {reason}", journal.display()))
+}

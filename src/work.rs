@@ -1,0 +1,236 @@
+//! `tokenstorm worker`: offers its share of a run that a coordinator elsewhere leads.
+//!
+//! It dials until it is given a place, works, and ends with its run. One that the coordinator counted as lost
+//! comes back as a new incarnation. The target's credentials are its own: none come over the network.
+
+use std::{io::BufRead, num::NonZeroU16, path::PathBuf, time::Duration};
+
+use client::Credentials;
+use protocol::{Cookie, CoordinatorMessage, Node, Peer};
+use tokio::{sync::oneshot, time::Instant};
+use worker::{Dialer, Worker, WorkerEnd, WorkerError, WorkerOptions};
+
+use crate::{
+    benchmark::control_runtime,
+    crew::this_machine,
+    exit::{Exit, Stop},
+    fleet_secrets::{SecretArgs, Secrets},
+    interrupt::Interrupts,
+    local_workers::Inherited,
+    randomness,
+    settings::{length, own_credentials},
+};
+
+/// Who waits for longer wants to know for what.
+const SILENCE: Duration = Duration::from_secs(2);
+/// A worker without a start has no lease that could run out: it waits as long for a coordinator that resumes.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often the coordinator is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What `worker` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArgs {
+    /// Where the coordinator listens
+    #[arg(long, value_name = "HOST:PORT", env = "TOKENSTORM_COORDINATOR")]
+    coordinator: String,
+    /// This worker's place, such as a Kubernetes Job's completion index [default: one is given]
+    #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
+    ordinal: Option<u32>,
+    /// A benchmark whose credentials (headers, `target.apiKeyFile`) are used; nothing else of it is
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Variables to read beside the environment's, which win; never logged
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Where data sets that are fetched from the coordinator are kept [default: the user's cache folder]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Processors that it uses [default: all]
+    #[arg(long, value_name = "N")]
+    processors: Option<NonZeroU16>,
+    /// How long to dial until there is a place
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = length)]
+    join_timeout: Duration,
+    /// Secrets come in the first line of standard input, and its end is this worker's
+    #[arg(long, hide = true)]
+    from_parent: bool,
+    #[command(flatten)]
+    secrets: SecretArgs,
+}
+
+/// What it proves itself with: to the coordinator, and to the target.
+struct Identity {
+    secrets: Secrets,
+    credentials: Credentials,
+    /// The end of the process that started it, if one did.
+    orphaned: oneshot::Receiver<()>,
+}
+
+/// Takes part in one run.
+pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
+    let (host, port) = host_and_port(&arguments.coordinator)?;
+    let identity = arguments.identity()?;
+    identity.secrets.suffice_for(&host)?;
+    let runtime = control_runtime()?;
+    let exit = runtime.block_on(async {
+        let mut interrupts = Interrupts::listen()?;
+        let Identity { secrets: Secrets { cookie, trust, .. }, credentials, orphaned } = identity;
+        let node = Node::start(&format!("worker-{:016x}", randomness::number()?), &cookie).await?;
+        let dialer = Dialer { node, host, port, trust };
+        let door = dialer.door();
+        let mut chance = randomness::number()?;
+        tokio::spawn(dialer.keep_connected(move || {
+            // Any odd multiplier spreads them: what counts is that each worker begins elsewhere.
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            chance >> 33
+        }));
+        tokio::select! {
+            ended = arguments.serve(&door, &credentials) => ended,
+            () = interrupts.next() => {
+                Err(Stop::new(Exit::Interrupted, "interrupted: this worker leaves its run").into())
+            }
+            // An error is a worker that nobody started.
+            Ok(()) = orphaned => Ok(Exit::Interrupted),
+        }
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+impl WorkerArgs {
+    fn identity(&self) -> anyhow::Result<Identity> {
+        let (ended, orphaned) = oneshot::channel();
+        if !self.from_parent {
+            let secrets = self.secrets.load()?;
+            let credentials = own_credentials(self.config.clone(), self.env_file.clone())?;
+            return Ok(Identity { secrets, credentials, orphaned });
+        }
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line)?;
+        let told = Inherited::read(&line).ok_or_else(|| {
+            Stop::new(Exit::BadConfiguration, "standard input does not begin with the secrets")
+        })?;
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = ended.send(());
+        });
+        let secrets = Secrets::of_this_machine(Cookie::new(&told.cookie)?);
+        Ok(Identity { secrets, credentials: told.credentials, orphaned })
+    }
+
+    fn options(&self, credentials: &Credentials) -> anyhow::Result<WorkerOptions> {
+        let options = this_machine(self.ordinal, credentials.clone())?;
+        let processors = self.processors.map_or(options.processors, NonZeroU16::get);
+        Ok(WorkerOptions { processors, cache: self.cache.clone().or_else(cache_folder), ..options })
+    }
+
+    /// One incarnation after the other, until the run is over.
+    async fn serve(
+        &self,
+        door: &Peer<CoordinatorMessage>,
+        credentials: &Credentials,
+    ) -> anyhow::Result<Exit> {
+        loop {
+            let worker = self.place(door, self.options(credentials)?).await?;
+            tracing::info!(coordinator = self.coordinator, "this worker has a place");
+            let end = tokio::select! {
+                end = worker.complete() => end,
+                () = gone(door) => WorkerEnd::Orphaned,
+            };
+            let coordinator = &self.coordinator;
+            match end {
+                WorkerEnd::Complete => return Ok(Exit::Ok),
+                WorkerEnd::Closed => eprintln!(
+                    "the coordinator counted this worker as lost: it comes back as a new one"
+                ),
+                WorkerEnd::Orphaned => {
+                    let line = format!("no word of the coordinator at {coordinator} for too long");
+                    return Err(Stop::new(Exit::Internal, line).into());
+                }
+                WorkerEnd::Failed => {
+                    let line = "a part of this worker failed; the lines above say which";
+                    return Err(Stop::new(Exit::Internal, line).into());
+                }
+            }
+        }
+    }
+
+    async fn place(
+        &self,
+        door: &Peer<CoordinatorMessage>,
+        options: WorkerOptions,
+    ) -> anyhow::Result<Worker> {
+        let registering = Worker::start(options, door.clone());
+        let registered = tokio::select! {
+            registered = registering => registered,
+            () = self.tell_of_waiting(door) => {
+                let (coordinator, limit) = (&self.coordinator, self.join_timeout);
+                let line = format!("the coordinator at {coordinator} gave no place within {limit:?}");
+                return Err(Stop::new(Exit::Internal, line).into());
+            }
+        };
+        Ok(registered.map_err(|error| match error {
+            WorkerError::Refused(_) => Stop::new(Exit::BadConfiguration, error),
+            WorkerError::Start(_) => Stop::new(Exit::Internal, error),
+        })?)
+    }
+
+    /// Says once what it waits for; returns when it has waited for long enough.
+    async fn tell_of_waiting(&self, door: &Peer<CoordinatorMessage>) {
+        let limit = Instant::now() + self.join_timeout;
+        tokio::time::sleep(SILENCE.min(self.join_timeout)).await;
+        let coordinator = &self.coordinator;
+        if door.is_connected() {
+            eprintln!("waiting for a place at {coordinator}");
+        } else {
+            eprintln!(
+                "waiting for the coordinator at {coordinator}: dialling again until it answers"
+            );
+        }
+        tokio::time::sleep_until(limit).await;
+    }
+}
+
+/// Returns when there has been no connection for too long.
+async fn gone(door: &Peer<CoordinatorMessage>) {
+    let mut seen = Instant::now();
+    while seen.elapsed() < PATIENCE {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if door.is_connected() {
+            seen = Instant::now();
+        }
+    }
+}
+
+/// Brackets around an IPv6 address are those of a URL.
+fn host_and_port(text: &str) -> Result<(String, u16), Stop> {
+    let split = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let bare = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    split.map(|(host, port)| (bare(host), port)).filter(|(host, _)| !host.is_empty()).ok_or_else(
+        || Stop::new(Exit::BadConfiguration, format!("--coordinator {text} is no HOST:PORT")),
+    )
+}
+
+/// By the XDG base directory specification; a relative path there is to be ignored.
+fn cache_folder() -> Option<PathBuf> {
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(cache.join("tokenstorm").join("inputs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_is_a_host_and_a_port() {
+        let read = |text| host_and_port(text).ok();
+        assert_eq!(read("coordinator:4697"), Some(("coordinator".to_owned(), 4697)));
+        assert_eq!(read("[::1]:80"), Some(("::1".to_owned(), 80)));
+        for bad in ["coordinator", ":4697", "host:", "host:99999"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}
