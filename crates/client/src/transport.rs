@@ -4,6 +4,7 @@
 //! with the kernel's receive stamps, and asks for permission before a request's first byte.
 
 mod addresses;
+mod attempt;
 mod chunked;
 mod connect;
 mod connection;

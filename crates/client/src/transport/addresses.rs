@@ -8,11 +8,16 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::attempt::{Attempt, Tried};
 
 /// The addresses of one name, as one lane sees them.
 #[derive(Debug)]
@@ -22,8 +27,27 @@ pub(crate) struct Addresses {
     refresh: Duration,
     known: RefCell<Vec<SocketAddr>>,
     asked: Cell<Option<Instant>>,
+    first: Attempt<Result<(), Unanswered>>,
+    /// The name is being asked for again.
+    asking: RefCell<Option<JoinHandle<io::Result<Vec<SocketAddr>>>>>,
     sources: Vec<IpAddr>,
     turn: Cell<usize>,
+}
+
+/// An error of the name service that many can have.
+#[derive(Clone, Debug)]
+struct Unanswered(io::ErrorKind, String);
+
+impl From<io::Error> for Unanswered {
+    fn from(error: io::Error) -> Self {
+        Self(error.kind(), error.to_string())
+    }
+}
+
+impl From<Unanswered> for io::Error {
+    fn from(Unanswered(kind, words): Unanswered) -> Self {
+        Self::new(kind, words)
+    }
 }
 
 impl Addresses {
@@ -36,7 +60,8 @@ impl Addresses {
         turn: usize,
     ) -> Self {
         let (known, asked, turn) = (RefCell::default(), Cell::default(), Cell::new(turn));
-        Self { host, port, refresh, known, asked, sources, turn }
+        let (first, asking) = (Attempt::new(), RefCell::default());
+        Self { host, port, refresh, known, asked, first, asking, sources, turn }
     }
 
     /// `host:port`, as a URL writes it.
@@ -47,14 +72,25 @@ impl Addresses {
         }
     }
 
-    /// Connects to the next address; to those after it where one does not answer.
-    pub(crate) async fn reach(&self) -> io::Result<TcpStream> {
-        self.ask().await?;
+    /// Connects to the next address; to those after it where one does not answer. Each but the last has an
+    /// equal share of the time until `deadline`, so that one which says nothing leaves some for the others.
+    pub(crate) async fn reach(&self, deadline: Instant) -> io::Result<TcpStream> {
+        self.know().await?;
         let turn = self.turn.replace(self.turn.get().wrapping_add(1));
         let addresses = in_turn(&self.known.borrow(), turn);
         let mut refusal = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses {
-            match self.connect(address, turn).await {
+        for (place, address) in addresses.iter().enumerate() {
+            let connecting = self.connect(*address, turn);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let tried = match u32::try_from(addresses.len() - place) {
+                Ok(more @ 2..) => timeout(left / more, connecting).await.unwrap_or_else(|_| {
+                    let words = format!("{address} does not answer");
+                    Err(io::Error::new(io::ErrorKind::TimedOut, words))
+                }),
+                // The caller's own deadline ends it.
+                Ok(_) | Err(_) => connecting.await,
+            };
+            match tried {
                 Ok(tcp) => return Ok(tcp),
                 Err(error) => refusal = error,
             }
@@ -62,29 +98,55 @@ impl Addresses {
         Err(refusal)
     }
 
-    /// Asks for the name's addresses where they are not known, or have been known for long. An answer
-    /// that fails leaves those that are known.
-    async fn ask(&self) -> io::Result<()> {
-        if self.asked.get().is_some_and(|asked| asked.elapsed() < self.refresh) {
-            return Ok(());
+    /// Waits for the name's addresses where none are known. Those that have been known for long are asked
+    /// for again beside the requests, which use what is known meanwhile; an answer that fails leaves it.
+    async fn know(&self) -> io::Result<()> {
+        self.refreshed();
+        if self.known.borrow().is_empty() {
+            return self.first_answer().await;
         }
-        // Others that connect meanwhile do not ask as well, if there is something that they can use.
-        if !self.known.borrow().is_empty() {
+        let fresh = self.asked.get().is_some_and(|asked| asked.elapsed() < self.refresh);
+        if !fresh && self.asking.borrow().is_none() {
             self.asked.set(Some(Instant::now()));
+            *self.asking.borrow_mut() = Some(tokio::spawn(self.question()));
         }
-        let answer = lookup_host((self.host.as_str(), self.port)).await;
-        match answer.map(Vec::from_iter) {
-            Ok(mut addresses) if !addresses.is_empty() => {
-                // Name services shuffle: lanes agree on an order, so that their turns differ.
-                addresses.sort_unstable();
-                addresses.dedup();
-                *self.known.borrow_mut() = addresses;
-                self.asked.set(Some(Instant::now()));
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-            Err(_) if !self.known.borrow().is_empty() => Ok(()),
-            Err(error) => Err(error),
+        Ok(())
+    }
+
+    /// Takes an answer that has come since.
+    fn refreshed(&self) {
+        let mut asking = self.asking.borrow_mut();
+        let Some(answer) = asking.as_mut().filter(|answer| answer.is_finished()) else { return };
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(Ok(addresses))) = Pin::new(answer).poll(&mut context) {
+            self.learn(addresses);
+        }
+        *asking = None;
+    }
+
+    /// All who connect before the first answer wait for the same one.
+    async fn first_answer(&self) -> io::Result<()> {
+        let asking = async {
+            let answer = self.question().await;
+            answer.map(|addresses| self.learn(addresses)).map_err(Unanswered::from)
+        };
+        match self.first.join(asking).await {
+            Tried::Here(answer) | Tried::Elsewhere(answer) => answer.map_err(io::Error::from),
+        }
+    }
+
+    fn question(&self) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + use<> {
+        let name = (self.host.clone(), self.port);
+        async { lookup_host(name).await.map(Vec::from_iter) }
+    }
+
+    fn learn(&self, mut addresses: Vec<SocketAddr>) {
+        // Name services shuffle: lanes agree on an order, so that their turns differ.
+        addresses.sort_unstable();
+        addresses.dedup();
+        if !addresses.is_empty() {
+            *self.known.borrow_mut() = addresses;
+            self.asked.set(Some(Instant::now()));
         }
     }
 
@@ -129,6 +191,10 @@ mod tests {
         Addresses::new("127.0.0.1".into(), port, Duration::from_secs(30), sources, 0)
     }
 
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(1)
+    }
+
     #[test]
     fn every_address_has_its_turn_and_the_others_follow_it() {
         let all: Vec<SocketAddr> =
@@ -147,7 +213,7 @@ mod tests {
         *addresses.known.borrow_mut() = vec![gone, there];
         addresses.asked.set(Some(Instant::now()));
         for _turn in 0..3 {
-            assert_eq!(addresses.reach().await.unwrap().peer_addr().unwrap(), there);
+            assert_eq!(addresses.reach(soon()).await.unwrap().peer_addr().unwrap(), there);
         }
     }
 
@@ -158,7 +224,9 @@ mod tests {
         let addresses = addresses(&["127.0.0.5", "::1", "127.0.0.6"], port);
         let mut begun = Vec::new();
         for _turn in 0..3 {
-            begun.push(addresses.reach().await.unwrap().local_addr().unwrap().ip().to_string());
+            begun.push(
+                addresses.reach(soon()).await.unwrap().local_addr().unwrap().ip().to_string(),
+            );
         }
         assert_eq!(begun, ["127.0.0.5", "127.0.0.6", "127.0.0.5"]);
     }
@@ -168,8 +236,66 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         for source in ["192.0.2.1", "::1"] {
-            let refusal = addresses(&[source], port).reach().await.unwrap_err().to_string();
+            let refusal = addresses(&[source], port).reach(soon()).await.unwrap_err().to_string();
             assert!(refusal.contains("client.sourceAddresses"), "{refusal}");
         }
+    }
+
+    /// An address whose listener takes no more connections: Linux drops what asks for one.
+    async fn black_hole() -> (TcpSocketHeld, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.3:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        let brief = Duration::from_millis(100);
+        while let Ok(Ok(tcp)) = timeout(brief, TcpStream::connect(address)).await {
+            waiting.push(tcp);
+        }
+        ((listener, waiting), address)
+    }
+
+    type TcpSocketHeld = (tokio::net::TcpListener, Vec<TcpStream>);
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_leaves_time_for_the_others() {
+        let (_held, hole) = black_hole().await;
+        let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        let addresses = addresses(&[], there.port());
+        *addresses.known.borrow_mut() = vec![hole, there];
+        addresses.asked.set(Some(Instant::now()));
+        let reached = tokio::time::timeout_at(soon(), addresses.reach(soon())).await;
+        assert_eq!(reached.unwrap().unwrap().peer_addr().unwrap(), there);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_for_again_beside_the_requests() {
+        let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        let addresses = Addresses::new("127.0.0.1".into(), there.port(), Duration::ZERO, vec![], 0);
+        *addresses.known.borrow_mut() = vec![there];
+        assert_eq!(addresses.reach(soon()).await.unwrap().peer_addr().unwrap(), there, "known");
+        while addresses.known.borrow()[..] == [there] {
+            tokio::task::yield_now().await;
+            addresses.refreshed();
+        }
+        assert_eq!(
+            addresses.known.borrow()[..],
+            [SocketAddr::new([127, 0, 0, 1].into(), there.port())]
+        );
+    }
+
+    #[tokio::test]
+    async fn all_who_come_before_the_first_answer_share_it() {
+        let addresses = addresses(&[], 1);
+        let answer = Err(Unanswered(io::ErrorKind::NotFound, "as told once".to_owned()));
+        let telling = addresses.first.join(async {
+            tokio::task::yield_now().await;
+            answer
+        });
+        // Nobody else asks: 127.0.0.1 would be found.
+        let (_told, shared) = tokio::join!(telling, addresses.know());
+        assert_eq!(shared.unwrap_err().to_string(), "as told once");
     }
 }

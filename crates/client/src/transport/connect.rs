@@ -19,7 +19,7 @@ use super::wire::{Scratch, Wire, scratch};
 use crate::clock::Clock;
 
 /// No connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("cannot connect to {address}: {reason}")]
     Tcp { address: String, reason: String },
@@ -69,7 +69,7 @@ impl Connector {
         let deadline = Instant::now() + self.timeout;
         let stamps = Rc::new(Stamps::new());
         let tcp = self
-            .within(deadline, self.addresses.reach())
+            .within(deadline, self.addresses.reach(deadline))
             .await
             .map_err(|reason| self.tcp_error(&reason))?;
         let socket =
