@@ -98,9 +98,10 @@ impl Booking {
                 self.lane.recorder.borrow_mut().sent(self.due.scope, at);
                 self.lane.count_in_flight(1, at);
             }
-            Progress::Read { lag } => {
+            Progress::Read { lag: Some(lag) } => {
                 self.lane.recorder.borrow_mut().read_lag(self.due.scope, lag);
             }
+            Progress::Read { lag: None } => {}
             Progress::Content { at, tokens, gap_shared, visible } => {
                 self.content(at, tokens, gap_shared, visible);
             }

@@ -50,8 +50,8 @@ fn hot_path(reads: &[Vec<u8>], recorder: &mut Recorder, rounds: u64) -> Result<u
                 let gap = last.replace(at).map(|before| at - before);
                 recorder.event(scope, &EventSample { at, gap, tokens, shared });
             }
-            Progress::Read { lag } => recorder.read_lag(scope, lag),
-            Progress::Sent { .. } => {}
+            Progress::Read { lag: Some(lag) } => recorder.read_lag(scope, lag),
+            Progress::Read { lag: None } | Progress::Sent { .. } => {}
         };
         events += replay(Api::Chat, reads.iter().map(Vec::as_slice), on)?;
     }

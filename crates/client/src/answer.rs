@@ -19,8 +19,8 @@ pub enum Progress {
     },
     /// A read brought bytes of the answer.
     Read {
-        /// From the kernel's stamp to the instant after the read; zero without kernel stamps.
-        lag: Duration,
+        /// From the kernel's stamp to the instant after the read, where it had one.
+        lag: Option<Duration>,
     },
     /// An event that carries generated content arrived.
     Content {
@@ -70,8 +70,6 @@ pub struct Answer {
     pub no_done: bool,
     /// The request came back unsent from a connection that had closed, and went out on a new one.
     pub reconnected: bool,
-    /// The longest time from a kernel stamp to the end of its read.
-    pub read_lag_max: Duration,
     /// The HTTP status.
     pub status: u16,
     /// Every read of the answer had a kernel stamp that could be used.
@@ -93,6 +91,9 @@ pub struct Failure {
     pub connect: Option<Duration>,
     /// The request moved once to a new connection.
     pub reconnected: bool,
+    /// An answer has come on the connection that it used, be it to a request before. Where none has, the
+    /// server may be one that accepts connections and says nothing.
+    pub connection_answered: bool,
     /// Content events that had arrived.
     pub events: u64,
     /// What went wrong, in the server's own words where it had some: at most 512 bytes, no credential.

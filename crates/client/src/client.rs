@@ -89,7 +89,8 @@ impl From<TlsError> for ClientError {
     }
 }
 
-/// One lane's client. It lives on its lane's thread, inside a runtime with I/O and time.
+/// One lane's client. It lives on its lane's thread, inside a runtime with I/O and time; with HTTP/2 inside a
+/// `LocalSet` too, as a shared connection is a task of its own.
 #[derive(Debug)]
 pub struct Client {
     pub(crate) api: Api,

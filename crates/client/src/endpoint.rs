@@ -128,7 +128,8 @@ pub(crate) fn head(method: &Method, path: &Uri, headers: &HeaderMap, body_bytes:
     head.into()
 }
 
-/// The same as HTTP/2 has it (RFC 9113 §8.3): host and scheme stand in the address.
+/// The same as HTTP/2 has it (RFC 9113 §8.3): scheme and host stand in the address, the latter by the `Host` header,
+/// which `target.headers` may have set.
 pub(crate) fn head_of_http2(
     endpoint: &Endpoint,
     method: &Method,
@@ -137,7 +138,8 @@ pub(crate) fn head_of_http2(
 ) -> Result<Request<()>, http::Error> {
     let scheme = if endpoint.tls { Scheme::HTTPS } else { Scheme::HTTP };
     let path = path.path_and_query().map_or("/", |path| path.as_str());
-    let address = Uri::builder().scheme(scheme).authority(endpoint.authority.as_str());
+    let host = headers.get(HOST).map_or(endpoint.authority.as_bytes(), HeaderValue::as_bytes);
+    let address = Uri::builder().scheme(scheme).authority(host);
     let mut request = Request::new(());
     *request.method_mut() = method.clone();
     *request.uri_mut() = address.path_and_query(path).build()?;
@@ -205,6 +207,21 @@ mod tests {
         }
         let error = Endpoint::parse("http://me:secret@gateway/").unwrap_err().to_string();
         assert!(error.contains("target.apiKeyFile") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_host_of_the_targets_headers_is_that_of_http2_too() {
+        let endpoint = Endpoint::parse("http://127.0.0.1:8000/v1/completions").unwrap();
+        let mut headers = HeaderMap::new();
+        let mut address = |host| {
+            let _before = headers.insert(HOST, HeaderValue::from_static(host));
+            let request =
+                head_of_http2(&endpoint, &Method::POST, &endpoint.path, &headers).unwrap();
+            assert!(request.headers().is_empty());
+            request.uri().to_string()
+        };
+        assert_eq!(address("127.0.0.1:8000"), "http://127.0.0.1:8000/v1/completions");
+        assert_eq!(address("llama.example"), "http://llama.example/v1/completions");
     }
 
     #[test]

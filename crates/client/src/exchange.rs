@@ -15,9 +15,10 @@ use crate::client::Client;
 use crate::endpoint::{head, head_of_http2};
 use crate::event::{bounded, words_of};
 use crate::reader::Reader;
-use crate::stream::{BodyEnd, Broken, Stream};
+use crate::stream::{Arrival, BodyEnd, Broken, Stream};
 use crate::transport::{
-    Body, ConnectError, Connection, HeadError, Http2, Outgoing, Source, Taken, Write,
+    Body, ConnectError, Connection, Head, HeadError, Http2, Outgoing, SendError, Source, Taken,
+    Write,
 };
 use crate::trouble::{Trouble, answer_trouble, body_trouble, head_trouble, unsent_trouble};
 use crate::{chat, completions};
@@ -38,6 +39,8 @@ struct Trace {
     sent: Cell<Option<Duration>>,
     write_call: Cell<Duration>,
     reconnected: Cell<bool>,
+    /// An answer has come on the connection that it used.
+    answered: Cell<bool>,
     events: Cell<u64>,
 }
 
@@ -50,6 +53,7 @@ impl Trace {
             connected_at: self.connected_at.get(),
             connect: self.connect.get(),
             reconnected: self.reconnected.get(),
+            connection_answered: self.answered.get(),
             events: self.events.get(),
             detail: bounded(&client.credentials.redact(&trouble.words)),
             refused_by_gate: trouble.refused_by_gate,
@@ -160,6 +164,7 @@ impl Client {
             };
             trace.connected_at.set(Some(self.clock.now()));
             let reads_before = connection.stamps().last_read().serial;
+            trace.answered.set(rested.is_some());
             let on_sent = |write| {
                 drop(ask.body.take());
                 self.sent(trace, write, on);
@@ -168,13 +173,8 @@ impl Client {
             match head {
                 Ok(head) => {
                     self.sent_early(trace, &connection, on);
-                    return Ok(Box::new(Reader::new(
-                        self,
-                        Source::Http1(connection),
-                        reads_before,
-                        head,
-                        on,
-                    )));
+                    let source = Source::Http1(connection);
+                    return Ok(self.reader(trace, source, reads_before, head, on));
                 }
                 Err(HeadError::Refused) => return Err(Trouble::refused_by_gate()),
                 Err(HeadError::Unsent(fault)) => {
@@ -185,7 +185,8 @@ impl Client {
                     trace.reconnected.set(true);
                 }
                 Err(HeadError::Failed(fault)) => {
-                    let stale = rested.filter(|_| !answered(&connection, reads_before));
+                    trace.answered.set(rested.is_some() || connection.has_answered());
+                    let stale = rested.filter(|_| !connection.has_answered());
                     if let Some(rested) = stale {
                         self.pool.found_closed(rested);
                     }
@@ -204,21 +205,54 @@ impl Client {
         mut gate: impl FnMut() -> bool,
         on: &mut impl FnMut(Progress),
     ) -> Result<Box<Reader<'_>>, Trouble> {
-        let ready = http2.take(&self.connector).await.map_err(connect_trouble)?;
-        trace.connect.set(ready.took);
-        trace.reconnected.set(ready.replaced);
-        trace.connected_at.set(Some(self.clock.now()));
-        if !gate() {
-            return Err(Trouble::refused_by_gate());
+        loop {
+            let ready = http2.take(&self.connector).await.map_err(connect_trouble)?;
+            trace.connect.set(ready.took.or(trace.connect.get()));
+            let moved = trace.reconnected.replace(trace.reconnected.get() || ready.replaced);
+            let request = head_of_http2(&self.endpoint, &ask.method, &ask.path, &self.headers)
+                .map_err(|error| Trouble::new(FailureClass::Internal, error.to_string()))?;
+            let gate = || {
+                trace.connected_at.set(Some(self.clock.now()));
+                gate()
+            };
+            // Told once: a server that did not look at the request has made its user wait all the same.
+            let on_sent = |write| {
+                if trace.sent.get().is_none() {
+                    self.sent(trace, write, on);
+                }
+            };
+            let body = ask.body.borrow().clone();
+            let answer = ready.send(request, body, gate, on_sent).await;
+            trace.answered.set(ready.has_answered());
+            match answer {
+                Ok((head, stream)) => {
+                    drop(ask.body.take());
+                    return Ok(self.reader(trace, Source::Http2(stream), 0, head, on));
+                }
+                Err(SendError::Refused) => return Err(Trouble::refused_by_gate()),
+                Err(SendError::Unsent(_)) if !moved => trace.reconnected.set(true),
+                Err(SendError::Unsent(fault)) if trace.sent.get().is_none() => {
+                    return Err(unsent_trouble(&fault));
+                }
+                Err(SendError::Unsent(fault) | SendError::Failed(fault)) => {
+                    return Err(head_trouble(&fault, false));
+                }
+            }
         }
-        let request = head_of_http2(&self.endpoint, &ask.method, &ask.path, &self.headers)
-            .map_err(|error| Trouble::new(FailureClass::Internal, error.to_string()))?;
-        let on_sent = |write| self.sent(trace, write, on);
-        let (head, stream) = ready
-            .send(request, ask.body.take(), on_sent)
-            .await
-            .map_err(|fault| head_trouble(&fault, false))?;
-        Ok(Box::new(Reader::new(self, Source::Http2(stream), 0, head, on)))
+    }
+
+    /// Reads on, after the head of an answer.
+    fn reader(
+        &self,
+        trace: &Trace,
+        source: Source,
+        reads_before: u64,
+        head: Head,
+        on: &mut impl FnMut(Progress),
+    ) -> Box<Reader<'_>> {
+        trace.answered.set(true);
+        let before = Arrival { at: trace.sent.get().unwrap_or_default(), serial: reads_before };
+        Box::new(Reader::new(self, source, before, head, on))
     }
 
     async fn connect(&self, trace: &Trace) -> Result<Box<Connection>, Trouble> {
@@ -350,7 +384,6 @@ impl Client {
             usage: None,
             no_done: false,
             reconnected: trace.reconnected.get(),
-            read_lag_max: reader.lag_max(),
             status: reader.status().as_u16(),
             kernel_stamps: reader.kernel_stamps(),
         }
@@ -390,11 +423,6 @@ fn connect_trouble(error: ConnectError) -> Trouble {
         ConnectError::Http2 { .. } => FailureClass::Protocol,
     };
     Trouble::new(class, error.to_string())
-}
-
-/// Whether the server has said anything since the request began.
-fn answered(connection: &Connection, reads_before: u64) -> bool {
-    connection.stamps().last_read().serial > reads_before
 }
 
 /// An answer of success that is not what was asked for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use metrics::FailureClass;
 use serde::Deserialize;
+use tokio::task::LocalSet;
 use workload::{Prompt, Target};
 
 use crate::answer::{Answer, Failure};
@@ -73,14 +74,17 @@ pub async fn probe(
     let body = crate::body::one_token(target, prompt, model).map_err(|error| {
         ProbeError::new(error.to_string(), "correct the prompts or `target.extraBody`")
     })?;
-    match client.exchange(body, || true, |_| {}).await {
-        Ok(answer) => Ok(Probe::of(&answer)),
-        // One token may well be one that is not shown, such as the end of the text.
-        Err(failure) if failure.class == FailureClass::Empty => {
-            Ok(Probe::without_content(&failure))
+    let probing = async {
+        match client.exchange(body, || true, |_| {}).await {
+            Ok(answer) => Ok(Probe::of(&answer)),
+            // One token may well be one that is not shown, such as the end of the text.
+            Err(failure) if failure.class == FailureClass::Empty => {
+                Ok(Probe::without_content(&failure))
+            }
+            Err(failure) => Err(explained(&client, target, model, failure).await),
         }
-        Err(failure) => Err(explained(&client, target, model, failure).await),
-    }
+    };
+    LocalSet::new().run_until(probing).await
 }
 
 /// A model of the server's list.
@@ -100,7 +104,8 @@ pub struct Model {
 pub async fn models(target: &Target, options: &ClientOptions) -> Result<Vec<Model>, ProbeError> {
     let client = Client::new(target, options.clone(), Clock::start_now())?;
     let hint = "name the model with `target.model`";
-    listed(&client).await.map_err(|what| ProbeError::new(what, hint))
+    let listing = LocalSet::new();
+    listing.run_until(listed(&client)).await.map_err(|what| ProbeError::new(what, hint))
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,13 @@ use crate::stream::Arrival;
 use crate::transport::{Body, Fault, Head, Read, Rest, Source};
 use crate::trouble::{Trouble, body_trouble};
 
+/// After so much of a body the lane's other requests have their turn: the runtime's own limit is so many
+/// reads, of any size.
+const TURN_BYTES: usize = 256 << 10;
+
+/// Stamps of different clocks may cross by microseconds; what is further off is a clock that was set.
+const CROSSING: Duration = Duration::from_millis(1);
+
 /// An answer whose head has arrived.
 #[derive(Debug)]
 pub(crate) struct Reader<'client> {
@@ -27,23 +34,22 @@ pub(crate) struct Reader<'client> {
 #[derive(Debug)]
 struct Seen {
     arrival: Arrival,
-    lag_max: Duration,
+    turn_bytes: usize,
     kernel_stamps: bool,
     body_ended: bool,
 }
 
 impl<'client> Reader<'client> {
-    /// `reads_before` is the connection's count of reads when the request began.
+    /// `before` is the end of the request, and the connection's count of reads when it began.
     pub(crate) fn new(
         client: &'client Client,
         source: Source,
-        reads_before: u64,
+        before: Arrival,
         head: Head,
         on: &mut impl FnMut(Progress),
     ) -> Self {
-        let arrival = Arrival { at: Duration::ZERO, serial: reads_before };
         let mut seen =
-            Seen { arrival, lag_max: Duration::ZERO, kernel_stamps: true, body_ended: false };
+            Seen { arrival: before, turn_bytes: 0, kernel_stamps: true, body_ended: false };
         seen.look(client, source.last_read(), on);
         let headers_at = seen.arrival.at;
         Self { client, source, head, kept: Vec::new(), seen, headers_at }
@@ -55,10 +61,6 @@ impl<'client> Reader<'client> {
 
     pub(crate) fn headers_at(&self) -> Duration {
         self.headers_at
-    }
-
-    pub(crate) fn lag_max(&self) -> Duration {
-        self.seen.lag_max
     }
 
     pub(crate) fn kernel_stamps(&self) -> bool {
@@ -136,13 +138,11 @@ impl<'client> Reader<'client> {
     /// Keeps the connection for the next request, with what may be left of the body, or closes it
     /// where the server is at its announced end.
     pub(crate) fn keep(self: Box<Self>) {
-        let Source::Http1(mut connection) = self.source else { return };
-        if !connection.keeps() {
-            return;
-        }
-        let term = connection.term();
-        term.answered(self.head.keep_alive);
-        if let Some(idle_limit) = term.idle_limit() {
+        let mut connection = match self.source {
+            Source::Http1(connection) => connection,
+            Source::Http2(stream) => return stream.keep(),
+        };
+        if let Some(idle_limit) = connection.idle_limit() {
             self.client.pool.put(Rest::new(connection), idle_limit);
         }
     }
@@ -159,6 +159,7 @@ impl Seen {
         let body = poll_fn(|context| {
             source.poll_body(context, |bytes, read| {
                 self.look(client, read, on);
+                self.turn_bytes += bytes.len();
                 piece(bytes, self.arrival, on);
             })
         });
@@ -166,6 +167,10 @@ impl Seen {
         // A read may have brought nothing but framing.
         self.look(client, source.last_read(), on);
         self.body_ended = !matches!(body, Ok(Body::More));
+        if self.turn_bytes >= TURN_BYTES {
+            self.turn_bytes = 0;
+            tokio::task::yield_now().await;
+        }
         body
     }
 
@@ -175,18 +180,70 @@ impl Seen {
             return;
         }
         let (at_ns, lag) = self.stamp(client, read);
-        // Stamps of different clocks may cross by microseconds.
         let at = client.clock.offset_of(at_ns).max(self.arrival.at);
         self.arrival = Arrival { at, serial: read.serial };
-        self.lag_max = self.lag_max.max(lag);
         on(Progress::Read { lag });
     }
 
-    fn stamp(&mut self, client: &Client, read: Read) -> (u64, Duration) {
+    /// The instant of a read on CLOCK_MONOTONIC, and what the kernel's stamp says of its lag. A stamp from
+    /// before what came before it is of a clock that was set back since the last flush.
+    fn stamp(&mut self, client: &Client, read: Read) -> (u64, Option<Duration>) {
         let converter = client.stamps.get();
         let kernel = read.kernel_ns.and_then(|stamp| converter.monotonic_ns(stamp, read.read_ns));
+        let credible = |at_ns: &u64| client.clock.offset_of(*at_ns) + CROSSING >= self.arrival.at;
+        let kernel = kernel.filter(credible);
         self.kernel_stamps &= kernel.is_some();
-        let at_ns = kernel.unwrap_or(read.read_ns);
-        (at_ns, Duration::from_nanos(read.read_ns - at_ns))
+        let lag = kernel.map(|at_ns| Duration::from_nanos(read.read_ns - at_ns));
+        (kernel.unwrap_or(read.read_ns), lag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use workload::{Api, Target};
+
+    use super::*;
+    use crate::client::ClientOptions;
+    use crate::clock::Clock;
+
+    fn client() -> Client {
+        let target = Target {
+            url: "http://127.0.0.1:9/v1/chat/completions".into(),
+            api: Api::Chat,
+            stream: true,
+            model: None,
+            headers: Vec::new(),
+            extra_body: None,
+            ignore_eos: false,
+            min_tokens: false,
+        };
+        let running = Clock::start_at(Clock::monotonic_ns() - 10_000_000_000);
+        Client::new(&target, ClientOptions::default(), running).unwrap()
+    }
+
+    /// What a read comes to whose kernel stamp is `early` before its time, after a request that was sent
+    /// just now: its lag, and whether its stamp was believed.
+    fn stamped(early: Duration) -> (Option<Duration>, bool) {
+        let client = client();
+        let sent = client.clock.now();
+        let arrival = Arrival { at: sent, serial: 0 };
+        let mut seen = Seen { arrival, turn_bytes: 0, kernel_stamps: true, body_ended: false };
+        let kernel_ns = Clock::realtime_ns() - u64::try_from(early.as_nanos()).unwrap();
+        let read = Read { serial: 1, kernel_ns: Some(kernel_ns), read_ns: Clock::monotonic_ns() };
+        let mut lag = None;
+        seen.look(&client, read, &mut |progress| {
+            if let Progress::Read { lag: told } = progress {
+                lag = told;
+            }
+        });
+        assert!(seen.arrival.at >= sent);
+        (lag, seen.kernel_stamps)
+    }
+
+    #[test]
+    fn a_stamp_from_before_the_request_was_sent_is_of_a_clock_that_was_set_back() {
+        assert_eq!(stamped(Duration::from_millis(900)), (None, false));
+        let (lag, kernel_stamps) = stamped(Duration::from_micros(10));
+        assert!(lag.is_some() && kernel_stamps);
     }
 }

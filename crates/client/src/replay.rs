@@ -7,7 +7,7 @@ use workload::Api;
 
 use crate::answer::Progress;
 use crate::stream::{Arrival, BodyEnd, Stream};
-use crate::transport::{Fault, Head};
+use crate::transport::{Fault, Parsed};
 
 /// A recorded answer cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +38,15 @@ pub fn replay<'a>(
 ) -> Result<u64, ReplayError> {
     let mut reads = reads.into_iter().zip(1_u64..);
     let (first, _) = reads.next().ok_or(ReplayError::NoHead)?;
-    let (mut head, length) = Head::parse(first)?.ok_or(ReplayError::NoHead)?;
+    let Parsed { mut delivery, length_bytes, .. } =
+        Parsed::parse(first)?.ok_or(ReplayError::NoHead)?;
     let mut stream = Stream::new(api);
     let mut last = Duration::ZERO;
-    for (bytes, serial) in std::iter::once((&first[length..], 0)).chain(reads) {
+    for (bytes, serial) in std::iter::once((&first[length_bytes..], 0)).chain(reads) {
         last = Duration::from_millis(serial);
-        on(Progress::Read { lag: Duration::ZERO });
+        on(Progress::Read { lag: Some(Duration::ZERO) });
         let mut pushed = Ok(());
-        let _beyond = head.framing.push(bytes, |piece| {
+        let _beyond = delivery.framing.push(bytes, |piece| {
             if pushed.is_ok() {
                 pushed = stream.push(piece, Arrival { at: last, serial }, &mut on);
             }

@@ -4,6 +4,7 @@
 #[path = "support/scripted.rs"]
 mod scripted;
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,6 +90,25 @@ async fn a_trusted_server_is_measured_with_kernel_stamps_and_its_connection_kept
     tokio::time::sleep(REST).await;
     let second = client.exchange(Bytes::from(vec![b'x'; 1 << 20]), || true, |_| {}).await.unwrap();
     assert!(second.connect.is_none() && second.sent < second.headers);
+    assert_eq!((server.connections(), server.requests().len()), (1, 2));
+}
+
+/// The farewell of TLS comes as bytes, and is no answer.
+#[tokio::test]
+async fn a_farewell_instead_of_a_second_answer_is_a_stale_connection() {
+    let (server, _pem) = server(|mut peer| {
+        let _first = peer.request();
+        peer.send(two_words());
+        let _second = peer.request();
+        peer.stream.conn.send_close_notify();
+        let _gone = peer.stream.flush();
+    });
+    let options = ClientOptions { insecure_skip_verify: true, ..ClientOptions::default() };
+    let client = Client::new(&https(&server), options, Clock::start_now()).unwrap();
+    let exchange = || client.exchange(Bytes::from_static(b"{}"), || true, |_| {});
+    assert!(exchange().await.is_ok());
+    tokio::time::sleep(REST).await;
+    assert_eq!(exchange().await.unwrap_err().class, FailureClass::StaleConnection);
     assert_eq!((server.connections(), server.requests().len()), (1, 2));
 }
 

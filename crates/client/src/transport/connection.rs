@@ -16,10 +16,18 @@ use bytes::{Buf, Bytes};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::framing::Framing;
-use super::head::Head;
+use super::head::{Delivery, Head, Parsed};
 use super::stamps::{Gate, Read, Stamps, Write};
-use super::term::Term;
+use super::term::{KeepAlive, Term};
 use super::wire::{Scratch, Wire};
+
+/// The most answers of information (1xx) before the one that was asked for.
+const INFORMATION_LIMIT: u32 = 16;
+
+/// What a server does that cannot have read what it answers: no time from such a request means anything.
+/// An answer that is an error may well come before the end of the request.
+pub(super) const EARLY_SUCCESS: &str =
+    "the server answered with success before it had the whole request";
 
 /// Why a connection has no more to give.
 #[derive(Debug, thiserror::Error)]
@@ -66,9 +74,13 @@ pub(crate) struct Connection {
     fd: RawFd,
     took: Duration,
     term: Term,
+    announced: KeepAlive,
     /// What has arrived of a head, then what arrived behind it: empty while a stream is read.
     inbox: Vec<u8>,
     framing: Framing,
+    /// Since the request began, bytes of an answer have come, and so many whole answers of information.
+    answered: bool,
+    informed: u32,
     /// Nothing has happened on it after which no request could follow.
     sound: bool,
 }
@@ -88,8 +100,11 @@ impl Connection {
             fd,
             took,
             term: Term::default(),
+            announced: KeepAlive::default(),
             inbox: Vec::new(),
             framing: Framing::NONE,
+            answered: false,
+            informed: 0,
             sound: true,
         })
     }
@@ -103,9 +118,17 @@ impl Connection {
         &self.stamps
     }
 
-    /// How long the server keeps it, by what it has announced.
-    pub(crate) fn term(&mut self) -> &mut Term {
-        &mut self.term
+    /// An answer is over: how long the server keeps the connection for another, by what it has announced;
+    /// `None` where it would not take one.
+    pub(crate) fn idle_limit(&mut self) -> Option<Duration> {
+        self.term.answered(self.announced);
+        self.term.idle_limit().filter(|_| self.sound)
+    }
+
+    /// Whether the server has said anything since the request began. What TLS says for itself, such as
+    /// its farewell, is not an answer.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// Sends a request and waits for the head of its answer. `gate` is asked once, when the socket is
@@ -117,6 +140,7 @@ impl Connection {
         mut on_sent: impl FnMut(Write),
     ) -> Result<Head, HeadError> {
         self.stamps.begin();
+        (self.answered, self.informed) = (false, 0);
         let mut unsent = Some(request);
         let mut write_fault = None;
         poll_fn(|context| {
@@ -135,7 +159,12 @@ impl Connection {
                     Err(fault) => write_fault = Some(fault),
                 }
             }
-            let head = ready!(self.poll_head(context));
+            let head = match ready!(self.poll_head(context)) {
+                Ok(head) if head.status.is_success() && self.stamps.sent().is_none() => {
+                    Err(Fault::Malformed(EARLY_SUCCESS.to_owned()))
+                }
+                head => head,
+            };
             Poll::Ready(head.map_err(|fault| match write_fault.take() {
                 _ if self.stamps.nothing_left() => HeadError::Unsent(fault),
                 Some(first) if !matches!(fault, Fault::Malformed(_)) => HeadError::Failed(first),
@@ -198,24 +227,36 @@ impl Connection {
             if bytes == 0 {
                 return Poll::Ready(Err(Fault::Closed));
             }
+            self.answered = true;
             self.inbox.extend_from_slice(&scratch[..bytes]);
-            if let Some(head) = self.take_head()? {
-                self.sound = head.keeps && self.stamps.sent().is_some();
-                self.framing = head.framing.clone();
+            if let Some((head, delivery)) = self.take_head()? {
+                self.sound = delivery.keeps && self.stamps.sent().is_some();
+                self.framing = delivery.framing;
+                self.announced = delivery.keep_alive;
                 return Poll::Ready(Ok(head));
             }
         }
     }
 
     /// The head of the answer, if it has arrived whole; what precedes it (1xx) is passed over.
-    fn take_head(&mut self) -> Result<Option<Head>, Fault> {
-        while let Some((head, length)) = Head::parse(&self.inbox)? {
-            let _head = self.inbox.drain(..length);
-            if !head.is_information() {
-                return Ok(Some(head));
+    fn take_head(&mut self) -> Result<Option<(Head, Delivery)>, Fault> {
+        let (mut begin, mut found) = (0, None);
+        while found.is_none()
+            && let Some(parsed) = Parsed::parse(&self.inbox[begin..])?
+        {
+            begin += parsed.length_bytes;
+            if !parsed.head.is_information() {
+                found = Some((parsed.head, parsed.delivery));
+                continue;
+            }
+            self.informed += 1;
+            if self.informed > INFORMATION_LIMIT {
+                let words = format!("more than {INFORMATION_LIMIT} answers of information (1xx)");
+                return Err(Fault::Malformed(words));
             }
         }
-        Ok(None)
+        let _heads = self.inbox.drain(..begin);
+        Ok(found)
     }
 
     /// Reads once, and hands over the pieces of the body in what came, with the read that brought them.
@@ -251,11 +292,6 @@ impl Connection {
         // Nobody has asked for what follows an answer.
         self.sound &= beyond == 0;
         Ok(if self.framing.is_ended() { Body::Ended } else { Body::More })
-    }
-
-    /// Whether the server would take another request once this answer has ended.
-    pub(crate) fn keeps(&self) -> bool {
-        self.sound
     }
 
     /// Whether a pooled connection can be used. The socket itself is asked too, as the runtime may not

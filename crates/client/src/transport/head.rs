@@ -19,22 +19,39 @@ const HEADERS: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
-    pub(crate) framing: Framing,
-    /// The server would take another request on the same connection.
-    pub(crate) keeps: bool,
-    pub(crate) keep_alive: KeepAlive,
     pub(crate) content_type: Option<Box<str>>,
     pub(crate) content_encoding: Option<Box<str>>,
     pub(crate) location: Option<Box<str>>,
 }
 
-impl Head {
-    /// The head that `bytes` begin with, and its length; `None` before it is whole.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Fault> {
+/// What a head of HTTP/1.1 says about its body and its connection; HTTP/2 has frames for both.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) framing: Framing,
+    /// The server would take another request on the same connection.
+    pub(crate) keeps: bool,
+    pub(crate) keep_alive: KeepAlive,
+}
+
+/// A whole head of HTTP/1.1.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) head: Head,
+    pub(crate) delivery: Delivery,
+    pub(crate) length_bytes: usize,
+}
+
+impl Parsed {
+    /// The head that `bytes` begin with; `None` before it is whole.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, Fault> {
         let mut headers = [EMPTY_HEADER; HEADERS];
         let mut response = Response::new(&mut headers);
         match response.parse(bytes) {
-            Ok(Status::Complete(length)) => Ok(Some((Self::of(&response)?, length))),
+            Ok(Status::Complete(length_bytes)) => {
+                let delivery = Delivery::of(&response)?;
+                let head = Head::of(response.headers, status(&response)?);
+                Ok(Some(Self { head, delivery, length_bytes }))
+            }
             Ok(Status::Partial) if bytes.len() > HEAD_BYTES => {
                 Err(Fault::Malformed(format!("the head is longer than {HEAD_BYTES} bytes")))
             }
@@ -42,35 +59,45 @@ impl Head {
             Err(error) => Err(Fault::Malformed(format!("no HTTP/1 answer: {error}"))),
         }
     }
+}
 
+impl Delivery {
     fn of(response: &Response<'_, '_>) -> Result<Self, Fault> {
-        let status = StatusCode::from_u16(response.code.unwrap_or_default())
-            .map_err(|error| Fault::Malformed(error.to_string()))?;
         let headers = &*response.headers;
-        let (framing, agreed) = framing(status, headers)?;
+        let (framing, agreed) = framing(status(response)?, headers)?;
+        let old = response.version != Some(1);
+        if old && matches!(framing, Framing::Chunked(_)) {
+            return Err(Fault::Malformed("an answer of HTTP/1.0 is said to be chunked".to_owned()));
+        }
         let keeps = agreed
-            && response.version == Some(1)
+            && !old
             && framing != Framing::UntilClose
             && !tokens(headers, "connection").any(|token| token.eq_ignore_ascii_case("close"));
-        Ok(Self {
+        let keep_alive = text(headers, "keep-alive").map(KeepAlive::parse).unwrap_or_default();
+        Ok(Self { framing, keeps, keep_alive })
+    }
+}
+
+fn status(response: &Response<'_, '_>) -> Result<StatusCode, Fault> {
+    StatusCode::from_u16(response.code.unwrap_or_default())
+        .map_err(|error| Fault::Malformed(error.to_string()))
+}
+
+impl Head {
+    fn of(headers: &[Header<'_>], status: StatusCode) -> Self {
+        Self {
             status,
-            framing,
-            keeps,
-            keep_alive: text(headers, "keep-alive").map(KeepAlive::parse).unwrap_or_default(),
             content_type: text(headers, "content-type").map(Box::from),
             content_encoding: text(headers, "content-encoding").map(Box::from),
             location: text(headers, "location").map(Box::from),
-        })
+        }
     }
 
-    /// The head of a stream: its framing is the protocol's own, and so is its connection.
+    /// The head of a stream of HTTP/2.
     pub(crate) fn of_http2(parts: &http::response::Parts) -> Self {
         let text = |name| parts.headers.get(name)?.to_str().ok().map(Box::from);
         Self {
             status: parts.status,
-            framing: Framing::NONE,
-            keeps: true,
-            keep_alive: KeepAlive::default(),
             content_type: text("content-type"),
             content_encoding: text("content-encoding"),
             location: text("location"),
@@ -94,12 +121,18 @@ fn framing(status: StatusCode, headers: &[Header<'_>]) -> Result<(Framing, bool)
         return Ok((Framing::NONE, true));
     }
     let length = content_length(headers)?;
-    match tokens(headers, "transfer-encoding").last() {
-        Some(last) if last.eq_ignore_ascii_case("chunked") => {
+    // An empty part of a list is none (RFC 9110 §5.6.1).
+    let codings = tokens(headers, "transfer-encoding").filter(|coding| !coding.is_empty());
+    match codings.collect::<Vec<_>>()[..] {
+        [] => Ok((length.map_or(Framing::UntilClose, Framing::Length), true)),
+        [one] if one.eq_ignore_ascii_case("chunked") => {
             Ok((Framing::Chunked(Chunked::new()), length.is_none()))
         }
-        Some(_) => Ok((Framing::UntilClose, length.is_none())),
-        None => Ok((length.map_or(Framing::UntilClose, Framing::Length), true)),
+        // None other was asked for (`TE`), and none is undone here.
+        ref other => {
+            let words = format!("the answer's transfer coding is {}", other.join(", "));
+            Err(Fault::Malformed(words))
+        }
     }
 }
 
@@ -139,13 +172,16 @@ fn values<'head>(headers: &[Header<'head>], name: &str) -> impl Iterator<Item = 
 mod tests {
     use super::*;
 
-    fn head(lines: &str) -> Result<Head, Fault> {
-        let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
-        Head::parse(text.as_bytes()).map(|parsed| {
-            let (head, length) = parsed.unwrap();
-            assert_eq!(length, text.len());
-            head
+    fn parse(text: &str) -> Result<Delivery, Fault> {
+        Parsed::parse(text.as_bytes()).map(|parsed| {
+            let parsed = parsed.unwrap();
+            assert_eq!(parsed.length_bytes, text.len());
+            parsed.delivery
         })
+    }
+
+    fn delivery(lines: &str) -> Result<Delivery, Fault> {
+        parse(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"))
     }
 
     #[test]
@@ -155,8 +191,9 @@ mod tests {
             ("Content-Length: 5\r\ncontent-length: 5\r\n", Framing::Length(5), true),
             ("content-length: 5, 5\r\n", Framing::Length(5), true),
             ("transfer-encoding: Chunked\r\n", Framing::Chunked(Chunked::new()), true),
-            ("transfer-encoding: gzip, chunked\r\n", Framing::Chunked(Chunked::new()), true),
-            ("transfer-encoding: gzip\r\n", Framing::UntilClose, false),
+            ("transfer-encoding: chunked,\r\n", Framing::Chunked(Chunked::new()), true),
+            ("transfer-encoding: , ,chunked\r\n", Framing::Chunked(Chunked::new()), true),
+            ("transfer-encoding:\r\ncontent-length: 5\r\n", Framing::Length(5), true),
             ("", Framing::UntilClose, false),
             ("content-length: 5\r\nconnection: Keep-Alive, Close\r\n", Framing::Length(5), false),
             (
@@ -165,41 +202,53 @@ mod tests {
                 false,
             ),
         ] {
-            let head = head(lines).unwrap();
-            assert_eq!((head.framing, head.keeps), (framing, keeps), "{lines:?}");
+            let delivery = delivery(lines).unwrap();
+            assert_eq!((delivery.framing, delivery.keeps), (framing, keeps), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_coding_that_nobody_undoes_is_refused_by_its_name() {
+        for (lines, coding) in [
+            ("transfer-encoding: gzip, chunked\r\n", "gzip"),
+            ("transfer-encoding: gzip\r\n", "gzip"),
+            ("transfer-encoding: chunked\r\ntransfer-encoding: br\r\n", "br"),
+            ("transfer-encoding: chunked, chunked\r\n", "chunked, chunked"),
+            ("transfer-encoding: identity\r\n", "identity"),
+        ] {
+            let refused = delivery(lines).unwrap_err().to_string();
+            assert!(refused.contains(coding), "{lines:?}: {refused}");
+        }
+        assert!(parse("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
     }
 
     #[test]
     fn a_length_that_is_not_one_number_is_refused() {
         for length in ["-1", "+5", "5x", "", "5, 6", "99999999999999999999"] {
-            assert!(head(&format!("content-length: {length}\r\n")).is_err(), "{length}");
+            assert!(delivery(&format!("content-length: {length}\r\n")).is_err(), "{length}");
         }
-        assert!(head("content-length: 5\r\ncontent-length: 6\r\n").is_err());
+        assert!(delivery("content-length: 5\r\ncontent-length: 6\r\n").is_err());
     }
 
     #[test]
     fn some_answers_have_no_body_whatever_they_say() {
         for status in ["204 No Content", "304 Not Modified", "100 Continue", "103 Early Hints"] {
             let text = format!("HTTP/1.1 {status}\r\ncontent-length: 7\r\n\r\n");
-            let (head, _) = Head::parse(text.as_bytes()).unwrap().unwrap();
-            assert_eq!(head.framing, Framing::NONE, "{status}");
+            assert_eq!(parse(&text).unwrap().framing, Framing::NONE, "{status}");
         }
-        assert!(Head::parse(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());
+        assert!(Parsed::parse(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());
     }
 
     #[test]
     fn an_old_server_closes_after_its_answer() {
-        let (head, _) =
-            Head::parse(b"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").unwrap().unwrap();
-        assert!(!head.keeps);
+        assert!(!parse("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").unwrap().keeps);
     }
 
     #[test]
     fn a_head_in_pieces_is_waited_for_and_an_endless_one_is_not() {
-        assert!(Head::parse(b"HTTP/1.1 200 OK\r\ncontent-").unwrap().is_none());
+        assert!(Parsed::parse(b"HTTP/1.1 200 OK\r\ncontent-").unwrap().is_none());
         let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(HEAD_BYTES));
-        assert!(matches!(Head::parse(endless.as_bytes()), Err(Fault::Malformed(_))));
-        assert!(matches!(Head::parse(b"SSH-2.0-x\r\n"), Err(Fault::Malformed(_))));
+        assert!(matches!(Parsed::parse(endless.as_bytes()), Err(Fault::Malformed(_))));
+        assert!(matches!(Parsed::parse(b"SSH-2.0-x\r\n"), Err(Fault::Malformed(_))));
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use super::connection::{Body, Connection};
 
 /// How much of a body is read after the answer's end, so that the connection can be used again.
-const DRAIN_BYTES: usize = 64 << 10;
+pub(super) const DRAIN_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Rest {
