@@ -140,7 +140,7 @@ impl WorkerArgs {
             };
             let coordinator = &self.coordinator;
             match end {
-                WorkerEnd::Complete => return Ok(Exit::Ok),
+                WorkerEnd::Complete | WorkerEnd::Left => return Ok(Exit::Ok),
                 WorkerEnd::Closed => eprintln!(
                     "the coordinator counted this worker as lost: it comes back as a new one"
                 ),

@@ -100,3 +100,59 @@ async fn a_fast_closed_loop_is_not_held_back_by_its_grants() {
     // 3 s of 4 slots: held to 2 rounds at first, then to what half a second may ask for, it would be a fraction.
     assert!(granted * 10 >= free * 7, "{free} without limits, {granted} by grants");
 }
+
+/// Its share goes to the other without a gap: everything that the plan has is sent once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_to_leave_loses_nothing() {
+    let server = server(200.0);
+    let keys = [
+        ("load.rate", json!(100)),
+        ("benchmark.duration", json!(8)),
+        ("benchmark.drain", json!(3)),
+    ];
+    let plan = plan(&server.base_url(), &keys);
+    let merged = measure(&plan, 30, 2, async |coordinator, workers| {
+        at(coordinator, Duration::from_millis(2_300)).await;
+        workers[1].leaver()(Duration::from_secs(3));
+    })
+    .await;
+    assert!(matches!(&merged.ending, Ending::Degraded(why) if why.contains("left")), "{merged:?}");
+    let books = merged.ledger.total().books();
+    assert_eq!((books.due, books.completed), (800, 800), "{books:?}");
+    assert!(merged.ledger.settle(&plan, plan.end().unwrap()).gaps.is_empty());
+    assert!(merged.ledger.accounts().values().all(|account| account.complete));
+}
+
+/// The rounds that its slots had not come to are skipped, not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_closed_loop_loses_nothing() {
+    let server = server(5.0);
+    let keys = [
+        ("load.concurrency", json!(8)),
+        ("load.rampUp", json!(0)),
+        ("benchmark.requests", json!(6_000)),
+    ];
+    let plan = plan(&server.base_url(), &keys);
+    let merged = measure(&plan, 40, 2, async |coordinator, workers| {
+        at(coordinator, Duration::from_millis(1_300)).await;
+        workers[0].leaver()(Duration::from_secs(3));
+    })
+    .await;
+    let mut books = merged.ledger.total().books();
+    for (_, gap) in merged.ledger.settle(&plan, Duration::MAX).gaps.values().flatten() {
+        books.merge(gap);
+    }
+    books.balance().unwrap();
+    assert!(matches!(&merged.ending, Ending::Degraded(why) if why.contains("left")));
+    assert_eq!((books.due, books.lost.total()), (6_000, 0), "{books:?}");
+    // Each of the slots that went over skips what it was behind the first of them.
+    assert!(books.completed > 5_000, "{books:?}");
+    assert!(merged.ledger.accounts().values().all(|account| account.complete));
+}
+
+/// At this run time.
+async fn at(coordinator: &Coordinator, run_time: Duration) {
+    let mut progress = coordinator.progress();
+    let started = progress.wait_for(|view| view.start.is_some()).await.unwrap().start.unwrap();
+    tokio::time::sleep_until(started + run_time).await;
+}

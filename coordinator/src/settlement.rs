@@ -45,6 +45,9 @@ impl Ledger {
             Drive::Open { .. } => self.open_loop(plan, ownership, end),
             Drive::Closed { slots, .. } => self.closed_loop(plan, ownership, slots.get()),
         };
+        if matches!(plan.drive, Drive::Closed { .. }) {
+            self.believe_goodbyes(plan, ownership, &mut shares);
+        }
         self.believe_reports(&mut shares);
         let mut settlement = Settlement::default();
         let nothing = BTreeMap::new();
@@ -59,6 +62,29 @@ impl Ledger {
             }
         }
         settlement
+    }
+
+    /// Closed loop: who left in order and has told of everything began no other round. What of a number of requests
+    /// it left out, nobody began.
+    fn believe_goodbyes(&self, plan: &Plan, ownership: &Ownership, shares: &mut Shares) {
+        let by_number = plan.requests.is_some() && plan.end().is_none();
+        for (worker, account) in self.accounts() {
+            let left = ownership.loss(*worker).is_some_and(|loss| loss.cause == LossCause::Left);
+            let Some(owned) = shares.owned.get_mut(worker).filter(|_| left && account.complete)
+            else {
+                continue;
+            };
+            for (stage, count) in owned {
+                let told = account.books.iter().filter(|(scope, _)| scope.stage == *stage);
+                let told: u64 = told.map(|(_, books)| books.due).sum();
+                let skipped = count.saturating_sub(told);
+                *count -= skipped;
+                if by_number {
+                    *shares.no_owner.entry(*worker).or_default().entry(*stage).or_default() +=
+                        skipped;
+                }
+            }
+        }
     }
 
     /// A delta also has what was due after its last whole second. Where its worker had no permission any more

@@ -98,15 +98,17 @@ impl Gate {
         let may = self.holds(now_boottime_ns)
             && round < self.round.load(Ordering::Acquire)
             && round < self.own_round.load(Ordering::Acquire);
-        if may {
-            let begun = round.saturating_add(1);
-            let before = self.begun.fetch_max(begun, Ordering::AcqRel);
-            let middle = self.middle.load(Ordering::Acquire);
-            if before < middle && begun >= middle {
-                self.half_used.notify_one();
-            }
+        if !may {
+            return false;
         }
-        may
+        let begun = round.saturating_add(1);
+        // In one order with [`Self::leave_rounds`]: either it counts this round, or this round sees it.
+        let before = self.begun.fetch_max(begun, Ordering::SeqCst);
+        let middle = self.middle.load(Ordering::Acquire);
+        if before < middle && begun >= middle {
+            self.half_used.notify_one();
+        }
+        round < self.own_round.load(Ordering::SeqCst)
     }
 
     /// Whether anything is granted now.
@@ -150,6 +152,15 @@ impl Gate {
             Limit::Due(due) => self.own_due_ns.fetch_min(nanoseconds(due), Ordering::AcqRel),
             Limit::Round(round) => self.own_round.fetch_min(round, Ordering::AcqRel),
         };
+    }
+
+    /// Closed loop: begins no further round, whatever is granted; slots that are behind still come to it. The
+    /// limit that a Goodbye names: no round at or beyond it was or will be begun.
+    pub fn leave_rounds(&self) -> Limit {
+        let begun = self.rounds_begun();
+        self.own_round.fetch_min(begun, Ordering::SeqCst);
+        // A lane may have begun one meanwhile, or in a leaving before this one.
+        Limit::Round(self.begun.load(Ordering::SeqCst))
     }
 
     /// Shut for ever: this incarnation is closed.
@@ -231,6 +242,16 @@ mod tests {
         assert!(!gate.wants_rounds(), "2 of 10: the half is 6");
         gate.grant(SECOND, Limit::Round(u64::MAX));
         assert!(gate.may_write_round(1_000_000, 0) && !gate.wants_rounds());
+    }
+
+    #[test]
+    fn who_leaves_begins_no_further_round_and_names_what_is_begun() {
+        let gate = Gate::open();
+        assert!(gate.may_write_round(6, 0));
+        assert_eq!(gate.leave_rounds(), Limit::Round(7));
+        assert!(!gate.may_write_round(7, 0));
+        assert!(gate.may_write_round(5, 0) && gate.may_write_round(6, 0), "slots that are behind");
+        assert_eq!(gate.leave_rounds(), Limit::Round(7));
     }
 
     proptest! {

@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use client::Clock;
 use protocol::{
-    CoordinatorMessage, HEARTBEAT_EVERY, Heartbeat, Hello, Peer, PeerError, Refusal, TimePing,
-    Welcome, Wire, WorkerId,
+    CoordinatorMessage, Goodbye, HEARTBEAT_EVERY, Heartbeat, Hello, Limit, Peer, PeerError,
+    Refusal, TimePing, Welcome, Wire, WorkerId,
 };
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Gate, Standing, WorkerEnd,
     clock_sync::{ClockOffset, ClockSample, best_of},
+    start::Leave,
 };
 
 /// How long an answer may take.
@@ -22,6 +23,10 @@ const CLOCK_QUESTIONS: usize = 16;
 const NOT_YET: Duration = Duration::from_millis(50);
 /// How often the clocks are compared again.
 const COMPARE_EVERY: Duration = Duration::from_secs(30);
+/// How long a worker that leaves waits, beyond its grace, for its goodbye and its last delta to be taken.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+/// Why a worker leaves that was told to.
+pub(crate) const GOODBYE: &str = "it was told to leave";
 /// Between a sign of life and one that asks for more rounds.
 const RARELY: Duration = Duration::from_millis(20);
 /// A pause of half a second that took longer than this: the process was stopped.
@@ -37,6 +42,8 @@ pub(crate) struct Link {
     /// The last change of owners that was heard.
     pub(crate) epoch: watch::Receiver<u64>,
     pub(crate) gate: Arc<Gate>,
+    /// Whether this worker was told to leave.
+    pub(crate) leave: watch::Receiver<Option<Leave>>,
     /// Whether the last delta is acknowledged; its senders are the worker's actors, and end with them.
     pub(crate) complete: watch::Receiver<bool>,
 }
@@ -88,6 +95,9 @@ impl Link {
             () = self.lease_is_over() => {
                 let _ = ended_early.send(Some(WorkerEnd::Orphaned));
             }
+            () = self.leaves_idle(worker) => {
+                let _ = ended_early.send(Some(WorkerEnd::Left));
+            }
             () = self.beat_on(worker) => {}
             () = self.compare_on(worker) => {}
             _ = ended.wait_for(|complete| *complete) => {}
@@ -124,10 +134,34 @@ impl Link {
             }
             looked_ns = now_ns;
             let over = Standing::by(&self.gate, now_ns) == Standing::Over;
-            if over && now_ns >= patient_until_ns {
+            if over && now_ns >= patient_until_ns.max(self.drained_ns()) {
                 return;
             }
         }
+    }
+
+    /// Who leaves has no lease any more, and drains: until when it may, on CLOCK_BOOTTIME.
+    fn drained_ns(&self) -> u64 {
+        let told = *self.leave.borrow();
+        let until = |leave: Leave| {
+            let grace_ns = u64::try_from((leave.grace + LAST_WORDS).as_nanos()).unwrap_or(u64::MAX);
+            leave.asked_ns.saturating_add(grace_ns)
+        };
+        told.map_or(0, until)
+    }
+
+    /// Returns when this worker was told to leave before anything was granted to it: nobody has to be waited
+    /// for. Later, the goodbye follows the next grant.
+    async fn leaves_idle(&self, worker: WorkerId) {
+        let mut told = self.leave.clone();
+        let is_told = told.wait_for(Option::is_some).await.is_ok();
+        if !is_told || self.gate.until_boottime_ns() > 0 {
+            return std::future::pending().await;
+        }
+        self.gate.shut();
+        let (limit, reason) = (Limit::Due(Duration::ZERO), GOODBYE.to_owned());
+        let goodbye = Goodbye { worker, limit, reason };
+        let _ = self.door.send(CoordinatorMessage::Goodbye(Wire::new(goodbye)));
     }
 
     async fn compare_on(&self, worker: WorkerId) {

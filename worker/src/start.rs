@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use client::Credentials;
+use client::{Clock, Credentials};
 use protocol::{
     Abort, CoordinatorMessage, Hello, PROTOCOL_VERSION, Peer, Refusal, Wire, WorkerMessage,
     worker_group,
@@ -52,6 +52,16 @@ pub struct Worker {
     alive: JoinHandle<()>,
     complete: watch::Receiver<bool>,
     ended: watch::Receiver<Option<WorkerEnd>>,
+    leave: watch::Sender<Option<Leave>>,
+}
+
+/// A worker was told to leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leave {
+    /// When, on CLOCK_BOOTTIME.
+    pub(crate) asked_ns: u64,
+    /// How long its open streams may take after it offers nothing any more.
+    pub(crate) grace: Duration,
 }
 
 /// How a worker ended.
@@ -59,6 +69,8 @@ pub struct Worker {
 pub enum WorkerEnd {
     /// Its last delta is on the coordinator's disk.
     Complete,
+    /// It was told to leave before it was part of the load.
+    Left,
     /// The coordinator counts it as lost: as a new incarnation it may come back.
     Closed,
     /// It was without a coordinator for too long.
@@ -86,6 +98,7 @@ impl Worker {
         let (completed, complete) = watch::channel(false);
         let (epoch, epoch_known) = watch::channel(0);
         let (ended, ended_known) = watch::channel(None);
+        let (leave, told_to_leave) = watch::channel(None);
         let gate = Arc::new(Gate::default());
         let arguments = WorkerArguments {
             incarnation,
@@ -99,6 +112,7 @@ impl Worker {
             epoch,
             cache,
             ended: ended.clone(),
+            leave: told_to_leave.clone(),
         };
         let (actor, _) = Actor::spawn(None, WorkerActor, arguments).await?;
         ractor::pg::join(worker_group(incarnation), vec![actor.get_cell()]);
@@ -109,6 +123,7 @@ impl Worker {
             complete: complete.clone(),
             epoch: epoch_known,
             gate,
+            leave: told_to_leave,
         };
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
@@ -121,7 +136,22 @@ impl Worker {
         };
         let id = link.register(hello).await.map_err(WorkerError::Refused)?;
         let alive = tokio::spawn(link.keep_alive(id, ended));
-        Ok(Self { actor, alive, complete, ended: ended_known })
+        Ok(Self { actor, alive, complete, ended: ended_known, leave })
+    }
+
+    /// Tells this worker to leave in order, from anywhere: it says goodbye, naming the instant (or round) up to
+    /// which it still offers its share, gives its open streams `grace` beyond it, and ships its last delta;
+    /// [`Self::complete`] then returns. Others go on with its share. Needs some 2.5 s and the grace.
+    pub fn leaver(&self) -> impl Fn(Duration) + Send + Sync + use<> {
+        let leave = self.leave.clone();
+        move |grace| {
+            let asked_ns = Clock::boottime_ns();
+            leave.send_if_modified(|known| {
+                let is_new = known.is_none();
+                known.get_or_insert(Leave { asked_ns, grace });
+                is_new
+            });
+        }
     }
 
     /// Waits for its end; streams that are still open then are cancelled.

@@ -9,8 +9,8 @@ use std::{
 
 use client::{Client, ClientOptions, Clock, Credentials};
 use protocol::{
-    Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Peer, Refusal, Wire,
-    WorkerId, WorkerMessage,
+    Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Goodbye, Limit, Peer,
+    Refusal, Wire, WorkerId, WorkerMessage,
 };
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, SupervisionEvent,
@@ -25,7 +25,9 @@ use crate::{
     client_actor::{ClientActor, LaneArguments, LaneMessage},
     clock_sync::ClockOffset,
     inputs::Inputs,
+    link::GOODBYE,
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
+    start::Leave,
 };
 
 /// Lanes of a worker, unless the plan says otherwise.
@@ -51,6 +53,8 @@ pub(crate) struct WorkerArguments {
     pub(crate) cache: Option<PathBuf>,
     /// Told when this worker ends without having completed.
     pub(crate) ended: watch::Sender<Option<WorkerEnd>>,
+    /// Whether this worker was told to leave.
+    pub(crate) leave: watch::Receiver<Option<Leave>>,
 }
 
 /// The actor's own.
@@ -81,6 +85,10 @@ struct Crew {
     cap: Option<Cap>,
     /// Run time, once the start is known.
     clock: Option<Clock>,
+    /// Closed loop: limited by rounds.
+    closed_loop: bool,
+    /// What its goodbye names, once it leaves.
+    leaves_at: Option<Limit>,
 }
 
 impl Actor for WorkerActor {
@@ -232,7 +240,8 @@ impl WorkerState {
             complete: self.arguments.complete.clone(),
         };
         let (recorder, _) = Actor::spawn_linked(None, Recorder, arguments, me.get_cell()).await?;
-        Ok(Crew { id, lanes, recorder, lease, cap, clock: None })
+        let closed_loop = matches!(plan.drive, Drive::Closed { .. });
+        Ok(Crew { id, lanes, recorder, lease, cap, clock: None, closed_loop, leaves_at: None })
     }
 
     /// Converts the agreed instant to our clock and starts the lanes towards it.
@@ -277,6 +286,10 @@ impl WorkerState {
             crew.take_over(&taken);
         }
         let _ = self.arguments.epoch.send(crew.lease.claims().epoch());
+        let told_to_leave = *self.arguments.leave.borrow();
+        if let (Some(leave), Some(grant)) = (told_to_leave, heartbeat.grant) {
+            crew.leave(grant.limit, leave.grace, &self.arguments.door);
+        }
     }
 
     /// The coordinator has counted this incarnation as lost: nothing that it does counts any more.
@@ -348,7 +361,46 @@ impl Cap {
     }
 }
 
+/// How far before the end of its grant a worker that leaves ends: by then the lease has not run out either.
+const BEFORE_THE_GRANT_ENDS: Duration = Duration::from_millis(100);
+
 impl Crew {
+    /// Offers on up to an instant that the grant just heard still covers, so that others can take over
+    /// without a gap; then only follows what is open. Said again for as long as grants come: the goodbye was lost.
+    fn leave(&mut self, granted: Limit, grace: Duration, door: &Peer<CoordinatorMessage>) {
+        let limit = match self.leaves_at {
+            Some(limit) => limit,
+            None => self.stop_for_others(granted, grace),
+        };
+        self.leaves_at = Some(limit);
+        let goodbye = Goodbye { worker: self.id, limit, reason: GOODBYE.to_owned() };
+        if let Err(error) = door.send(CoordinatorMessage::Goodbye(Wire::new(goodbye))) {
+            tracing::debug!(%error, "the goodbye was not sent");
+        }
+    }
+
+    fn stop_for_others(&self, granted: Limit, grace: Duration) -> Limit {
+        let now = self.clock.map_or(Duration::ZERO, |clock| clock.now());
+        let gate = self.lease.gate();
+        let (at, limit) = match granted {
+            Limit::Due(due) if !self.closed_loop => {
+                let last = due.saturating_sub(BEFORE_THE_GRANT_ENDS);
+                let at = Duration::from_secs(last.as_secs());
+                gate.leave_at(Limit::Due(at));
+                (at, Limit::Due(at))
+            }
+            // The others begin at their next whole second but one; until then slots that are behind catch up.
+            Limit::Due(_) | Limit::Round(_) => {
+                (Duration::from_secs(now.as_secs() + 2), gate.leave_rounds())
+            }
+        };
+        tracing::info!(?limit, "this worker leaves");
+        for lane in &self.lanes {
+            let _ = lane.cast(LaneMessage::Stop(at, grace));
+        }
+        limit
+    }
+
     /// Gives each lane its part of what is newly ours, with the part of the cap that belongs to it.
     fn take_over(&self, claims: &[Claim]) {
         // The recorder first: it answers for the seconds of a class from the first of them on.
