@@ -97,8 +97,11 @@ struct Holder {
     at_arm: Option<Reading>,
     /// Since our own start: a reading against a clock that is gone says nothing.
     latest: Option<Reading>,
-    /// The highest that was ever granted.
+    /// The highest that was ever granted; any round, where only the worker knows what the coordinator before us
+    /// granted, and has not told yet.
     limit: Limit,
+    /// The worker has to tell it.
+    untold: bool,
     /// Rounds begun, as heard; those of the last lease length.
     begun: Vec<(u64, u64)>,
     /// Rounds begun at which the half of what was granted is used up.
@@ -140,6 +143,7 @@ impl Leases {
             at_arm: None,
             latest: None,
             limit,
+            untold: false,
             begun: Vec::new(),
             middle: u64::MAX,
         });
@@ -152,6 +156,20 @@ impl Leases {
             holder.heard_ns = now_ns.saturating_sub(nanoseconds(UNHEARD));
             holder.at_arm = Some(at_arm);
             holder.limit = holder.limit.max(limit);
+            holder.untold = limit == Limit::Round(u64::MAX);
+        }
+    }
+
+    /// Closed loop: a worker tells up to which round it holds a grant. That is all that a coordinator which is gone
+    /// gave it; a grant of ours may be on its way.
+    pub fn holds_rounds(&mut self, worker: WorkerId, round: u64) {
+        let Some(holder) = self.holders.get_mut(&worker) else { return };
+        if holder.untold {
+            holder.limit = self.terms.nothing();
+            holder.untold = false;
+        }
+        if let Limit::Round(known) = holder.limit {
+            holder.limit = Limit::Round(known.max(round));
         }
     }
 
@@ -386,6 +404,20 @@ mod tests {
         assert_eq!(rounds(2, 10_500), Some(Limit::Round(6)));
         assert_eq!(rounds(6, 11_000), Some(Limit::Round(18)));
         assert_eq!(rounds(6, 20_000), Some(Limit::Round(18)), "what was granted stays granted");
+    }
+
+    #[test]
+    fn what_a_predecessor_granted_of_rounds_the_worker_tells() {
+        let mut leases = Leases::new(CLOSED, 0);
+        leases.admit_again(WORKER, Reading::default(), Limit::Round(u64::MAX), 5_000 * MS);
+        leases.open(START);
+        assert_eq!(leases.clone().close(WORKER), Some(Limit::Round(u64::MAX)), "nobody knows");
+        leases.holds_rounds(WORKER, 40);
+        leases.heard(WORKER, None, 3, 10_000 * MS);
+        let limit = leases.grant(WORKER, 10_000 * MS).map(|grant| grant.limit);
+        assert_eq!(limit, Some(Limit::Round(40)), "what it holds it keeps");
+        leases.holds_rounds(WORKER, 41);
+        assert_eq!(leases.close(WORKER), Some(Limit::Round(41)));
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Membership {
         place.epoch = place.epoch.max(heartbeat.epoch);
         let Heartbeat { clock_offset_ns: offset_ns, clock_error_ns: error_ns, .. } = *heartbeat;
         let reading = (error_ns < u64::MAX).then_some(Reading { offset_ns, error_ns });
+        self.leases.holds_rounds(heartbeat.worker, heartbeat.rounds_granted);
         self.leases.heard(heartbeat.worker, reading, heartbeat.rounds_begun, now_ns);
         Heard::Here
     }
@@ -278,6 +279,7 @@ mod tests {
             clock_error_ns: 0,
             epoch,
             rounds_begun: 0,
+            rounds_granted: 0,
         }
     }
 

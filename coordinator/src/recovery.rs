@@ -100,7 +100,7 @@ impl Recovered {
 
     /// Those who may still be at work: armed, and neither lost nor complete. With each the most that the
     /// coordinators before can have granted to it, `run_time` being that at which this one started. How many
-    /// rounds of a closed loop they granted is not in the journal.
+    /// rounds of a closed loop they granted is not in the journal: each worker tells.
     pub fn at_work(
         &self,
         terms: Terms,

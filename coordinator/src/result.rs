@@ -126,6 +126,12 @@ impl Merged {
         plan.end().into_iter().chain(self.stopped_at).min().unwrap_or(Duration::MAX)
     }
 
+    /// The load is whole, but fewer carry it.
+    fn fewer_than_expected(&self) -> Option<Warning> {
+        let came = self.ledger.ownership()?.roots().get();
+        fewer(came, self.roster.size().expected.get())
+    }
+
     fn warnings(&self) -> Vec<Warning> {
         let mut all: Vec<Warning> = Vec::new();
         for member in self.roster.members() {
@@ -146,11 +152,20 @@ impl Merged {
             );
             all.push(Warning::new("prompt_lengths", message));
         }
+        all.extend(self.fewer_than_expected());
         if let Ending::Degraded(reason) = &self.ending {
             all.push(Warning::new("degraded", reason.clone()));
         }
         all
     }
+}
+
+/// Who did not come in time.
+fn fewer(came: u32, expected: u32) -> Option<Warning> {
+    let message = format!(
+        "the run started with {came} of {expected} workers: each of them had a larger share than was meant; look at why the others did not come, or expect fewer"
+    );
+    (came < expected).then(|| Warning::new("fewer_workers", message))
 }
 
 /// The best source that counted every completed request's output tokens, or `mixed`.
@@ -173,4 +188,17 @@ fn token_source(merged: &Interval) -> String {
 
 fn micros(length: Duration) -> i64 {
     i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_began_with_fewer_says_so() {
+        assert_eq!(fewer(3, 3), None);
+        let warning = fewer(2, 3).unwrap();
+        assert_eq!(warning.code, "fewer_workers");
+        assert!(warning.message.contains("2 of 3 workers"));
+    }
 }

@@ -129,11 +129,12 @@ impl Run {
         }
     }
 
-    /// A run that another coordinator began: the load goes on, and the result is marked.
+    /// A run that another coordinator began: the load goes on, unless it was `stopped`, and the result is marked.
     #[must_use]
-    pub fn resumed(roster: Roster, on_loss: OnWorkerLoss) -> Self {
+    pub fn resumed(roster: Roster, on_loss: OnWorkerLoss, stopped: Option<Duration>) -> Self {
         let ending = Ending::Degraded("another coordinator had to take over".to_owned());
-        Self { phase: Phase::Running, roster, on_loss, ending, began: true }
+        let phase = if stopped.is_some() { Phase::Draining } else { Phase::Running };
+        Self { phase, roster, on_loss, ending, began: true }
     }
 
     /// Whether load was offered at all.

@@ -165,15 +165,15 @@ impl Coordinator {
         let terms = Terms::of(&plan);
         let workers: Vec<_> = recovered.at_work(terms, run_time).collect();
         let ownership = recovered.ledger.ownership().cloned().ok_or(CoordinatorError::NotBegun)?;
-        let epoch = ownership.epoch();
+        let (epoch, owners) = (ownership.epoch(), ownership.roots());
+        // Who comes back, or comes to help, is a spare: as many as own the load.
+        let size = FleetSize { expected: owners, minimum: owners, spares: owners.get() };
         let resumed = writer.append(&Record::Resumed { at_unix_ns: unix_ns, epoch })?;
         JournalWriter::wait_for(writer.durable(), resumed).await?;
         let members = recovered.members();
-        let expected = u32::try_from(members.len()).ok().and_then(NonZeroU32::new);
-        let size = FleetSize::exactly(expected.unwrap_or(NonZeroU32::MIN));
         let on_loss = plan.on_worker_loss;
         let state = State {
-            run: Run::resumed(Roster::resumed(size, build, members), on_loss),
+            run: Run::resumed(Roster::resumed(size, build, members), on_loss, recovered.stopped_at),
             membership: Membership::resumed(
                 on_loss,
                 terms,

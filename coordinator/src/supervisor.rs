@@ -278,6 +278,7 @@ impl SupervisorState {
         let worker = heartbeat.worker;
         match self.membership.heard(heartbeat, self.clock.now_ns()) {
             Heard::Here => {
+                self.stop_again(worker);
                 if let Some(beat) = self.membership.answer(worker, self.clock.now_ns()) {
                     self.tell(worker, WorkerMessage::Heartbeat(Wire::new(beat)));
                 }

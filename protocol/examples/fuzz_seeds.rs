@@ -157,6 +157,7 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
         clock_error_ns: 90_000,
         epoch: 1,
         rounds_begun: 7,
+        rounds_granted: 8,
     };
     corpus.message("heartbeat", &heartbeat)?;
     let beat = CoordinatorHeartbeat {

@@ -39,14 +39,14 @@ fn change() -> Change {
 }
 
 #[test]
-fn these_are_the_bytes_of_protocol_2() {
-    assert_eq!(PROTOCOL_VERSION, 2);
+fn these_are_the_bytes_of_protocol_3() {
+    assert_eq!(PROTOCOL_VERSION, 3);
 }
 
 #[test]
 fn what_a_worker_says() {
     let hello = Hello {
-        protocol: 2,
+        protocol: 3,
         build: "b".to_owned(),
         ordinal: Some(3),
         incarnation: 5,
@@ -54,7 +54,7 @@ fn what_a_worker_says() {
         processors: 4,
         epoch: 1,
     };
-    same(&hello, &[2, 1, b'b', 1, 3, 5, 1, b'h', 4, 1]);
+    same(&hello, &[3, 1, b'b', 1, 3, 5, 1, b'h', 4, 1]);
     same(&TimePing { worker: WORKER }, &[3, 5]);
     let heartbeat = Heartbeat {
         worker: WORKER,
@@ -63,8 +63,9 @@ fn what_a_worker_says() {
         clock_error_ns: 2,
         epoch: 1,
         rounds_begun: 7,
+        rounds_granted: 8,
     };
-    same(&heartbeat, &[3, 5, 9, 1, 2, 1, 7]);
+    same(&heartbeat, &[3, 5, 9, 1, 2, 1, 7, 8]);
     let limit = Limit::Due(Duration::new(8, 200));
     same(&Goodbye { worker: WORKER, limit, reason: "r".to_owned() }, &[3, 5, 0, 8, 200, 1, b'r']);
     same(&Fetch { worker: WORKER, sha256: "ab".to_owned(), offset: 6 }, &[3, 5, 2, b'a', b'b', 6]);

@@ -171,6 +171,8 @@ pub struct Heartbeat {
     pub epoch: u64,
     /// Closed loop: rounds begun by the slot that is furthest ahead.
     pub rounds_begun: u64,
+    /// Closed loop: the round up to which it holds a grant, so that a coordinator which took over the run knows.
+    pub rounds_granted: u64,
 }
 
 /// The coordinator's sign of life, twice a second, and what it permits.

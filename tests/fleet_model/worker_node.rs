@@ -344,7 +344,8 @@ impl WorkerNode {
             clock_offset_ns: self.offset.map_or(0, |offset| offset.offset_ns),
             clock_error_ns: self.offset.map_or(u64::MAX, |offset| offset.error_at(boottime)),
             epoch: self.lease.claims().epoch(),
-            rounds_begun: 0,
+            rounds_begun: self.lease.gate().rounds_begun(),
+            rounds_granted: self.lease.gate().rounds_granted(),
         };
         let mut said = vec![Up::Heartbeat(heartbeat)];
         if let Some(limit) = self.leaving {

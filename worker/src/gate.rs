@@ -129,6 +129,12 @@ impl Gate {
         self.begun.load(Ordering::Acquire)
     }
 
+    /// Closed loop: only rounds below it are granted; 0 before any.
+    #[must_use]
+    pub fn rounds_granted(&self) -> u64 {
+        self.round.load(Ordering::Acquire)
+    }
+
     /// Closed loop: whether the half of what was granted is used up.
     #[must_use]
     pub fn wants_rounds(&self) -> bool {

@@ -181,6 +181,7 @@ impl Link {
             clock_error_ns: known.map_or(u64::MAX, |clock| clock.error_at(now_ns)),
             epoch: *self.epoch.borrow(),
             rounds_begun: self.gate.rounds_begun(),
+            rounds_granted: self.gate.rounds_granted(),
         };
         self.door.send(CoordinatorMessage::Heartbeat(Wire::new(heartbeat)))
     }

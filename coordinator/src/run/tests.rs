@@ -331,3 +331,12 @@ fn a_worker_lost_while_others_are_awaited_leaves_an_empty_place() {
         matches!(&commands[..], [Command::Welcome(_), Command::Assign(parts)] if parts.len() == 2)
     );
 }
+
+#[test]
+fn a_resumed_run_that_was_stopped_only_drains() {
+    let size = FleetSize::exactly(std::num::NonZeroU32::MIN);
+    let roster = || Roster::resumed(size, "b".to_owned(), Vec::new());
+    let phase = |stopped| Run::resumed(roster(), OnWorkerLoss::Takeover, stopped).phase();
+    assert_eq!(phase(None), Phase::Running);
+    assert_eq!(phase(Some(Duration::from_secs(5))), Phase::Draining);
+}

@@ -29,6 +29,9 @@ impl SupervisorState {
             self.ledger.cast(LedgerMessage::Joined(member.id, peer))?;
         }
         self.time_the_end(start);
+        if let Some(at) = resumed.stopped_at {
+            self.drain_until(start + at + self.plan.drain);
+        }
         Ok(self.me.cast(SupervisorMessage::Happened(Event::Resumed))?)
     }
 

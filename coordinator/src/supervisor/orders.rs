@@ -153,6 +153,15 @@ impl SupervisorState {
         self.write_down(Record::Stop { at }, None).await
     }
 
+    /// A stop may have been lost with a connection or with the coordinator that gave it; it changes nothing
+    /// where it is known.
+    pub(super) fn stop_again(&self, worker: WorkerId) {
+        if let Some(at) = self.stopped_at {
+            let stop = Stop { at, grace: self.plan.drain };
+            self.tell(worker, WorkerMessage::Stop(Wire::new(stop)));
+        }
+    }
+
     fn cancel(&self, reason: &str) {
         for peer in self.peers.values() {
             let abort = Abort { reason: reason.to_owned() };
@@ -161,7 +170,7 @@ impl SupervisorState {
         self.drain_until(Instant::now());
     }
 
-    fn drain_until(&self, deadline: Instant) {
+    pub(super) fn drain_until(&self, deadline: Instant) {
         self.at(deadline + LAST_WORDS, Event::DrainDeadline);
     }
 
