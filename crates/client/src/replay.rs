@@ -1,5 +1,5 @@
-//! A recorded answer, read as a live one is, without a socket or a clock: for tests and for the count of
-//! the instructions that a token costs.
+//! A recorded answer, read as a live one is, without a socket or a clock: for tests, for fuzzing and for the
+//! count of the instructions that a token costs.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use workload::Api;
 
 use crate::answer::Progress;
 use crate::stream::{Arrival, BodyEnd, Stream};
-use crate::transport::{Fault, Parsed};
+use crate::transport::{Delivery, Fault, answer};
 
 /// A recorded answer cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +26,8 @@ impl From<Fault> for ReplayError {
     }
 }
 
-/// Reads an HTTP/1.1 answer that arrived in `reads`, a millisecond apart, the first of which holds its
-/// whole head. Returns its content events.
+/// Reads an HTTP/1.1 answer that arrived in `reads`, a millisecond apart, and cut anywhere; then its server closed the
+/// connection. Returns its content events.
 ///
 /// # Errors
 /// When it is not a streamed answer that completes.
@@ -37,22 +37,60 @@ pub fn replay<'a>(
     mut on: impl FnMut(Progress),
 ) -> Result<u64, ReplayError> {
     let mut reads = reads.into_iter().zip(1_u64..);
-    let (first, _) = reads.next().ok_or(ReplayError::NoHead)?;
-    let Parsed { mut delivery, length_bytes, .. } =
-        Parsed::parse(first)?.ok_or(ReplayError::NoHead)?;
-    let mut stream = Stream::new(api);
-    let mut last = Duration::ZERO;
-    for (bytes, serial) in std::iter::once((&first[length_bytes..], 0)).chain(reads) {
-        last = Duration::from_millis(serial);
-        on(Progress::Read { lag: Some(Duration::ZERO) });
-        let mut pushed = Ok(());
-        let _beyond = delivery.framing.push(bytes, |piece| {
-            if pushed.is_ok() {
-                pushed = stream.push(piece, Arrival { at: last, serial }, &mut on);
-            }
-        })?;
-        pushed.map_err(|broken| ReplayError::Broken(broken.words))?;
+    let (mut inbox, mut informed) = (Vec::new(), 0);
+    let (parsed, serial) = loop {
+        let (bytes, serial) = reads.next().ok_or(ReplayError::NoHead)?;
+        inbox.extend_from_slice(bytes);
+        let (found, taken) = answer(&inbox, &mut informed)?;
+        let _heads = inbox.drain(..taken);
+        if let Some(parsed) = found {
+            break (parsed, serial);
+        }
+    };
+    if !parsed.head.status.is_success() {
+        return Err(ReplayError::Broken(parsed.head.status.to_string()));
     }
-    let ended = stream.end(last, &BodyEnd::Clean);
+    let mut stream = Stream::new(api);
+    let mut delivery = parsed.delivery;
+    let mut arrival = arrived(serial);
+    push(&mut stream, &mut delivery, &inbox, arrival, &mut on)?;
+    for (bytes, serial) in reads {
+        if stream.is_done() {
+            break;
+        }
+        arrival = arrived(serial);
+        push(&mut stream, &mut delivery, bytes, arrival, &mut on)?;
+    }
+    let end = match delivery.framing.closed() {
+        Ok(()) => BodyEnd::Clean,
+        Err(fault) => BodyEnd::Cut(fault.to_string()),
+    };
+    let ended = stream.end(arrival.at, &end);
     ended.map(|_| stream.story().events).map_err(|broken| ReplayError::Broken(broken.words))
+}
+
+fn arrived(serial: u64) -> Arrival {
+    Arrival { at: Duration::from_millis(serial), serial }
+}
+
+/// One read, as the exchange takes it: what the stream says comes first, and what follows its end is nothing.
+fn push(
+    stream: &mut Stream,
+    delivery: &mut Delivery,
+    bytes: &[u8],
+    arrival: Arrival,
+    on: &mut impl FnMut(Progress),
+) -> Result<(), ReplayError> {
+    on(Progress::Read { lag: Some(Duration::ZERO) });
+    let mut pushed = Ok(());
+    let framed = delivery.framing.push(bytes, |piece| {
+        if pushed.is_ok() {
+            pushed = stream.push(piece, arrival, on);
+        }
+    });
+    pushed.map_err(|broken| ReplayError::Broken(broken.words))?;
+    match framed {
+        Err(fault) if !stream.is_done() => Err(fault.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

@@ -25,7 +25,7 @@ mod wire;
 pub(crate) use addresses::Addresses;
 pub(crate) use connect::{ConnectError, Connector};
 pub(crate) use connection::{Body, Connection, Fault, HeadError, Outgoing};
-pub(crate) use head::{Head, Parsed};
+pub(crate) use head::{Delivery, Head, answer};
 pub(crate) use http2::{Http2, SendError};
 pub(crate) use pool::{Pool, Taken};
 pub(crate) use rest::Rest;

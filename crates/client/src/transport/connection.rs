@@ -16,13 +16,10 @@ use bytes::{Buf, Bytes};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::framing::Framing;
-use super::head::{Delivery, Head, Parsed};
+use super::head::{Delivery, Head, answer};
 use super::stamps::{Gate, Read, Stamps, Write};
 use super::term::{KeepAlive, Term};
 use super::wire::{Scratch, Wire};
-
-/// The most answers of information (1xx) before the one that was asked for.
-const INFORMATION_LIMIT: u32 = 16;
 
 /// What a server does that cannot have read what it answers: no time from such a request means anything.
 /// An answer that is an error may well come before the end of the request.
@@ -240,23 +237,9 @@ impl Connection {
 
     /// The head of the answer, if it has arrived whole; what precedes it (1xx) is passed over.
     fn take_head(&mut self) -> Result<Option<(Head, Delivery)>, Fault> {
-        let (mut begin, mut found) = (0, None);
-        while found.is_none()
-            && let Some(parsed) = Parsed::parse(&self.inbox[begin..])?
-        {
-            begin += parsed.length_bytes;
-            if !parsed.head.is_information() {
-                found = Some((parsed.head, parsed.delivery));
-                continue;
-            }
-            self.informed += 1;
-            if self.informed > INFORMATION_LIMIT {
-                let words = format!("more than {INFORMATION_LIMIT} answers of information (1xx)");
-                return Err(Fault::Malformed(words));
-            }
-        }
-        let _heads = self.inbox.drain(..begin);
-        Ok(found)
+        let (found, taken) = answer(&self.inbox, &mut self.informed)?;
+        let _heads = self.inbox.drain(..taken);
+        Ok(found.map(|parsed| (parsed.head, parsed.delivery)))
     }
 
     /// Reads once, and hands over the pieces of the body in what came, with the read that brought them.

@@ -15,6 +15,9 @@ pub(super) const HEAD_BYTES: usize = 64 << 10;
 
 const HEADERS: usize = 128;
 
+/// The most answers of information (1xx) before the one that was asked for.
+const INFORMATION_LIMIT: u32 = 16;
+
 /// What an answer says before its body.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -47,18 +50,34 @@ impl Parsed {
         let mut headers = [EMPTY_HEADER; HEADERS];
         let mut response = Response::new(&mut headers);
         match response.parse(bytes) {
-            Ok(Status::Complete(length_bytes)) => {
+            Ok(Status::Complete(length_bytes)) if length_bytes <= HEAD_BYTES => {
                 let delivery = Delivery::of(&response)?;
                 let head = Head::of(response.headers, status(&response)?);
                 Ok(Some(Self { head, delivery, length_bytes }))
             }
-            Ok(Status::Partial) if bytes.len() > HEAD_BYTES => {
-                Err(Fault::Malformed(format!("the head is longer than {HEAD_BYTES} bytes")))
-            }
-            Ok(Status::Partial) => Ok(None),
+            Ok(Status::Partial) if bytes.len() <= HEAD_BYTES => Ok(None),
+            Ok(_) => Err(Fault::Malformed(format!("the head is longer than {HEAD_BYTES} bytes"))),
             Err(error) => Err(Fault::Malformed(format!("no HTTP/1 answer: {error}"))),
         }
     }
+}
+
+/// The head of the answer that was asked for, if it is among `bytes`, and how many of them it and those
+/// before it take: answers of information are passed over, and counted.
+pub(crate) fn answer(bytes: &[u8], informed: &mut u32) -> Result<(Option<Parsed>, usize), Fault> {
+    let mut taken = 0;
+    while let Some(parsed) = Parsed::parse(&bytes[taken..])? {
+        taken += parsed.length_bytes;
+        if !parsed.head.status.is_informational() {
+            return Ok((Some(parsed), taken));
+        }
+        *informed += 1;
+        if *informed > INFORMATION_LIMIT {
+            let words = format!("more than {INFORMATION_LIMIT} answers of information (1xx)");
+            return Err(Fault::Malformed(words));
+        }
+    }
+    Ok((None, taken))
 }
 
 impl Delivery {
@@ -102,11 +121,6 @@ impl Head {
             content_encoding: text("content-encoding"),
             location: text("location"),
         }
-    }
-
-    /// Information (1xx) precedes the answer.
-    pub(crate) fn is_information(&self) -> bool {
-        self.status.is_informational()
     }
 }
 
