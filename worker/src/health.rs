@@ -17,17 +17,28 @@ use crate::lane::Lane;
 /// How often the loop is asked to run on time.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 
-/// Records, every 10 ms, how late the lane's loop woke this task. Runs until it is dropped.
+/// Records, every 10 ms, how late the lane's loop woke this task. A loop that stood still has a figure in each second
+/// that it missed. Runs until it is dropped.
 pub(crate) async fn watch_loop(lane: Rc<Lane>, mut pacer: impl Pacer) {
     let mut tick = lane.clock.now();
     loop {
         tick += PROBE_EVERY;
         pacer.until(tick).await;
         let now = lane.clock.now();
-        let second = u32::try_from(tick.as_secs()).unwrap_or(u32::MAX);
-        lane.recorder.borrow_mut().loop_lag(second, now.saturating_sub(tick));
+        for (second, lag) in lags(tick, now) {
+            lane.recorder.borrow_mut().loop_lag(second, lag);
+        }
         tick = tick.max(now.saturating_sub(PROBE_EVERY));
     }
+}
+
+/// How late a loop was at `now` that was due at `tick`: in that second, and at the beginning of each after it.
+fn lags(tick: Duration, now: Duration) -> impl Iterator<Item = (u32, Duration)> {
+    let begun = (tick.as_secs() + 1..=now.as_secs()).map(Duration::from_secs);
+    std::iter::once(tick).chain(begun).map(move |due| {
+        let second = u32::try_from(due.as_secs()).unwrap_or(u32::MAX);
+        (second, now.saturating_sub(due))
+    })
 }
 
 /// Names the calling lane's thread and, if it is to be pinned, keeps it on one processor of those that the process may
@@ -60,6 +71,16 @@ pub(crate) fn thread_cpu() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loop_that_stood_still_was_late_in_every_second_of_it() {
+        let ms = Duration::from_millis;
+        let lags = |tick, now| lags(tick, now).collect::<Vec<_>>();
+        let frozen = [(10, ms(2_290)), (11, ms(2_200)), (12, ms(1_200)), (13, ms(200))];
+        assert_eq!(lags(ms(10_910), ms(13_200)), frozen);
+        assert_eq!(lags(ms(10_910), ms(10_911)), [(10, ms(1))]);
+        assert_eq!(lags(ms(10_910), ms(10_900)), [(10, ms(0))], "early by a rounding");
+    }
 
     #[test]
     fn a_pinned_lane_may_run_on_one_processor_only() {

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use client::{Clock, Progress};
+use client::{Clock, Failure, Progress};
 use metrics::{FailureClass, NotSent, Notes};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -15,7 +15,7 @@ use crate::{
 /// How far a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
-    /// No connection could be opened for it.
+    /// No connection could be opened for it, or only one on which the server never said anything.
     WithoutConnection,
     /// Anywhere else.
     Far,
@@ -86,13 +86,24 @@ pub(crate) async fn request(
             Came::Far
         }
         Err(failure) => {
-            let refused = matches!(failure.class, FailureClass::Connect | FailureClass::Tls);
+            let came = how_far(&failure);
             match failure.refused_by_gate {
                 true => booking.not_sent(held_back.get()),
                 false => booking.failed(failure),
             }
-            if refused { Came::WithoutConnection } else { Came::Far }
+            came
         }
+    }
+}
+
+/// Who is asked again at once, and takes connections only to close them, is asked for nothing else.
+fn how_far(failure: &Failure) -> Came {
+    match failure.class {
+        FailureClass::Connect | FailureClass::Tls => Came::WithoutConnection,
+        // It has waited already.
+        FailureClass::Timeout => Came::Far,
+        _ if failure.connection_answered || failure.refused_by_gate => Came::Far,
+        _ => Came::WithoutConnection,
     }
 }
 
@@ -113,4 +124,47 @@ async fn collect(booking: &Booking, mut ordered: Ordered) -> Result<Body, String
         booking.note(&Notes { prompts_checked: 1, prompts_inexact: inexact, ..Notes::default() });
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    use bytes::Bytes;
+    use client::{Client, ClientOptions};
+    use serde_json::json;
+
+    use super::*;
+    use crate::lane::tests::plan;
+
+    /// How far a request came whose server does this with its connection, and then closes it.
+    async fn came(serve: impl FnOnce(&mut TcpStream) + Send + 'static) -> Came {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let serving = std::thread::spawn(move || serve(&mut listener.accept().unwrap().0));
+        let target = plan(&address, &[("load.rate", json!(1))]).target;
+        let client = Client::new(&target, ClientOptions::default(), Clock::start_now()).unwrap();
+        let failure = client.exchange(Bytes::from_static(b"{}"), || true, |_| {}).await;
+        serving.join().unwrap();
+        how_far(&failure.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_connections_and_closes_them_is_as_good_as_none() {
+        assert_eq!(came(|_| {}).await, Came::WithoutConnection);
+        let mute = |tcp: &mut TcpStream| _ = tcp.read(&mut [0; 1024]).unwrap();
+        assert_eq!(came(mute).await, Came::WithoutConnection);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_something_is_one() {
+        let busy = |tcp: &mut TcpStream| {
+            let _request = tcp.read(&mut [0; 1024]).unwrap();
+            tcp.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").unwrap();
+        };
+        assert_eq!(came(busy).await, Came::Far);
+    }
 }
