@@ -8,6 +8,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use coordinator::{Coordinator, CoordinatorOptions, Ending, FleetSize, Merged};
+use metrics::{Books, RunFacts};
 use serde_json::{Value, json};
 use simulator::{Running, Simulator, SimulatorConfig};
 use tempfile::TempDir;
@@ -120,6 +121,7 @@ async fn who_is_told_to_leave_loses_nothing() {
     let books = merged.ledger.total().books();
     assert_eq!((books.due, books.completed), (800, 800), "{books:?}");
     assert!(merged.ledger.settle(&plan, plan.end().unwrap()).gaps.is_empty());
+    workers_sum_to_the_whole(&plan, &merged);
     assert!(merged.ledger.accounts().values().all(|account| account.complete));
 }
 
@@ -148,6 +150,18 @@ async fn who_leaves_a_closed_loop_loses_nothing() {
     // Each of the slots that went over skips what it was behind the first of them.
     assert!(books.completed > 5_000, "{books:?}");
     assert!(merged.ledger.accounts().values().all(|account| account.complete));
+}
+
+fn workers_sum_to_the_whole(plan: &Plan, merged: &Merged) {
+    let record = merged.record(plan, RunFacts::default(), Vec::new());
+    let mut sum = Books::default();
+    record.workers.iter().for_each(|worker| sum.merge(&worker.books));
+    assert_eq!(sum, record.merged.books());
+    let shares: f64 = record.workers.iter().filter_map(|worker| worker.share).sum();
+    assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+    assert!(
+        record.workers.iter().all(|worker| worker.snapshots > 2 && worker.ttft_p50_us.is_some())
+    );
 }
 
 /// At this run time.

@@ -41,6 +41,8 @@ pub struct Account {
     pub books: BTreeMap<Scope, Books>,
     /// Its own lag, apart from the others'.
     pub generator_lag: Distribution,
+    /// What its requests waited for their first token.
+    pub ttft: Distribution,
     /// The second before which everything is told.
     pub covered_to: u32,
     /// The seconds that it has answered for, of each class that it named.
@@ -67,6 +69,7 @@ impl Account {
             open: true,
             books: BTreeMap::new(),
             generator_lag: Distribution::new(Metric::GeneratorLag.kind()),
+            ttft: Distribution::new(Metric::Ttft.kind()),
             covered_to: 0,
             answered: BTreeMap::new(),
             in_flight: 0,
@@ -83,6 +86,9 @@ impl Account {
             self.books.entry(*scope).or_default().merge(&record.books);
             if let Some(lag) = record.distributions.get(&Metric::GeneratorLag) {
                 self.generator_lag.merge(lag)?;
+            }
+            if let Some(ttft) = record.distributions.get(&Metric::Ttft) {
+                self.ttft.merge(ttft)?;
             }
         }
         self.covered_to = delta.covers.map_or(self.covered_to, |covers| covers.to);

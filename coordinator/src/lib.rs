@@ -17,6 +17,7 @@ mod ledger;
 mod ledger_actor;
 mod listener;
 mod membership;
+mod outliers;
 mod ownership;
 mod progress;
 mod recovery;

@@ -6,12 +6,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use metrics::{
-    Books, Interval, RunFacts, RunRecord, StageDescription, StageWindow, Warning, WorkerLost,
-    WorkerResult,
+    Books, Interval, NotSent, RunFacts, RunRecord, StageDescription, StageWindow, Warning,
+    WorkerLost, WorkerResult,
 };
 use workload::Plan;
 
-use crate::{Ending, Member, Merged, Settlement, clock::unix_now_ns};
+use crate::{Ending, Member, Merged, Settlement, clock::unix_now_ns, outliers::outliers};
 
 impl Merged {
     /// Everything that the result is computed from. `facts` are those that only the command knows; the
@@ -27,8 +27,12 @@ impl Merged {
             record.window.due += gap.due;
         }
         let members = self.roster.members();
-        let workers = members.filter_map(|member| self.worker(member, &settlement)).collect();
+        let due = merged.books().due;
+        let workers: Vec<_> =
+            members.filter_map(|member| self.worker(member, &settlement, due)).collect();
         warnings.extend(self.warnings());
+        warnings.extend(workers.iter().filter_map(lost));
+        warnings.extend(outliers(&workers));
         RunRecord {
             facts: self.facts(facts, &merged),
             stages,
@@ -89,7 +93,12 @@ impl Merged {
         described.collect()
     }
 
-    fn worker(&self, member: &Member, settlement: &Settlement) -> Option<WorkerResult> {
+    fn worker(
+        &self,
+        member: &Member,
+        settlement: &Settlement,
+        all_due: u64,
+    ) -> Option<WorkerResult> {
         let id = member.id;
         let account = self.ledger.accounts().get(&id)?;
         let mut books = Books::default();
@@ -103,7 +112,12 @@ impl Merged {
             ordinal: id.ordinal,
             host: member.host.clone(),
             incarnation: id.incarnation,
+            share: (all_due > 0).then(|| books.due as f64 / all_due as f64),
+            generator_lag_p50_us: account.generator_lag.quantile(0.5),
             generator_lag_p99_us: account.generator_lag.quantile(0.99),
+            generator_lag_max_us: account.generator_lag.max(),
+            ttft_p50_us: account.ttft.quantile(0.5),
+            snapshots: account.deltas,
             start_skew_us: account.start_skew.map_or(0, micros),
             clock_offset_us: offset_ns / 1_000,
             clock_error_us: error_ns.div_ceil(1_000),
@@ -113,6 +127,7 @@ impl Merged {
                 taken_over_at: ownership.and_then(|ownership| ownership.taken_over_at(id)),
                 in_flight_at_last_snapshot: books.lost.in_flight_at_last_snapshot,
                 due_after_last_snapshot: books.lost.due_after_last_snapshot,
+                without_owner: books.not_sent.get(&NotSent::NoOwner).copied().unwrap_or_default(),
             }),
             books,
         })
@@ -158,6 +173,24 @@ impl Merged {
         }
         all
     }
+}
+
+/// Which worker did not reach the end, when that was noticed, and what was missing until others went on.
+fn lost(worker: &WorkerResult) -> Option<Warning> {
+    let lost = worker.lost?;
+    let missing = lost.in_flight_at_last_snapshot + lost.due_after_last_snapshot;
+    let taken_over = match lost.taken_over_at {
+        Some(at) => format!("others sent its share from {} s on", at.as_secs()),
+        None => "nobody sent its share from then on".to_owned(),
+    };
+    let message = format!(
+        "worker {} ({}) was missed at {:.1} s; {taken_over}; {missing} of its requests are lost, {} more were nobody's",
+        worker.ordinal,
+        worker.host,
+        lost.at.as_secs_f64(),
+        lost.without_owner
+    );
+    Some(Warning::new("worker_lost", message))
 }
 
 /// Who did not come in time.

@@ -143,6 +143,8 @@ pub struct WorkerLost {
     pub in_flight_at_last_snapshot: u64,
     /// See [`crate::Lost`].
     pub due_after_last_snapshot: u64,
+    /// Due before somebody else sent its share, and nobody's.
+    pub without_owner: u64,
 }
 
 /// One worker, or one incarnation of it.
@@ -156,8 +158,18 @@ pub struct WorkerResult {
     pub incarnation: u64,
     /// Its own account.
     pub books: Books,
+    /// Its part of all that was due, 0 to 1; `None` where nothing was.
+    pub share: Option<f64>,
+    /// Median of its own lateness.
+    pub generator_lag_p50_us: Option<u64>,
     /// 99th percentile of its own lateness.
     pub generator_lag_p99_us: Option<u64>,
+    /// Its greatest lateness.
+    pub generator_lag_max_us: Option<u64>,
+    /// Median of its requests' TTFT, to be compared with the others'.
+    pub ttft_p50_us: Option<u64>,
+    /// Deltas that it sent and that were merged.
+    pub snapshots: u64,
     /// Its measured start against the named instant.
     pub start_skew_us: i64,
     /// Its clock against the coordinator's.

@@ -245,6 +245,7 @@ fn worker(worker: &WorkerResult) -> Value {
             "takenOverAtSeconds": lost.taken_over_at.map(seconds),
             "inFlightAtLastSnapshot": lost.in_flight_at_last_snapshot,
             "dueAfterLastSnapshot": lost.due_after_last_snapshot,
+            "withoutOwner": lost.without_owner,
         })
     });
     json!({
@@ -252,7 +253,12 @@ fn worker(worker: &WorkerResult) -> Value {
         "host": worker.host,
         "incarnation": format!("{:016x}", worker.incarnation),
         "books": books(&worker.books),
+        "share": worker.share,
+        "generatorLagP50Us": worker.generator_lag_p50_us,
         "generatorLagP99Us": worker.generator_lag_p99_us,
+        "generatorLagMaxUs": worker.generator_lag_max_us,
+        "ttftP50Us": worker.ttft_p50_us,
+        "snapshots": worker.snapshots,
         "startSkewUs": worker.start_skew_us,
         "clockOffsetUs": worker.clock_offset_us,
         "clockErrorUs": worker.clock_error_us,
@@ -515,7 +521,12 @@ mod tests {
                 "dueAfterLastSnapshot": 2
               }
             },
+            "share": 1.0,
+            "generatorLagP50Us": 10,
             "generatorLagP99Us": 25,
+            "generatorLagMaxUs": 40,
+            "ttftP50Us": 50000,
+            "snapshots": 21,
             "startSkewUs": 140,
             "clockOffsetUs": -35,
             "clockErrorUs": 60,
@@ -524,7 +535,8 @@ mod tests {
               "atSeconds": 9.5,
               "takenOverAtSeconds": null,
               "inFlightAtLastSnapshot": 3,
-              "dueAfterLastSnapshot": 2
+              "dueAfterLastSnapshot": 2,
+              "withoutOwner": 0
             }
           }
         ]

@@ -94,7 +94,12 @@ fn built(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
         host: "bench-1".to_owned(),
         incarnation: 7,
         books: merged.books(),
+        share: Some(1.0),
+        generator_lag_p50_us: Some(10),
         generator_lag_p99_us: Some(25),
+        generator_lag_max_us: Some(40),
+        ttft_p50_us: Some(50_000),
+        snapshots: 21,
         start_skew_us: 140,
         clock_offset_us: -35,
         clock_error_us: 60,
@@ -154,6 +159,7 @@ pub(crate) fn troubled() -> RunResult {
         taken_over_at: None,
         in_flight_at_last_snapshot: 3,
         due_after_last_snapshot: 2,
+        without_owner: 0,
     });
     run.warnings = vec![Warning::new(
         "prompts_repeat",
