@@ -52,6 +52,9 @@ pub(crate) struct WorkerArgs {
     /// How long to dial until there is a place
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = length)]
     join_timeout: Duration,
+    /// After the first SIGTERM or Ctrl-C: how long open requests may take
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = length)]
+    leave_within: Duration,
     /// Secrets come in the first line of standard input, and its end is this worker's
     #[arg(long, hide = true)]
     from_parent: bool,
@@ -86,10 +89,7 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
             chance >> 33
         }));
         tokio::select! {
-            ended = arguments.serve(&door, &credentials) => ended,
-            () = interrupts.next() => {
-                Err(Stop::new(Exit::Interrupted, "interrupted: this worker leaves its run").into())
-            }
+            ended = arguments.serve(&door, &credentials, &mut interrupts) => ended,
             // An error is a worker that nobody started.
             Ok(()) = orphaned => Ok(Exit::Interrupted),
         }
@@ -130,14 +130,16 @@ impl WorkerArgs {
         &self,
         door: &Peer<CoordinatorMessage>,
         credentials: &Credentials,
+        interrupts: &mut Interrupts,
     ) -> anyhow::Result<Exit> {
         loop {
-            let worker = self.place(door, self.options(credentials)?).await?;
-            tracing::info!(coordinator = self.coordinator, "this worker has a place");
-            let end = tokio::select! {
-                end = worker.complete() => end,
-                () = gone(door) => WorkerEnd::Orphaned,
+            let options = self.options(credentials)?;
+            let worker = tokio::select! {
+                worker = self.place(door, options) => worker?,
+                () = interrupts.next() => return Err(interrupted().into()),
             };
+            tracing::info!(coordinator = self.coordinator, "this worker has a place");
+            let end = self.until_the_end(worker, door, interrupts).await?;
             let coordinator = &self.coordinator;
             match end {
                 WorkerEnd::Complete | WorkerEnd::Left => return Ok(Exit::Ok),
@@ -153,6 +155,29 @@ impl WorkerArgs {
                     return Err(Stop::new(Exit::Internal, line).into());
                 }
             }
+        }
+    }
+
+    /// The first signal lets it leave in order, the second at once.
+    async fn until_the_end(
+        &self,
+        worker: Worker,
+        door: &Peer<CoordinatorMessage>,
+        interrupts: &mut Interrupts,
+    ) -> Result<WorkerEnd, Stop> {
+        let leave = worker.leaver();
+        let mut ended = std::pin::pin!(worker.complete());
+        tokio::select! {
+            end = &mut ended => return Ok(end),
+            () = gone(door) => return Ok(WorkerEnd::Orphaned),
+            () = interrupts.next() => {}
+        }
+        eprintln!("leaving: others go on with its share; again to end at once");
+        leave(self.leave_within);
+        tokio::select! {
+            _ = ended => Err(Stop::new(Exit::Interrupted, "interrupted: it has left its run in order")),
+            () = gone(door) => Ok(WorkerEnd::Orphaned),
+            () = interrupts.next() => Err(interrupted()),
         }
     }
 
@@ -190,6 +215,10 @@ impl WorkerArgs {
         }
         tokio::time::sleep_until(limit).await;
     }
+}
+
+fn interrupted() -> Stop {
+    Stop::new(Exit::Interrupted, "interrupted: this worker is gone without a word")
 }
 
 /// Returns when there has been no connection for too long.

@@ -69,6 +69,7 @@ impl Dialer {
     /// Dials whenever there is no connection, until it is dropped. `chance` spreads the attempts.
     pub async fn keep_connected(self, mut chance: impl FnMut() -> u64) {
         let (door, mut backoff) = (self.door(), Backoff::default());
+        let mut told = String::new();
         loop {
             match self.dial().await {
                 Ok(()) if appears(&door).await => {
@@ -78,20 +79,27 @@ impl Dialer {
                         "connected to the coordinator"
                     );
                     backoff.reset();
+                    told.clear();
                     while door.is_connected() {
                         tokio::time::sleep(LOOK_EVERY).await;
                     }
                     tracing::warn!(host = self.host, "the connection to the coordinator is lost");
                 }
-                Ok(()) => tracing::warn!(
-                    host = self.host,
-                    "the coordinator did not answer: are cookie and certificates the same there?"
+                Ok(()) => self.tell(
+                    &mut told,
+                    "it did not answer: are cookie and certificates the same there?".to_owned(),
                 ),
-                Err(error) => {
-                    tracing::debug!(host = self.host, %error, "the coordinator cannot be reached");
-                }
+                Err(error) => self.tell(&mut told, error.to_string()),
             }
             tokio::time::sleep(backoff.wait(chance())).await;
+        }
+    }
+
+    /// Each reason once, however often it is met.
+    fn tell(&self, told: &mut String, reason: String) {
+        if *told != reason {
+            tracing::warn!(host = self.host, port = self.port, reason, "no coordinator yet");
+            *told = reason;
         }
     }
 

@@ -61,6 +61,7 @@ impl Link {
                 tokio::time::sleep(NOT_YET).await;
             }
         }
+        let mut told = String::new();
         loop {
             let ask = |reply| CoordinatorMessage::Register(Wire::new(hello.clone()), reply);
             let wait = match self.door.ask(ask, ANSWER).await {
@@ -68,7 +69,13 @@ impl Link {
                     return Ok(WorkerId { ordinal, incarnation: hello.incarnation });
                 }
                 Ok(Wire(Ok(Welcome::Refused(refusal)))) => match refusal.retry_after {
-                    Some(wait) => wait,
+                    Some(wait) => {
+                        if wait >= HEARTBEAT_EVERY && told != refusal.reason {
+                            tracing::warn!(reason = refusal.reason, "no place yet: asking again");
+                            told = refusal.reason;
+                        }
+                        wait
+                    }
                     None => return Err(refusal),
                 },
                 Ok(Wire(Err(error))) => return Err(Refusal::for_good(error.to_string())),

@@ -1,0 +1,157 @@
+//! Killed workers, killed coordinators: the books say what became of every request.
+
+use std::{fs::File, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::{
+    fleet_support::{
+        Finished, Process, coordinator, free_port, port, read_json, results_in, worker,
+    },
+    support::{Bench, number, tokenstorm, wait_until},
+};
+
+/// 20 requests a second for 12 s, of short answers.
+const LOAD: [&str; 9] = [
+    "--rate",
+    "20",
+    "--duration",
+    "12",
+    "--set",
+    "prompts.outputLength.mean=4",
+    "--set",
+    "prompts.inputLength.mean=10",
+    "--no-probe",
+];
+
+fn balance(summary: &Value) -> u64 {
+    let sum = ["completed", "failed", "cancelled", "notSent", "lost"]
+        .map(|kind| number(summary, &format!("/books/{kind}")));
+    assert_eq!(number(summary, "/books/due"), sum.iter().sum::<u64>(), "{summary:#}");
+    number(summary, "/books/due")
+}
+
+/// Known to have been sent ≤ what the server saw ≤ that, and what the lost may have sent besides.
+fn agrees_with_the_server(summary: &Value, received: u64) {
+    let count = |pointer| number(summary, pointer);
+    let least =
+        ["/books/completed", "/books/failed", "/books/cancelled"].map(count).iter().sum::<u64>()
+            + count("/books/lostBy/inFlightAtLastSnapshot");
+    let most = least + count("/books/lostBy/dueAfterLastSnapshot");
+    assert!((least..=most).contains(&received), "{least} <= {received} <= {most}: {summary:#}");
+}
+
+fn recover(directory: &Path) -> Finished {
+    let mut command = tokenstorm();
+    command.arg("recover").arg(directory);
+    Process::start(command).finished()
+}
+
+/// A fleet of two that has offered load for some seconds.
+fn fleet_at_work(bench: &Bench, port: u16) -> (Process, [Process; 2]) {
+    let listen = format!("127.0.0.1:{port}");
+    let leading = coordinator(bench, 2, &[&["--listen", &listen], &LOAD[..]].concat());
+    leading.said("workers are here");
+    let workers = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
+    leading.said("3/12 s");
+    (leading, workers)
+}
+
+#[test]
+fn a_run_whose_coordinator_is_killed_is_gone_on_with_by_another() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let port = free_port();
+    let (leading, workers) = fleet_at_work(&bench, port);
+    leading.kill();
+    let results = results_in(bench.folder.path());
+    let mut command = tokenstorm();
+    command.args(["coordinator", "--listen", &format!("127.0.0.1:{port}"), "--resume"]);
+    command.arg(&results).env("TOKENSTORM_COOKIE", crate::fleet_support::COOKIE);
+    let resumed = Process::start(command);
+    resumed.said("listening on");
+    let refused = recover(&results);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("its run still goes on"), "{refused:?}");
+    let ended = resumed.finished();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for worker in workers.map(Process::finished) {
+        assert_eq!(worker.code, Some(0), "{worker:?}");
+    }
+    let summary = read_json(&results.join("summary.json"));
+    assert_eq!(summary["run"]["degraded"], true);
+    assert_eq!(balance(&summary), 240);
+    assert_eq!(number(&summary, "/books/lost"), 0, "{summary:#}");
+    let sent = number(&summary, "/books/completed");
+    assert_eq!(bench.simulator.truth().received, sent, "none twice, none forgotten");
+}
+
+#[test]
+fn a_run_whose_coordinator_is_killed_is_reported_from_its_journal() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let (leading, workers) = fleet_at_work(&bench, free_port());
+    leading.kill();
+    let results = results_in(bench.folder.path());
+    for worker in workers.map(Process::finished) {
+        assert_eq!(worker.code, Some(1), "{worker:?}");
+        let last = worker.stderr.lines().last().unwrap();
+        assert!(last.starts_with("error: no word of the coordinator at 127.0.0.1:"), "{last}");
+    }
+    let received = bench.simulator.truth().received;
+    let ended = recover(&results);
+    assert!(ended.stdout.contains("requests/s"), "{ended:?}");
+    assert!(ended.stdout.contains("its coordinator ended before the run did"), "{ended:?}");
+    let summary = read_json(&results.join("summary.json"));
+    assert_eq!(summary["run"]["degraded"], true);
+    assert_eq!(balance(&summary), 240);
+    assert!(number(&summary, "/books/completed") >= 40, "{summary:#}");
+    agrees_with_the_server(&summary, received);
+
+    let again = recover(&results);
+    assert_eq!(again.code, ended.code);
+    assert!(again.stderr.contains("summary.json is there already"), "{again:?}");
+}
+
+#[test]
+fn what_is_no_journal_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = recover(folder.path());
+    assert_eq!((none.code, none.stderr.lines().count()), (Some(2), 1), "{none:?}");
+    std::fs::write(folder.path().join("journal"), "benchmark: {name: demo}\n").unwrap();
+    let other = recover(folder.path());
+    assert_eq!(other.code, Some(2), "{other:?}");
+    assert!(other.stderr.ends_with("journal: it is no journal of a run\n"), "{other:?}");
+    assert_eq!(other.stderr.lines().count(), 1, "{other:?}");
+    File::create(folder.path().join("journal")).unwrap();
+    assert!(recover(folder.path()).stderr.contains("it is no journal of a run"));
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_the_books_hold() {
+    // 100 requests a second, of answers that take 3 seconds.
+    let bench =
+        Bench::new(json!({"fixed": true, "ttftMs": 100, "itlMs": 100, "maxConcurrency": 0}));
+    let load = ["--rate", "100", "--duration", "14", "--no-probe"];
+    let lengths = ["--set", "prompts.inputLength.mean=10", "--set", "prompts.outputLength.mean=30"];
+    let leading = coordinator(&bench, 4, &[&load[..], &lengths].concat());
+    let port = port(&leading);
+    let mut workers: Vec<_> =
+        ["0", "1", "2", "3"].map(|ordinal| worker(port, &["--ordinal", ordinal])).into();
+    leading.said("5/14 s");
+    workers.pop().unwrap().kill();
+    let ended = leading.finished();
+    assert!(ended.stdout.contains("degraded"), "{ended:?}");
+    for worker in workers.into_iter().map(Process::finished) {
+        assert_eq!(worker.code, Some(0), "{worker:?}");
+    }
+    wait_until("the server is done", || bench.simulator.truth().open == 0);
+    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
+    assert_eq!(balance(&summary), 1_400);
+    assert_eq!(summary["run"]["degraded"], true);
+    // Its open streams, 25 a second for 3 s each, and what it may have sent after its last words.
+    assert!(number(&summary, "/books/lostBy/inFlightAtLastSnapshot") >= 40, "{summary:#}");
+    assert!(number(&summary, "/books/lostBy/dueAfterLastSnapshot") > 0, "{summary:#}");
+    agrees_with_the_server(&summary, bench.simulator.truth().received);
+    let lost = &summary["workers"][3]["lost"];
+    assert!(!lost.is_null(), "{summary:#}");
+    println!("noticed and taken over: {lost}");
+}
