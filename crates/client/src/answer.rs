@@ -1,7 +1,8 @@
 //! What a request tells while it runs, and what is known of it at its end.
 //!
 //! Instants are offsets from the run's start, named as in METRICS.md. Progress is handed over event
-//! by event, so that a recorder needs no list of them; the answer has what is known only at the end.
+//! by event, so that a recorder needs no list of them, and what a run's figures are made of; the answer has what
+//! is known only at the end, and as much of the events as a single request (the probe) is told by.
 
 use std::time::Duration;
 
@@ -52,18 +53,10 @@ pub struct Answer {
     pub first_token: Option<Duration>,
     /// The last content event.
     pub last_token: Option<Duration>,
-    /// The first event with text that a user sees.
-    pub first_output: Option<Duration>,
     /// `[DONE]`, or the end of the body where there is none.
     pub finished: Duration,
     /// Content events; 0 where the answer was not streamed.
     pub events: u64,
-    /// Tokens in the first content event.
-    pub first_event_tokens: u64,
-    /// Tokens of all content events together, as far as events say (1 where they do not).
-    pub event_tokens: u64,
-    /// The server told the tokens of every content event.
-    pub tokens_told: bool,
     /// The server's own count.
     pub usage: Option<Usage>,
     /// The stream ended with a finish reason, cleanly, and without `[DONE]`.

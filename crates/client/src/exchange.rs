@@ -66,15 +66,18 @@ impl Trace {
 struct Ask {
     method: Method,
     path: Uri,
-    /// Kept until it has been sent; a long prompt must not lie here while its answer comes.
+    /// Kept until it has been sent, over HTTP/2 until the answer has begun, as the server may refuse to look
+    /// at it; a long prompt must not lie here while its answer comes.
     body: RefCell<Bytes>,
 }
 
 impl Client {
     /// Sends one request and reads its answer. `gate` is asked in the socket's write, immediately
     /// before the request's first byte leaves (again if the request moves to a new connection); where
-    /// it says no, nothing is sent. `on` is told what happens as it happens. Dropping the future
-    /// closes the connection.
+    /// it says no, nothing is sent. Over HTTP/2 it is asked before the stream is opened and again when the
+    /// server has room for the first byte of the body; where it says no then, the stream's head may have
+    /// left, its body has not. `on` is told what happens as it happens. Dropping the future closes the
+    /// connection, or resets the stream on a shared one.
     ///
     /// # Errors
     /// A failed request, with its class.
@@ -316,12 +319,8 @@ impl Client {
                 let answer = Answer {
                     first_token: story.first_token,
                     last_token: story.last_token,
-                    first_output: story.first_output,
                     finished: ended.finished,
                     events: story.events,
-                    first_event_tokens: story.first_event_tokens,
-                    event_tokens: story.event_tokens,
-                    tokens_told: story.tokens_told,
                     usage: story.usage,
                     no_done: ended.no_done,
                     ..self.answered(trace, &reader)
@@ -375,12 +374,8 @@ impl Client {
             headers: reader.headers_at(),
             first_token: None,
             last_token: None,
-            first_output: None,
             finished: reader.end_at(),
             events: 0,
-            first_event_tokens: 0,
-            event_tokens: 0,
-            tokens_told: false,
             usage: None,
             no_done: false,
             reconnected: trace.reconnected.get(),

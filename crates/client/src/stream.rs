@@ -59,10 +59,6 @@ pub(crate) struct Story {
     pub(crate) events: u64,
     pub(crate) first_token: Option<Duration>,
     pub(crate) last_token: Option<Duration>,
-    pub(crate) first_output: Option<Duration>,
-    pub(crate) first_event_tokens: u64,
-    pub(crate) event_tokens: u64,
-    pub(crate) tokens_told: bool,
     pub(crate) usage: Option<Usage>,
     growth: Growth,
     likeness: Likeness,
@@ -87,10 +83,6 @@ impl Stream {
             events: 0,
             first_token: None,
             last_token: None,
-            first_output: None,
-            first_event_tokens: 0,
-            event_tokens: 0,
-            tokens_told: true,
             usage: None,
             growth: Growth::Counted(0),
             likeness: Likeness::default(),
@@ -199,7 +191,6 @@ impl Story {
         let grown = self.growth_of(event);
         let Some(content) = event.content else { return };
         let told = grown.or(event.tokens).filter(|tokens| *tokens > 0);
-        self.tokens_told &= told.is_some();
         self.content(content, told.unwrap_or(1), arrival, on);
     }
 
@@ -230,17 +221,10 @@ impl Story {
         let at = arrival.at.max(self.last_token.unwrap_or_default());
         let gap_shared = self.events > 0 && arrival.serial == self.last_serial;
         let visible = content == Content::Visible;
-        if self.events == 0 {
-            self.first_token = Some(at);
-            self.first_event_tokens = u64::from(tokens);
-        }
-        if visible && self.first_output.is_none() {
-            self.first_output = Some(at);
-        }
+        let _first = self.first_token.get_or_insert(at);
         self.last_token = Some(at);
         self.last_serial = arrival.serial;
         self.events += 1;
-        self.event_tokens += u64::from(tokens);
         on(Progress::Content { at, tokens, gap_shared, visible });
     }
 }
@@ -306,9 +290,8 @@ mod tests {
         let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}],\"usage\":{\"completion_tokens\":0}}\n\n";
         let one = word("a", r#","usage":{"completion_tokens":3}"#);
         let two = word("b", r#","usage":{"completion_tokens":5}"#);
-        let (stream, told, _) = run(&[role, &one, &two]);
+        let (_, told, _) = run(&[role, &one, &two]);
         assert_eq!(told, [content(20, 3, false), content(30, 2, false)]);
-        assert!(stream.story().tokens_told);
     }
 
     #[test]
@@ -316,7 +299,6 @@ mod tests {
         let (stream, told, _) =
             run(&[&word("a", ""), &word("b", r#","usage":{"completion_tokens":9}"#)]);
         assert_eq!(told, [content(10, 1, false), content(20, 1, false)]);
-        assert!(!stream.story().tokens_told);
         assert_eq!(stream.story().usage.unwrap().completion_tokens, Some(9));
     }
 

@@ -1,7 +1,8 @@
 //! Connections whose every instant is known: when bytes left, when they arrived, what a connection cost.
 //!
-//! A request is one task: it connects, writes and reads on its own socket, which stamps writes, reads
-//! with the kernel's receive stamps, and asks for permission before a request's first byte.
+//! Over HTTP/1.1 a request is one task: it connects, writes and reads on its own socket, which stamps
+//! writes, reads with the kernel's receive stamps, and asks for permission before a request's first byte.
+//! Over HTTP/2 ([`http2`]) requests share sockets that are driven beside them, and have less exact instants.
 
 mod addresses;
 mod attempt;
