@@ -36,20 +36,9 @@ fn read<'a>(mut sse: Sse, chunks: impl Iterator<Item = &'a [u8]>, held_bytes: us
     Reading { events, refusal, mid_event }
 }
 
-/// Cuts the stream into chunks of these sizes, over and over.
-fn cut<'a>(stream: &'a [u8], sizes: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-    let (mut rest, mut sizes) = (stream, sizes.iter().cycle());
-    std::iter::from_fn(move || {
-        let size = usize::from(*sizes.next()?) + 1;
-        let (chunk, tail) = rest.split_at(size.min(rest.len()));
-        rest = tail;
-        (!chunk.is_empty()).then_some(chunk)
-    })
-}
-
 fn hold_to_the_law(parser: impl Fn() -> Sse, stream: &[u8], sizes: &[u8], held_bytes: usize) {
     let whole = read(parser(), std::iter::once(stream), held_bytes);
-    assert_eq!(read(parser(), cut(stream, sizes), held_bytes), whole, "cut into {sizes:?}");
+    assert_eq!(read(parser(), fuzz::cut(stream, sizes), held_bytes), whole, "cut into {sizes:?}");
     assert_eq!(read(parser(), stream.chunks(1), held_bytes), whole, "byte by byte");
 }
 

@@ -1,4 +1,4 @@
-//! What several targets need: a file that holds an input, and the law that decoding answers to.
+//! What several targets need: a file that holds an input, a stream cut into reads, and the law that decoding answers to.
 
 use std::path::Path;
 
@@ -31,4 +31,15 @@ pub fn decoded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let twice = protocol::encode(&again).expect("what was decoded can be encoded");
     assert!(once == twice, "decode after encode is not the identity");
     Some(value)
+}
+
+/// Cuts the stream into chunks of these sizes, over and over.
+pub fn cut<'a>(stream: &'a [u8], sizes: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+    let (mut rest, mut sizes) = (stream, sizes.iter().cycle());
+    std::iter::from_fn(move || {
+        let size = usize::from(*sizes.next()?) + 1;
+        let (chunk, tail) = rest.split_at(size.min(rest.len()));
+        rest = tail;
+        (!chunk.is_empty()).then_some(chunk)
+    })
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes everything that reads what others wrote: event streams, JSON events, the wire codec, the journal and the
+# Fuzzes everything that reads what others wrote: answers from head to end, event streams, JSON events, the wire codec, the journal and the
 # configuration, from the seeds in fuzz/corpus. Ends with code 1 when a target fails; its input is kept in
 # fuzz/artifacts/TARGET, and `cargo +nightly fuzz run --sanitizer none TARGET FILE` repeats it.
 #
