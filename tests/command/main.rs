@@ -11,6 +11,7 @@ mod fleet_losses;
 mod fleet_refusals;
 mod fleet_support;
 mod full_disk;
+mod http2;
 mod interrupt;
 mod limits;
 mod measured;
