@@ -151,7 +151,7 @@ impl Membership {
         let granted = self.close(worker)?;
         let (limit, cause) = match goodbye {
             // Its own, even where it is beyond what was granted: up to there it still answers.
-            Some(goodbye) => (goodbye.limit, LossCause::Left),
+            Some(goodbye) => (of_its_kind(goodbye.limit, granted), LossCause::Left),
             None => (granted, LossCause::Broken),
         };
         Some(self.lose(worker, limit, cause, now_ns))
@@ -258,6 +258,14 @@ impl Membership {
             Some(spare) => Heirs::Spare(*spare),
             None => Heirs::Survivors(able),
         }
+    }
+}
+
+/// A limit by which this load is not limited says nothing of it: then what was granted holds.
+fn of_its_kind(named: Limit, granted: Limit) -> Limit {
+    match (named, granted) {
+        (Limit::Due(_), Limit::Due(_)) | (Limit::Round(_), Limit::Round(_)) => named,
+        (Limit::Due(_), Limit::Round(_)) | (Limit::Round(_), Limit::Due(_)) => granted,
     }
 }
 
@@ -384,5 +392,12 @@ mod tests {
         membership.complete(FIRST);
         let records = pass(&mut membership, &[], 6_000, 20_000);
         assert!(matches!(&records[..], [Record::Ownership { loss: Some(_), change: None }]));
+    }
+
+    #[test]
+    fn a_goodbye_by_an_instant_says_nothing_of_rounds() {
+        let (due, round) = (Limit::Due(Duration::ZERO), Limit::Round(7));
+        assert_eq!((of_its_kind(due, round), of_its_kind(round, due)), (round, due));
+        assert_eq!(of_its_kind(Limit::Round(3), round), Limit::Round(3));
     }
 }

@@ -214,7 +214,7 @@ impl Ownership {
     fn first_round(&self, tenure: &Tenure) -> u64 {
         match self.loss(tenure.owner).map(|loss| loss.limit) {
             Some(Limit::Round(round)) => round.max(tenure.first_round),
-            Some(Limit::Due(_)) | None => 0,
+            Some(Limit::Due(_)) | None => tenure.first_round,
         }
     }
 

@@ -132,7 +132,11 @@ impl CoordinatorNode {
         let now_ns = self.clock.at(now);
         match message {
             Up::Heartbeat(heartbeat) => match self.membership.heard(&heartbeat, now_ns) {
-                Heard::Here | Heard::Leaving => Vec::new(),
+                Heard::Here => {
+                    let answer = self.membership.answer(heartbeat.worker, now_ns);
+                    answer.map(|beat| (beat.worker, Down::Heartbeat(beat))).into_iter().collect()
+                }
+                Heard::Leaving => Vec::new(),
                 Heard::Closed => {
                     let accounts = self.ledger.accounts();
                     let complete = accounts.get(&heartbeat.worker).is_some_and(|one| one.complete);

@@ -61,6 +61,7 @@ fn over_some_rounds_every_kind_of_gap_is_seen() {
         ("no lease", seen.no_lease),
         ("no owner", seen.no_owner),
         ("sent by heirs", seen.sent_by_heirs),
+        ("rounds by heirs", seen.rounds_by_heirs),
         ("resumes", seen.resumes),
         ("losses", seen.losses),
         ("goodbyes", seen.goodbyes),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use metrics::{Books, Interval, NotSent, Scope};
 use protocol::{CoordinatorHeartbeat, Covers, Delta, Goodbye, Heartbeat, Limit, Part, WorkerId};
 use worker::{Claim, ClockOffset, ClockSample, Gate, Lease, Outbox, Standing, best_of};
-use workload::{Arrival, Plan, Shard};
+use workload::{Drive, Plan, Shard};
 
 use crate::dice::Dice;
 use crate::world::MS;
@@ -46,6 +46,25 @@ struct Offering {
     arrivals: std::iter::Peekable<workload::Arrivals>,
 }
 
+/// A slot of a closed loop that is being offered.
+struct Slot {
+    slot: u32,
+    round: u64,
+    /// Run time from which on it goes.
+    from: Duration,
+    inherited: bool,
+    /// Until when it waits for its answer, true time.
+    busy_until: u64,
+}
+
+/// One request, as lanes know it.
+#[derive(Clone, Copy)]
+struct Request {
+    number: u64,
+    scope: Scope,
+    inherited: bool,
+}
+
 /// One request that the server has.
 pub(crate) struct Sent {
     pub(crate) number: u64,
@@ -66,17 +85,21 @@ pub(crate) struct WorkerNode {
     start_ns: u64,
     offset: Option<ClockOffset>,
     offered: Vec<Offering>,
+    slots: Vec<Slot>,
+    closed_loop: bool,
     /// Checked, not yet written: its lane was frozen in between.
-    frozen: Vec<(Arrival, bool)>,
+    frozen: Vec<Request>,
     /// When each open request ends, true time.
     open: Vec<(u64, Scope)>,
     interval: Interval,
     covered_to: u32,
     said_last: bool,
-    leaving: Option<Limit>,
+    /// What its goodbye names, and when it stops.
+    leaving: Option<(Limit, Duration)>,
     /// Whether its lanes are stopped between check and write now and then.
     pub(crate) freezes: bool,
     next_heartbeat: u64,
+    last_heartbeat: u64,
     next_comparison: u64,
     last_resend: u64,
 }
@@ -100,6 +123,8 @@ impl WorkerNode {
             start_ns: offset.to_ours(start_at_coordinator_ns),
             offset: Some(offset),
             offered: Vec::new(),
+            slots: Vec::new(),
+            closed_loop: matches!(plan.drive, Drive::Closed { .. }),
             frozen: Vec::new(),
             open: Vec::new(),
             interval: Interval::default(),
@@ -108,6 +133,7 @@ impl WorkerNode {
             leaving: None,
             freezes: false,
             next_heartbeat: 0,
+            last_heartbeat: 0,
             next_comparison: 0,
             last_resend: 0,
             lease,
@@ -158,10 +184,27 @@ impl WorkerNode {
     }
 
     fn offer(&mut self, plan: &Plan, claims: Vec<Claim>) {
+        if matches!(plan.drive, Drive::Closed { .. }) {
+            return self.offer_slots(plan, &claims);
+        }
         self.offered.extend(claims.into_iter().map(|claim| {
             let mut arrivals = plan.arrivals(claim.class).peekable();
             while arrivals.next_if(|arrival| arrival.due < claim.from).is_some() {}
             Offering { claim, arrivals }
+        }));
+    }
+
+    /// As [`Self::offer`], of slots.
+    fn offer_slots(&mut self, plan: &Plan, claims: &[Claim]) {
+        let Drive::Closed { slots, .. } = plan.drive else { return };
+        self.slots.extend(claims.iter().flat_map(|claim| {
+            claim.class.slots(slots.get()).map(|slot| Slot {
+                slot,
+                round: claim.first_round,
+                from: claim.from,
+                inherited: !claim.from.is_zero(),
+                busy_until: 0,
+            })
         }));
     }
 
@@ -189,8 +232,14 @@ impl WorkerNode {
     /// Says that it leaves, and at which limit.
     pub(crate) fn leave(&mut self, now: u64) {
         if self.leaving.is_none() && !self.said_last {
-            let limit = Limit::Due(self.run_time(now) + Duration::from_millis(200));
-            self.leaving = Some(limit);
+            if self.closed_loop {
+                let stop = self.run_time(now) + Duration::from_secs(2);
+                self.leaving = Some((self.lease.gate().leave_rounds(), stop));
+                return;
+            }
+            let stop = self.run_time(now) + Duration::from_millis(200);
+            let limit = Limit::Due(stop);
+            self.leaving = Some((limit, stop));
             self.lease.gate().leave_at(limit);
         }
     }
@@ -198,6 +247,7 @@ impl WorkerNode {
     /// One step of a worker that runs: lanes, recorder and link, in an order of chance.
     pub(crate) fn step(
         &mut self,
+        plan: &Plan,
         end: Duration,
         dice: &mut Dice,
         coordinator_now_ns: u64,
@@ -209,8 +259,8 @@ impl WorkerNode {
             self.alive = false;
             return Vec::new();
         }
-        for (arrival, inherited) in std::mem::take(&mut self.frozen) {
-            self.write(&arrival, inherited, None, dice, now, server);
+        for request in std::mem::take(&mut self.frozen) {
+            self.write(request, None, dice, now, server);
         }
         let mut said = Vec::new();
         let flush_first = dice.once_in(2);
@@ -218,6 +268,7 @@ impl WorkerNode {
             said.extend(self.flush(now, end));
         }
         self.run_lanes(end, dice, coordinator_now_ns, now, server);
+        self.run_slots(plan, end, dice, coordinator_now_ns, now, server);
         if !flush_first {
             said.extend(self.flush(now, end));
         }
@@ -236,8 +287,8 @@ impl WorkerNode {
 
     fn limit(&self, end: Duration) -> Duration {
         match self.leaving {
-            Some(Limit::Due(due)) => due.min(end),
-            Some(Limit::Round(_)) | None => end,
+            Some((_, stop)) => stop.min(end),
+            None => end,
         }
     }
 
@@ -267,38 +318,79 @@ impl WorkerNode {
             self.books(scope).due += 1;
             if !self.lease.gate().may_write(arrival.due, self.clock.at(now)) {
                 *self.books(scope).not_sent.entry(NotSent::NoLease).or_default() += 1;
-            } else if self.freezes && dice.once_in(200) {
-                self.frozen.push((arrival, inherited));
-                self.paused_until = now + dice.between(1, 6_000) * MS;
             } else {
-                self.write(&arrival, inherited, Some(coordinator_now_ns), dice, now, server);
+                let request = Request { number: arrival.number, scope, inherited };
+                self.write_or_freeze(request, dice, coordinator_now_ns, now, server);
             }
+        }
+    }
+
+    /// Each slot that has its answer asks again, as far as rounds are granted.
+    fn run_slots(
+        &mut self,
+        plan: &Plan,
+        end: Duration,
+        dice: &mut Dice,
+        coordinator_now_ns: u64,
+        now: u64,
+        server: &mut Vec<Sent>,
+    ) {
+        let (run_time, limit) = (self.run_time(now), self.limit(end));
+        if self.clock.at(now) < self.start_ns || run_time >= limit {
+            return;
+        }
+        let scope = Scope { stage: plan.stage_at(run_time).unwrap_or_default(), class: 0 };
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let number = plan.closed_request(slot.slot, slot.round);
+            let Some(number) = number.filter(|_| run_time >= slot.from && now >= slot.busy_until)
+            else {
+                continue;
+            };
+            if !self.lease.gate().may_write_round(slot.round, self.clock.at(now)) {
+                continue;
+            }
+            slot.round += 1;
+            slot.busy_until = now + dice.between(1, 900) * MS;
+            let request = Request { number, scope, inherited: slot.inherited };
+            self.books(scope).due += 1;
+            self.write_or_freeze(request, dice, coordinator_now_ns, now, server);
+        }
+    }
+
+    fn write_or_freeze(
+        &mut self,
+        request: Request,
+        dice: &mut Dice,
+        coordinator_now_ns: u64,
+        now: u64,
+        server: &mut Vec<Sent>,
+    ) {
+        if self.freezes && dice.once_in(200) {
+            self.frozen.push(request);
+            self.paused_until = now + dice.between(1, 6_000) * MS;
+        } else {
+            self.write(request, Some(coordinator_now_ns), dice, now, server);
         }
     }
 
     fn write(
         &mut self,
-        arrival: &Arrival,
-        inherited: bool,
+        request: Request,
         checked_and_written_at: Option<u64>,
         dice: &mut Dice,
         now: u64,
         server: &mut Vec<Sent>,
     ) {
-        server.push(Sent {
-            number: arrival.number,
-            by: self.id,
-            inherited,
-            checked_and_written_at,
-        });
-        let scope = Scope { stage: arrival.stage, class: arrival.class };
+        let Request { number, scope, inherited } = request;
+        server.push(Sent { number, by: self.id, inherited, checked_and_written_at });
         self.open.push((now + dice.between(1, 3_000) * MS, scope));
     }
 
     /// What it sends before its lane wakes again, after it was closed: late, but nobody else's.
     pub(crate) fn wake_closed(&mut self, server: &mut Vec<Sent>) {
-        for (arrival, inherited) in std::mem::take(&mut self.frozen) {
-            let (number, by) = (arrival.number, self.id);
+        for Request { number, inherited, .. } in std::mem::take(&mut self.frozen) {
+            let by = self.id;
             server.push(Sent { number, by, inherited, checked_and_written_at: None });
         }
     }
@@ -333,9 +425,11 @@ impl WorkerNode {
     }
 
     fn speak(&mut self, now: u64) -> Vec<Up> {
-        if now < self.next_heartbeat {
+        let asks = self.lease.gate().wants_rounds() && now >= self.last_heartbeat + 20 * MS;
+        if now < self.next_heartbeat && !asks {
             return Vec::new();
         }
+        self.last_heartbeat = now;
         self.next_heartbeat = now + 500 * MS;
         let boottime = self.clock.at(now);
         let heartbeat = Heartbeat {
@@ -348,7 +442,7 @@ impl WorkerNode {
             rounds_granted: self.lease.gate().rounds_granted(),
         };
         let mut said = vec![Up::Heartbeat(heartbeat)];
-        if let Some(limit) = self.leaving {
+        if let Some((limit, _)) = self.leaving {
             said.push(Up::Goodbye(Goodbye { worker: self.id, limit, reason: "leaves".to_owned() }));
         }
         if now >= self.last_resend + 2_000 * MS {

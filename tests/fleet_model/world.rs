@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use coordinator::{Reading, Recovered};
 use metrics::{Books, NotSent};
-use protocol::{LossCause, Record, WorkerId};
+use protocol::{Limit, Loss, LossCause, Record, WorkerId};
 use worker::ClockOffset;
-use workload::{Config, Plan, PlanInputs, Shard, Sources};
+use workload::{Config, Drive, Plan, PlanInputs, Shard, Sources};
 
 use crate::coordinator_node::{CoordinatorNode, Disk};
 use crate::dice::Dice;
@@ -49,6 +49,7 @@ pub(crate) struct Outcome {
     pub(crate) no_lease: u64,
     pub(crate) no_owner: u64,
     pub(crate) sent_by_heirs: u64,
+    pub(crate) rounds_by_heirs: u64,
     pub(crate) resumes: u64,
     pub(crate) losses: u64,
     pub(crate) goodbyes: u64,
@@ -64,6 +65,7 @@ impl Outcome {
         self.no_lease += other.no_lease;
         self.no_owner += other.no_owner;
         self.sent_by_heirs += other.sent_by_heirs;
+        self.rounds_by_heirs += other.rounds_by_heirs;
         self.resumes += other.resumes;
         self.losses += other.losses;
         self.goodbyes += other.goodbyes;
@@ -101,7 +103,11 @@ fn plan(dice: &mut Dice) -> Plan {
     let sets = vec![
         "target.endpoint=http://t/v1".to_owned(),
         "target.model=m".to_owned(),
-        format!("load.rate={rate}"),
+        if dice.once_in(3) {
+            format!("load.concurrency={}", rate / 2)
+        } else {
+            format!("load.rate={rate}")
+        },
         format!("load.arrivals={arrivals}"),
         format!("benchmark.duration={DURATION_S}"),
         format!("benchmark.seed={}", dice.between(0, 1_000)),
@@ -370,7 +376,14 @@ impl World {
             if answers && !cut {
                 worker.compare_again(&self.clock, &mut self.dice, self.now);
             }
-            let said = worker.step(end, &mut self.dice, coordinator_ns, self.now, &mut self.server);
+            let said = worker.step(
+                &self.plan,
+                end,
+                &mut self.dice,
+                coordinator_ns,
+                self.now,
+                &mut self.server,
+            );
             self.say_up(id, said);
         }
     }
@@ -419,11 +432,14 @@ impl World {
         }
         books.balance().map_err(|error| error.to_string())?;
         let planned: u64 = self.plan.due_before(Shard::WHOLE, end).iter().sum();
-        if books.due != planned {
+        let closed = matches!(self.plan.drive, Drive::Closed { .. });
+        if !closed && books.due != planned {
             return Err(format!("{} are due in the books, {planned} in the plan", books.due));
         }
         let known = books.started() + books.lost.in_flight_at_last_snapshot;
-        let most = known + books.lost.due_after_last_snapshot;
+        // How far a slot came that nobody can take over is known to nobody.
+        let boundless = self.losses().any(|loss| loss.limit == Limit::Round(u64::MAX));
+        let most = if boundless { u64::MAX } else { known + books.lost.due_after_last_snapshot };
         let seen = self.server.len() as u64;
         if !(known..=most).contains(&seen) {
             return Err(format!("the server has {seen}, the books {known} to {most}"));
@@ -431,12 +447,18 @@ impl World {
         Ok(books)
     }
 
+    fn losses(&self) -> impl Iterator<Item = &Loss> {
+        self.disk.records.iter().filter_map(|record| match record {
+            Record::Ownership { loss, .. } => loss.as_ref(),
+            _ => None,
+        })
+    }
+
     fn outcome(&self, books: &Books) -> Result<Outcome, String> {
         let not_sent = |why| books.not_sent.get(&why).copied().unwrap_or_default();
-        let losses = self.disk.records.iter().filter_map(|record| match record {
-            Record::Ownership { loss: Some(loss), .. } => Some(loss.cause),
-            _ => None,
-        });
+        let losses = self.losses().map(|loss| loss.cause);
+        let closed = matches!(self.plan.drive, Drive::Closed { .. });
+        let by_heirs = self.server.iter().filter(|sent| sent.inherited).count() as u64;
         let (left, lost): (Vec<_>, Vec<_>) = losses.partition(|cause| *cause == LossCause::Left);
         Ok(Outcome {
             due: books.due,
@@ -446,7 +468,8 @@ impl World {
             not_sent: books.not_sent_total(),
             no_lease: not_sent(NotSent::NoLease),
             no_owner: not_sent(NotSent::NoOwner),
-            sent_by_heirs: self.server.iter().filter(|sent| sent.inherited).count() as u64,
+            rounds_by_heirs: if closed { by_heirs } else { 0 },
+            sent_by_heirs: by_heirs,
             resumes: self.resumes,
             losses: lost.len() as u64,
             goodbyes: left.len() as u64,
