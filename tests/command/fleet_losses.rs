@@ -8,15 +8,15 @@ use crate::{
     fleet_support::{
         Finished, Process, coordinator, free_port, port, read_json, results_in, worker,
     },
-    support::{Bench, number, tokenstorm, wait_until},
+    support::{Bench, number, signal, tokenstorm, wait_until},
 };
 
-/// 20 requests a second for 12 s, of short answers.
+/// 20 requests a second for 8 s, of short answers.
 const LOAD: [&str; 9] = [
     "--rate",
     "20",
     "--duration",
-    "12",
+    "8",
     "--set",
     "prompts.outputLength.mean=4",
     "--set",
@@ -53,7 +53,7 @@ fn fleet_at_work(bench: &Bench, port: u16) -> (Process, [Process; 2]) {
     let leading = coordinator(bench, 2, &[&["--listen", &listen], &LOAD[..]].concat());
     leading.said("workers are here");
     let workers = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
-    leading.said("3/12 s");
+    leading.said("2/8 s");
     (leading, workers)
 }
 
@@ -79,7 +79,7 @@ fn a_run_whose_coordinator_is_killed_is_gone_on_with_by_another() {
     }
     let summary = read_json(&results.join("summary.json"));
     assert_eq!(summary["run"]["degraded"], true);
-    assert_eq!(balance(&summary), 240);
+    assert_eq!(balance(&summary), 160);
     assert_eq!(number(&summary, "/books/lost"), 0, "{summary:#}");
     let sent = number(&summary, "/books/completed");
     assert_eq!(bench.simulator.truth().received, sent, "none twice, none forgotten");
@@ -102,8 +102,8 @@ fn a_run_whose_coordinator_is_killed_is_reported_from_its_journal() {
     assert!(ended.stdout.contains("its coordinator ended before the run did"), "{ended:?}");
     let summary = read_json(&results.join("summary.json"));
     assert_eq!(summary["run"]["degraded"], true);
-    assert_eq!(balance(&summary), 240);
-    assert!(number(&summary, "/books/completed") >= 40, "{summary:#}");
+    assert_eq!(balance(&summary), 160);
+    assert!(number(&summary, "/books/completed") >= 20, "{summary:#}");
     agrees_with_the_server(&summary, received);
 
     let again = recover(&results);
@@ -126,6 +126,7 @@ fn what_is_no_journal_is_said_in_one_line() {
 }
 
 #[test]
+#[ignore = "takes half a minute and both cores: scripts/check.sh --long"]
 fn a_killed_worker_is_replaced_and_the_books_hold() {
     // 100 requests a second, of answers that take 3 seconds.
     let bench =
@@ -154,4 +155,33 @@ fn a_killed_worker_is_replaced_and_the_books_hold() {
     let lost = &summary["workers"][3]["lost"];
     assert!(!lost.is_null(), "{summary:#}");
     println!("noticed and taken over: {lost}");
+}
+
+#[test]
+#[ignore = "takes half a minute: scripts/check.sh --long"]
+fn a_frozen_worker_sends_nothing_twice_and_comes_back_as_a_spare() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let load = ["--rate", "20", "--duration", "22", "--set", "prompts.outputLength.mean=4"];
+    let leading = coordinator(&bench, 2, &[&load[..], &["--no-probe"]].concat());
+    let port = port(&leading);
+    let [frozen, other] = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
+    leading.said("3/22 s");
+    signal(frozen.id(), "STOP");
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    signal(frozen.id(), "CONT");
+    frozen.said("counted this worker as lost: it comes back as a new one");
+    let ended = leading.finished();
+    assert!(ended.stdout.contains("degraded"), "{ended:?}");
+    assert_eq!(other.finished().code, Some(0));
+    // Whether it had its place again before the run was over is a matter of its connection's luck.
+    println!("the frozen one: {:?}", frozen.finished());
+    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
+    assert_eq!(balance(&summary), 440);
+    let truth = bench.simulator.truth_with_requests();
+    agrees_with_the_server(&summary, truth.received);
+    let mut bodies: Vec<_> = truth.requests.unwrap().into_iter().map(|r| r.body_sha256).collect();
+    let all = bodies.len();
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), all, "a request was sent by two workers");
 }
