@@ -78,6 +78,7 @@ fn options() -> ClientOptions {
 }
 
 async fn serve(tcp: tokio::net::TcpStream, script: Script, broken_off: Arc<AtomicUsize>) {
+    tcp.set_nodelay(true).unwrap();
     let mut builder = h2::server::Builder::new();
     if let Some(streams) = script.streams {
         let _builder = builder.max_concurrent_streams(streams);
@@ -125,14 +126,19 @@ async fn answer(
     let mut stream = respond.send_response(head, false).unwrap();
     for word in ["a", "b", "c"] {
         let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{word}\"}}}}]}}\n\n");
-        stream.send_data(event.into(), false).unwrap();
+        if stream.send_data(event.into(), false).is_err() {
+            return; // The client has given it up.
+        }
         tokio::task::yield_now().await;
     }
-    stream.send_data(Bytes::from_static(b"data: [DONE]\n\n"), !script.late_end).unwrap();
+    if stream.send_data(Bytes::from_static(b"data: [DONE]\n\n"), !script.late_end).is_err() {
+        return;
+    }
     if script.late_end {
         // The client knows by then what the answer came to.
         let given_up = std::future::poll_fn(|context| stream.poll_reset(context));
-        match tokio::time::timeout(Duration::from_millis(2), given_up).await {
+        match tokio::time::timeout(Duration::from_millis(20), given_up).await {
+            Ok(Err(error)) => panic!("{error:?}"),
             Ok(_reset) => _ = broken_off.fetch_add(1, Ordering::SeqCst),
             Err(_in_time) => stream.send_data(Bytes::new(), true).unwrap(),
         }
@@ -265,7 +271,7 @@ async fn an_answer_whose_end_comes_after_it_is_not_reset() {
                 assert_eq!(answer.unwrap().events, 3);
             }
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let broken_off = server.broken_off.load(Ordering::SeqCst);
         assert_eq!((server.connections.load(Ordering::SeqCst), broken_off), (1, 0));
     };
