@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics is a test that fails")]
 
 use std::{
+    net::SocketAddr,
     num::NonZeroU32,
     path::Path,
     process::{Child, Command, Stdio},
@@ -15,10 +16,19 @@ use std::{
 use coordinator::{
     Coordinator, CoordinatorOptions, Ending, FleetSize, Listener, Merged, Protection,
 };
-use protocol::{Certificates, Cookie, Input, Journal, Limit, Node, Record, Trust};
+use metrics::Books;
+use protocol::{Certificates, Cookie, Input, Journal, Limit, Loss, LossCause, Node, Record, Trust};
 use serde_json::json;
 use simulator::{Running, Simulator, SimulatorConfig};
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+};
 use worker::{Credentials, Dialer, Worker, WorkerEnd, WorkerOptions};
 use workload::{Config, Plan, PlanInputs, PromptSource, Sources};
 
@@ -63,7 +73,9 @@ async fn worker_process() {
         credentials: Credentials::default(),
     };
     let worker = Worker::start(options, door).await.unwrap();
-    assert_eq!(worker.complete().await, WorkerEnd::Complete);
+    // Closed where a test lets it be missed.
+    let end = worker.complete().await;
+    assert!(matches!(end, WorkerEnd::Complete | WorkerEnd::Closed), "{end:?}");
 }
 
 /// A coordinator that will be killed: its folder, port and the simulator's address come in the environment.
@@ -113,6 +125,10 @@ fn start_worker(ordinal: u32, port: u16, secrets: &Path) -> Process {
 }
 
 fn plan(endpoint: &str, prompts: &Path, duration_s: u32) -> Plan {
+    plan_with(endpoint, prompts, duration_s, "continue")
+}
+
+fn plan_with(endpoint: &str, prompts: &Path, duration_s: u32, on_loss: &str) -> Plan {
     let flags = vec![
         ("target.endpoint".to_owned(), json!(endpoint)),
         ("target.model".to_owned(), json!("simulated")),
@@ -121,7 +137,7 @@ fn plan(endpoint: &str, prompts: &Path, duration_s: u32) -> Plan {
         ("prompts.type".to_owned(), json!("file")),
         ("prompts.file".to_owned(), json!(prompts)),
         ("prompts.outputLength.mean".to_owned(), json!(4)),
-        ("fleet.onWorkerLoss".to_owned(), json!("continue")),
+        ("fleet.onWorkerLoss".to_owned(), json!(on_loss)),
     ];
     let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
     Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap().0
@@ -260,4 +276,138 @@ async fn kill_one_after_three_seconds(coordinator: &Coordinator, workers: &mut V
     let started = progress.wait_for(|view| view.start.is_some()).await.unwrap().start.unwrap();
     tokio::time::sleep_until(started + Duration::from_secs(3)).await;
     drop(workers.pop());
+}
+
+/// A way to the coordinator that can be cut: nothing passes, and neither side hears that it was.
+struct Way {
+    port: u16,
+    passes: watch::Sender<bool>,
+}
+
+impl Way {
+    async fn to(coordinator: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (passes, open) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((here, _)) = listener.accept().await {
+                let Ok(there) = TcpStream::connect(coordinator).await else { continue };
+                let (from_here, to_here) = here.into_split();
+                let (from_there, to_there) = there.into_split();
+                tokio::spawn(carry(from_here, to_there, open.clone()));
+                tokio::spawn(carry(from_there, to_here, open.clone()));
+            }
+        });
+        Self { port, passes }
+    }
+
+    async fn cut_for(&self, length: Duration) {
+        self.passes.send(false).unwrap();
+        tokio::time::sleep(length).await;
+        self.passes.send(true).unwrap();
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut open: watch::Receiver<bool>) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        let passes = open.wait_for(|open| *open).await.is_ok();
+        if !passes || to.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What is done to the second worker, 3 s after the start.
+enum Fault {
+    Cut(Duration),
+    Stopped(Duration),
+}
+
+impl Home {
+    /// A run with takeover in which the second worker's way to the coordinator can be cut.
+    async fn suffer(&self, name: &str, duration_s: u32, fault: Fault) -> (Books, Merged) {
+        let secrets = self.folder.path().join("secrets");
+        self.simulator.reset();
+        let endpoint = self.simulator.base_url();
+        let plan = plan_with(&endpoint, Path::new(PROMPTS), duration_s, "takeover");
+        let options = options(plan.clone(), &self.folder.path().join(name));
+        let coordinator = Coordinator::start(options).await.unwrap();
+        coordinator.open_to_the_cluster();
+        let (address, trust) = (([127, 0, 0, 1], 0).into(), Some(trust(&secrets, "coordinator")));
+        let listener = Listener::open(address, self.node.clone(), trust, Protection::Both).await;
+        let address = listener.as_ref().unwrap().address();
+        let way = Way::to(address).await;
+        let workers =
+            [start_worker(0, address.port(), &secrets), start_worker(1, way.port, &secrets)];
+        let mut progress = coordinator.progress();
+        let started = progress.wait_for(|view| view.start.is_some()).await.unwrap().start.unwrap();
+        tokio::time::sleep_until(started + Duration::from_secs(3)).await;
+        match fault {
+            Fault::Cut(length) => way.cut_for(length).await,
+            Fault::Stopped(length) => {
+                workers[1].signal("-STOP");
+                tokio::time::sleep(length).await;
+                workers[1].signal("-CONT");
+            }
+        }
+        let merged = coordinator.finished().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut books = merged.ledger.total().books();
+        for (_, gap) in merged.ledger.settle(&plan, plan.end().unwrap()).gaps.values().flatten() {
+            books.merge(gap);
+        }
+        books.balance().unwrap();
+        assert_eq!(books.due, u64::from(duration_s) * RATE);
+        (books, merged)
+    }
+
+    /// Nothing was sent twice, and nothing that the books do not know of.
+    fn the_server_agrees(&self, books: &Books) {
+        let known = books.started() + books.lost.in_flight_at_last_snapshot;
+        let most = known + books.lost.due_after_last_snapshot;
+        let seen = self.simulator.truth().received;
+        assert!((known..=most).contains(&seen), "the server has {seen}: {books:?}");
+    }
+}
+
+impl Process {
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+/// How the second worker was lost, and when others went on.
+fn loss_and_takeover(merged: &Merged) -> Option<(Loss, Duration)> {
+    let table = merged.ledger.ownership().unwrap();
+    let loss = table.tenures().iter().find_map(|tenure| table.loss(tenure.owner))?;
+    Some((*loss, table.taken_over_at(loss.worker).unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute: a worker is cut off for 1 s and for 20 s, and stopped for 10 s"]
+async fn a_worker_that_is_cut_off_or_stopped_sends_nothing_beside_its_heir() {
+    let home = Home::new().await;
+    let (books, merged) = home.suffer("blinked", 8, Fault::Cut(Duration::from_secs(1))).await;
+    assert_eq!((merged.ending.clone(), books.completed), (Ending::Completed, 8 * RATE));
+    assert_eq!(loss_and_takeover(&merged), None);
+    home.the_server_agrees(&books);
+
+    let faults = [
+        ("cut", 30, Fault::Cut(Duration::from_secs(20))),
+        ("stopped", 20, Fault::Stopped(Duration::from_secs(10))),
+    ];
+    for (name, duration_s, fault) in faults {
+        let (books, merged) = home.suffer(name, duration_s, fault).await;
+        println!("{name}: {books:?}");
+        let (loss, taken_over_at) = loss_and_takeover(&merged).unwrap();
+        assert_eq!((loss.worker.ordinal, loss.cause), (1, LossCause::Silent));
+        let Limit::Due(limit) = loss.limit else { panic!("{loss:?}") };
+        assert!(taken_over_at >= limit && loss.noticed_at <= Duration::from_secs(8), "{loss:?}");
+        // Its last words came too late: what it had not told by then stays lost.
+        assert!(!merged.ledger.accounts()[&loss.worker].complete);
+        assert!(books.lost.total() > 0, "{books:?}");
+        home.the_server_agrees(&books);
+    }
 }
