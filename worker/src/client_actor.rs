@@ -268,7 +268,7 @@ async fn run(
     recorder: ActorRef<RecorderMessage>,
 ) {
     let mut shares = JoinSet::new();
-    // A run that only a number of requests ends has nothing to give away once a lane has done its own.
+    // A run that a number of requests ends is over for a lane that has done its own.
     let mut done = false;
     if let Some(own) = own {
         shares.spawn_local(share(Rc::clone(&lane), own));
@@ -279,7 +279,7 @@ async fn run(
             Some(claim) = claims.recv() => {
                 shares.spawn_local(share(Rc::clone(&lane), claim));
             }
-            Some(_) = shares.join_next() => done = lane.plan.end().is_none(),
+            Some(_) = shares.join_next() => done = lane.plan.requests.is_some(),
             () = lane.nothing_can_come(), if shares.is_empty() => break,
         }
     }
