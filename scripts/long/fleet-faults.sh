@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The fleet under faults, longer than the gate has time for: 5,000 random rounds of the model in virtual time, then real processes of which
+# one is killed, cut off for 1 s and for 20 s, stopped for 10 s, and a coordinator that is killed. Ends with code 1 when one fails; a round of the
+# model that fails names its seed, and `FLEET_MODEL_SEED=N cargo test --test fleet_model` plays it again. Some four minutes.
+#
+# usage: scripts/long/fleet-faults.sh
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+
+failed=0
+cargo test --test fleet_model -- --ignored || failed=1
+# One node a process is all that the cluster library stands: one test at a time, each in its own.
+for name in \
+    processes_offer_one_load_and_the_books_hold_when_one_is_killed \
+    a_worker_that_is_cut_off_or_stopped_sends_nothing_beside_its_heir; do
+    cargo test --test cluster -- --include-ignored --exact "$name" || failed=1
+done
+exit "$failed"
