@@ -150,7 +150,7 @@ pub(crate) fn offered(ending: &Ending) -> Result<(), Stop> {
     match ending {
         Ending::Refused(reason) => return Err(Stop::new(Exit::BadConfiguration, reason)),
         Ending::NotStarted(reason) => return Err(Stop::new(Exit::Internal, reason)),
-        Ending::Degraded(reason) => eprintln!("the run did not go on to its end: {reason}"),
+        Ending::Degraded(reason) => eprintln!("the run did not go as planned: {reason}"),
         Ending::Completed | Ending::Interrupted => {}
     }
     Ok(())

@@ -52,7 +52,7 @@ fn a_disk_that_fills_up_ends_the_run_degraded_with_its_table() {
     assert!(stdout.contains(warning), "{stdout}");
     assert!(stdout.contains("SUSPECT degraded"), "{stdout}");
     assert!(!stdout.contains(".part"), "{stdout}");
-    assert!(stderr.contains("the run did not go on to its end: the journal cannot"), "{stderr}");
+    assert!(stderr.contains("the run did not go as planned: the journal cannot"), "{stderr}");
     let last = stderr.lines().last().unwrap();
     assert!(last.starts_with("error: the figures on stdout are all that there is"), "{stderr}");
     assert_eq!(last.matches("No space left").count(), 1, "{last}");
