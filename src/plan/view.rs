@@ -12,8 +12,8 @@ use report::{
     PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
 };
 use workload::{
-    Api, ArrivalProcess, Drive, LengthPlan, Offered, OutputLengths, Plan, PromptError, PromptKind,
-    PromptSource, RampUp, SaltPlacement, Shard, Stage, StageKind,
+    Api, ArrivalProcess, Drive, LengthPlan, LengthShape, Offered, OutputLengths, Plan, PromptError,
+    PromptKind, PromptSource, RampUp, SaltPlacement, Shard, Stage, StageKind,
 };
 
 use crate::limits::{self, Service};
@@ -223,9 +223,17 @@ fn planned_stage(stage: &Stage, requests: Option<u64>) -> PlannedStage {
 }
 
 fn drawn(length: &LengthPlan) -> PlannedLengths {
+    let distribution = match &length.shape {
+        LengthShape::Normal { .. } => "normal",
+        LengthShape::LogNormal { .. } => "lognormal",
+        LengthShape::Uniform => "uniform",
+        LengthShape::Empirical(_) => "empirical",
+        LengthShape::Mixture(_) => "mixture",
+    };
     PlannedLengths::Drawn {
-        mean: length.mean,
-        stddev: length.stddev,
+        distribution,
+        mean: length.mean(),
+        stddev: length.stddev(),
         min: length.min.get(),
         max: length.max.map(NonZeroU32::get),
     }

@@ -148,8 +148,10 @@ pub struct PlannedPrompts {
 /// A distribution of lengths in tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PlannedLengths {
-    /// Normal, drawn again outside of the bounds.
+    /// Drawn, and drawn again outside of the bounds.
     Drawn {
+        /// `normal`, `lognormal`, `uniform`, `empirical` or `mixture`.
+        distribution: &'static str,
         /// Mean.
         mean: f64,
         /// Standard deviation.
@@ -284,9 +286,9 @@ fn prompts(prompts: &PlannedPrompts) -> Value {
 
 fn lengths(lengths: &PlannedLengths) -> Value {
     match lengths {
-        PlannedLengths::Drawn { mean, stddev, min, max } => {
-            json!({"mean": mean, "stddev": stddev, "min": min, "max": max})
-        }
+        PlannedLengths::Drawn { distribution, mean, stddev, min, max } => json!({
+            "distribution": distribution, "mean": mean, "stddev": stddev, "min": min, "max": max,
+        }),
         PlannedLengths::Recorded { max } => json!({"recorded": true, "max": max}),
     }
 }

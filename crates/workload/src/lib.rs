@@ -16,9 +16,10 @@ pub mod tokenizer;
 
 pub use config::{Config, ConfigError, Sources};
 pub use plan::{
-    Api, ArrivalProcess, ClientPlan, Drive, FileFormat, HttpVersion, LengthPlan, Offered,
-    OnWorkerLoss, OutputLengths, Plan, PlanError, PlanInputs, PromptKind, PromptPlan, RampUp,
-    RequiredOfAnswers, SaltPlacement, Stage, StageKind, Target, TokenizerChoice,
+    Api, ArrivalProcess, ClientPlan, Component, Counted, Drive, FileFormat, HttpVersion,
+    LengthPlan, LengthProblem, LengthShape, Offered, OnWorkerLoss, OutputLengths, Plan, PlanError,
+    PlanInputs, PromptKind, PromptPlan, RampUp, RequiredOfAnswers, SaltPlacement, Stage, StageKind,
+    Target, TokenizerChoice,
 };
 pub use prompts::{Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
 pub use schedule::{Arrival, Arrivals, DueCounts};

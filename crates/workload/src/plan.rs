@@ -9,6 +9,8 @@ mod build;
 mod context;
 mod endpoint;
 mod error;
+mod length_keys;
+mod lengths;
 mod prompt_plan;
 mod stages;
 
@@ -20,7 +22,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use build::PlanInputs;
-pub use error::PlanError;
+pub use error::{LengthProblem, PlanError};
+pub(crate) use lengths::log_parameters;
+pub use lengths::{Component, Counted, LengthPlan, LengthShape, OutputLengths};
 
 /// A validated run. Instants are offsets from the run's start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -231,31 +235,6 @@ pub enum FileFormat {
     Csv,
 }
 
-/// A normal distribution of lengths in tokens; draws outside of `min` … `max` are drawn again.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LengthPlan {
-    /// Mean, before the bounds act.
-    pub mean: f64,
-    /// Standard deviation, before the bounds act.
-    pub stddev: f64,
-    /// Shortest; at least 1.
-    pub min: NonZeroU32,
-    /// Longest, if there is a bound.
-    pub max: Option<NonZeroU32>,
-}
-
-/// How many tokens a request orders.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum OutputLengths {
-    /// Drawn.
-    Drawn(LengthPlan),
-    /// As the data set has them, and none ordered where it has none.
-    Recorded {
-        /// Longer ones are cut to this.
-        max: Option<NonZeroU32>,
-    },
-}
-
 /// What counts tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TokenizerChoice {
@@ -387,13 +366,7 @@ impl Plan {
     /// Tokens that a request orders on average; the default, or the bound where it is lower, where the data
     /// set says.
     pub fn mean_output_tokens(&self) -> f64 {
-        match self.prompts.output_length {
-            OutputLengths::Drawn(length) => length.mean,
-            OutputLengths::Recorded { max } => {
-                let bound = max.map_or(f64::MAX, |max| f64::from(max.get()));
-                LengthPlan::OUTPUT.mean.min(bound)
-            }
-        }
+        self.prompts.output_length.mean()
     }
 }
 
@@ -407,13 +380,6 @@ impl Stage {
     pub fn length(&self) -> Option<Duration> {
         Some(self.end?.saturating_sub(self.start))
     }
-}
-
-impl LengthPlan {
-    /// Input lengths where none are configured: 550 ± 150.
-    pub const INPUT: Self = Self { mean: 550.0, stddev: 150.0, min: NonZeroU32::MIN, max: None };
-    /// Output lengths where none are configured: 150 ± 10.
-    pub const OUTPUT: Self = Self { mean: 150.0, stddev: 10.0, min: NonZeroU32::MIN, max: None };
 }
 
 #[cfg(test)]

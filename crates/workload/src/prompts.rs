@@ -127,7 +127,7 @@ impl PromptSource {
             text,
             tokenizer,
             tokenizer_file,
-            output_length: prompts.output_length,
+            output_length: prompts.output_length.clone(),
             prefix_ratio: prompts.prefix_ratio,
             salt_placement: prompts.salt,
             seed: plan.seed,
@@ -216,7 +216,7 @@ impl PromptSource {
 
     fn count(&self, text: &str, answer: &Answer) -> Result<Counts, TokenizerError> {
         let input = self.tokenizer.count(text)?;
-        let reply = match (self.output_length, answer) {
+        let reply = match (&self.output_length, answer) {
             (OutputLengths::Recorded { .. }, Answer::Text(reply)) => self.tokenizer.count(reply)?,
             (OutputLengths::Drawn(_), Answer::Text(_)) | (_, Answer::Unknown) => 0,
             (_, Answer::Tokens(tokens)) => *tokens,

@@ -67,6 +67,30 @@ impl Random {
             .expect("the high half of a product with a 32-bit bound is below that bound")
     }
 
+    /// The same for a larger bound; 0 for a bound of 0.
+    pub fn below_u64(&mut self, bound: u64) -> u64 {
+        let high = (u128::from(self.bits()) * u128::from(bound)) >> 64;
+        u64::try_from(high)
+            .expect("the high half of a product with a 64-bit bound is below that bound")
+    }
+
+    /// An index, drawn by weights, none of which is negative; `None` where they sum to nothing. One draw,
+    /// whatever their number.
+    pub fn weighted(&mut self, weights: impl Iterator<Item = f64> + Clone) -> Option<usize> {
+        let sum: f64 = weights.clone().sum();
+        // In (0, sum]: a part of weight 0 is never reached.
+        let mut left = self.unit() * sum;
+        let mut last = None;
+        for (index, weight) in weights.enumerate().filter(|(_, weight)| *weight > 0.0) {
+            last = Some(index);
+            if left <= weight {
+                break;
+            }
+            left -= weight;
+        }
+        last
+    }
+
     /// Exponential with mean 1, by inversion: −ln u.
     pub fn exponential(&mut self) -> f64 {
         -libm::log(self.unit())

@@ -193,7 +193,12 @@ fn prompts(prompts: &PlannedPrompts) -> String {
 
 fn lengths(lengths: &PlannedLengths, way: &str) -> String {
     match lengths {
-        PlannedLengths::Drawn { mean, stddev, min, max } => {
+        PlannedLengths::Drawn { distribution, mean, stddev, min, max } => {
+            let shape = if *distribution == "normal" {
+                String::new()
+            } else {
+                format!(" ({distribution})")
+            };
             let spread = match stddev {
                 stddev if *stddev == 0.0 => String::new(),
                 stddev => format!(" ± {}", plain(*stddev)),
@@ -206,7 +211,7 @@ fn lengths(lengths: &PlannedLengths, way: &str) -> String {
                     format!(" ({} to {})", thousands((*min).into()), thousands((*max).into()))
                 }
             };
-            format!("{}{spread} tokens {way}{bounds}", plain(*mean))
+            format!("{}{spread}{shape} tokens {way}{bounds}", plain(*mean))
         }
         PlannedLengths::Recorded { max: Some(max) } => {
             format!("tokens {way} as recorded, up to {}", thousands((*max).into()))

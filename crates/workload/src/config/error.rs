@@ -49,6 +49,16 @@ pub enum ConfigError {
         /// The nearest allowed word.
         hint: Option<String>,
     },
+    /// A member that every entry of a list must have.
+    #[error("{origin}: `{key}` is missing: give {allowed}")]
+    Missing {
+        /// Where the list stands.
+        origin: String,
+        /// The member.
+        key: String,
+        /// What is allowed.
+        allowed: String,
+    },
     /// A value where a map of keys belongs.
     #[error("{origin}: `{key}` is {value}: give a map {example}")]
     NotASection {

@@ -27,7 +27,15 @@ pub(crate) fn nearest_key(written: &str) -> Option<String> {
 
 /// The nearest of some allowed words.
 pub(crate) fn nearest_word(written: &str, words: &[&str]) -> Option<String> {
-    best(words.iter().map(|word| (similarity(&plain(written), &plain(word)), (*word).to_owned())))
+    nearest_of(written, words.iter().copied())
+}
+
+/// The same of any names.
+pub(crate) fn nearest_of<'a>(
+    written: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    best(names.map(|name| (similarity(&plain(written), &plain(name)), name.to_owned())))
 }
 
 /// Every key and every section.

@@ -1,5 +1,7 @@
 //! What a key of the configuration is: its path, the values it takes, and why.
 
+use super::maps::Member;
+
 /// One key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -63,6 +65,12 @@ pub enum Kind {
     Object,
     /// A list of `{name, query}`.
     Queries,
+    /// A list of maps, each with some of these members.
+    Maps(&'static [Member]),
+    /// One entry of such a list.
+    Entry(&'static [Member]),
+    /// A map of the keys of a section, such as `prompts`.
+    Section(&'static str),
 }
 
 impl Key {
@@ -109,6 +117,9 @@ impl Kind {
             Self::Headers => "header names with their values".to_owned(),
             Self::Object => "a map, without `[redacted]` values".to_owned(),
             Self::Queries => "a list of maps with `name` and `query`".to_owned(),
+            Self::Maps(members) => format!("a list of maps with {}", names(members)),
+            Self::Entry(members) => format!("a map with {}", names(members)),
+            Self::Section(section) => format!("a map of keys as under `{section}`"),
         }
     }
 
@@ -127,7 +138,10 @@ impl Kind {
             | Self::Headers
             | Self::Object
             | Self::Addresses
-            | Self::Queries => &[],
+            | Self::Queries
+            | Self::Maps(_)
+            | Self::Entry(_)
+            | Self::Section(_) => &[],
         }
     }
 
@@ -139,6 +153,10 @@ impl Kind {
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn names(members: &[Member]) -> String {
+    quoted(&members.iter().map(|member| member.name).collect::<Vec<_>>())
 }
 
 /// " of requests"; nothing where a number is just a number.

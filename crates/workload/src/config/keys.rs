@@ -1,6 +1,7 @@
 //! The one table of keys.
 
 use super::key::{Key, Kind};
+use super::maps::{Member, Needed};
 
 const DAY_S: f64 = 86_400.0;
 
@@ -58,9 +59,29 @@ const RATE: Kind = number("requests per second", 1e-6, 1e6);
 const TOKENS: Kind = integer("tokens", 1, 10_000_000);
 const TOKEN_MEAN: Kind = number("tokens", 1.0, 1e7);
 const TOKEN_SPREAD: Kind = number("tokens", 0.0, 1e7);
+const WEIGHT: Kind = number("", 1e-9, 1e9);
 const MILLISECONDS: Kind = number("milliseconds", 0.0, 3.6e6);
 const MICROSECONDS: Kind = number("microseconds", 0.0, 3.6e9);
 const FAULT_SECONDS: Kind = number("seconds", 0.0, 3600.0);
+
+const DISTRIBUTIONS: Kind =
+    Kind::Choice(&["fixed", "normal", "lognormal", "uniform", "empirical", "mixture"]);
+
+const fn member(name: &'static str, kind: Kind, needed: Needed, meaning: &'static str) -> Member {
+    Member { name, kind, needed, meaning }
+}
+
+/// The parts of a mixture of lengths.
+#[rustfmt::skip]
+const LENGTH_PARTS: &[Member] = &[
+    member("weight", WEIGHT, Needed::Yes, "How often, against the sum of all weights."),
+    member("distribution", Kind::Choice(&["fixed", "normal", "lognormal", "uniform", "empirical"]), Needed::Else("as without a mixture"), "As without a mixture; so are the others."),
+    member("mean", TOKEN_MEAN, Needed::Else("none"), "Mean length."),
+    member("stddev", TOKEN_SPREAD, Needed::Else("0"), "Standard deviation."),
+    member("min", TOKENS, Needed::Else("1"), "Shortest."),
+    member("max", TOKENS, Needed::Else("none"), "Longest."),
+    member("file", Kind::Path, Needed::Else("none"), "A file of lengths."),
+];
 
 /// Every key, in the order of the reference and of `config.yaml`.
 #[rustfmt::skip]
@@ -98,10 +119,16 @@ pub const KEYS: &[Key] = &[
     key("prompts.type", Kind::Choice(&["synthetic", "file", "shareGPT"]), "what the other keys imply, else `synthetic`", "Where prompts come from."),
     key("prompts.file", Kind::Path, "none", "A file of prompts: `.txt` (one a line), `.jsonl` (`{\"prompt\"}`, `{\"messages\"}` or an OpenAI request body), `.json` (a list of those or of texts) or `.csv` (column `prompt`)."),
     key("prompts.dataset", Kind::Path, "none", "A ShareGPT file: the prompt is the first human turn, the number of tokens ordered is the length of the reply."),
+    key("prompts.inputLength.distribution", DISTRIBUTIONS, "`empirical` with a file, `mixture` with a mixture, else `normal`", "How lengths of synthetic prompts are distributed. `lognormal` has a long tail; its mean and deviation are those of the lengths themselves. `uniform` goes from `min` to `max`."),
+    key("prompts.inputLength.file", Kind::Path, "none", "A file of lengths: a whole number a line, or `length,count`; lines behind `#` are passed over."),
+    key("prompts.inputLength.mixture", Kind::Maps(LENGTH_PARTS), "none", "Several distributions, of which each length is of one, by weight."),
     key("prompts.inputLength.mean", TOKEN_MEAN, "550", "Mean length of synthetic prompts, of their content alone (no chat template)."),
-    key("prompts.inputLength.stddev", TOKEN_SPREAD, "150; 0 if only a mean is given", "Standard deviation of that length (normal; draws outside the bounds are drawn again)."),
+    key("prompts.inputLength.stddev", TOKEN_SPREAD, "150; 0 if only a mean is given", "Standard deviation of that length; draws outside the bounds are drawn again."),
     key("prompts.inputLength.min", TOKENS, "1", "Shortest prompt."),
     key("prompts.inputLength.max", TOKENS, "none", "Longest prompt. Records of a data set that are longer are skipped, and counted."),
+    key("prompts.outputLength.distribution", DISTRIBUTIONS, "`empirical` with a file, `mixture` with a mixture, else `normal`", "How the number of tokens ordered is distributed; as for prompts."),
+    key("prompts.outputLength.file", Kind::Path, "none", "A file of such numbers."),
+    key("prompts.outputLength.mixture", Kind::Maps(LENGTH_PARTS), "none", "Several distributions, by weight."),
     key("prompts.outputLength.mean", TOKEN_MEAN, "150; a data set's own lengths", "Mean number of tokens ordered (`max_tokens`)."),
     key("prompts.outputLength.stddev", TOKEN_SPREAD, "10; 0 if only a mean is given", "Standard deviation of that number."),
     key("prompts.outputLength.min", TOKENS, "1", "Fewest tokens ordered, where they are drawn."),

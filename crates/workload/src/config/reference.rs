@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::key::Kind;
+use super::key::{Key, Kind};
 use super::keys::KEYS;
+use super::maps::Needed;
 
 const OPENING: &str = "\
 # Configuration
@@ -54,18 +55,27 @@ pub fn reference() -> String {
             text,
             "\n## {section}\n\n{about}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"
         );
-        for key in KEYS.iter().filter(|key| key.path.starts_with(&format!("{section}."))) {
-            _ = writeln!(
-                text,
-                "| `{}` | {} | {} | {} |",
-                key.path,
-                takes(&key.kind),
-                key.default,
-                key.meaning
-            );
+        let inner = format!("{section}.");
+        let of_section = |key: &&Key| key.path == *section || key.path.starts_with(&inner);
+        for key in KEYS.iter().filter(of_section) {
+            row(&mut text, key.path, &key.kind, key.default, key.meaning);
+            if let Kind::Maps(members) = key.kind {
+                for member in members {
+                    let path = format!("{}[].{}", key.path, member.name);
+                    let default = match member.needed {
+                        Needed::Yes => "(needed)",
+                        Needed::Else(default) => default,
+                    };
+                    row(&mut text, &path, &member.kind, default, member.meaning);
+                }
+            }
         }
     }
     text
+}
+
+fn row(text: &mut String, path: &str, kind: &Kind, default: &str, meaning: &str) {
+    _ = writeln!(text, "| `{path}` | {} | {default} | {meaning} |", takes(kind));
 }
 
 /// A table's cell: shorter than [`Kind::allowed`] where the opening has said it.
@@ -74,6 +84,7 @@ fn takes(kind: &Kind) -> String {
         Kind::Duration { min_s, max_s } => {
             format!("a duration from {min_s} s to {}", long_duration(*max_s))
         }
+        Kind::Maps(_) => "a list of maps:".to_owned(),
         other => other.allowed(),
     }
 }

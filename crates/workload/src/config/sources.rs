@@ -10,6 +10,7 @@ use super::error::ConfigError;
 use super::hint::{nearest_key, nearest_word};
 use super::key::{Key, Kind};
 use super::keys::KEYS;
+use super::maps::Reader;
 
 /// Where settings come from, weakest last: flags, `--set`, environment, file.
 #[derive(Clone, Debug, Default)]
@@ -229,10 +230,13 @@ impl Gathered {
     fn insert(&mut self, index: usize, read: Option<Value>, written: &Value, origin: &Origin) {
         let key = &KEYS[index];
         let Some(value) = read else { return self.problems.push(bad_value(key, written, origin)) };
-        let value = if matches!(key.kind, Kind::Path | Kind::PathOr(_)) {
-            absolute(key, value, origin)
-        } else {
-            value
+        let value = match key.kind {
+            Kind::Maps(_) => {
+                let mut reader = Reader { origin, problems: &mut self.problems };
+                let Some(list) = reader.value(key.path, key.kind, &value) else { return };
+                list
+            }
+            kind => absolute(kind, value, origin),
         };
         _ = self.settings.insert(index, Setting { value, origin: origin.clone() });
     }
@@ -272,7 +276,7 @@ fn entry_of_map(path: &str) -> Option<(usize, &str)> {
     Some((index, entry))
 }
 
-fn names_a_secret(path: &str) -> bool {
+pub(super) fn names_a_secret(path: &str) -> bool {
     let last: String =
         path.rsplit('.').next().unwrap_or(path).chars().filter(char::is_ascii_alphabetic).collect();
     ["apikey", "openaiapikey", "token", "apitoken", "secret", "password", "authorization"]
@@ -280,12 +284,13 @@ fn names_a_secret(path: &str) -> bool {
 }
 
 /// Relative paths count from the file that names them, else from the working directory.
-fn absolute(key: &Key, value: Value, origin: &Origin) -> Value {
-    let Some(text) =
-        value.as_str().filter(|text| !matches!(key.kind, Kind::PathOr(word) if word == *text))
-    else {
-        return value;
+pub(super) fn absolute(kind: Kind, value: Value, origin: &Origin) -> Value {
+    let path = match kind {
+        Kind::Path => value.as_str(),
+        Kind::PathOr(word) => value.as_str().filter(|text| *text != word),
+        _ => None,
     };
+    let Some(text) = path else { return value };
     let from_folder = match origin {
         Origin::File(file) => {
             file.parent().map_or_else(|| PathBuf::from(text), |folder| folder.join(text))
@@ -347,28 +352,43 @@ fn not_a_section(origin: &Origin, path: &str, value: &Value) -> ConfigError {
 }
 
 fn bad_value(key: &Key, written: &Value, origin: &Origin) -> ConfigError {
-    let value = if may_be_shown(key, written) {
+    let shown = may_be_shown(key.kind, written) && !key.is_secret();
+    bad(key.path, key.kind, written, origin, shown)
+}
+
+/// The same for a member of a list's entry.
+pub(super) fn bad_value_at(
+    path: &str,
+    kind: Kind,
+    written: &Value,
+    origin: &Origin,
+) -> ConfigError {
+    bad(path, kind, written, origin, may_be_shown(kind, written))
+}
+
+fn bad(path: &str, kind: Kind, written: &Value, origin: &Origin, shown: bool) -> ConfigError {
+    let value = if shown {
         shorten(&written.to_string())
     } else {
         "not usable (not shown here)".to_owned()
     };
-    let hint = written.as_str().and_then(|word| nearest_word(word, key.kind.words()));
+    let hint = written.as_str().and_then(|word| nearest_word(word, kind.words()));
     ConfigError::Value {
         origin: origin.to_string(),
-        key: key.path.to_owned(),
+        key: path.to_owned(),
         value,
-        allowed: key.kind.allowed(),
+        allowed: kind.allowed(),
         hint,
     }
 }
 
 /// Headers, bodies, keys and the user part of a URL may be secret.
-fn may_be_shown(key: &Key, written: &Value) -> bool {
-    let secret_url = key.kind == Kind::Url && written.as_str().is_some_and(|url| url.contains('@'));
-    !key.is_secret() && !key.kind.is_map() && !secret_url
+fn may_be_shown(kind: Kind, written: &Value) -> bool {
+    let secret_url = kind == Kind::Url && written.as_str().is_some_and(|url| url.contains('@'));
+    !kind.is_map() && !secret_url
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
     if text.chars().count() <= LONGEST {
         return text.to_owned();

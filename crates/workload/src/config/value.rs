@@ -35,6 +35,9 @@ impl Kind {
             Self::Headers => read_headers(value),
             Self::Object => (value.is_object() && !holds_redacted(value)).then(|| value.clone()),
             Self::Queries => read_queries(value),
+            // Their members are read one by one: see `maps`.
+            Self::Maps(_) => value.is_array().then(|| value.clone()),
+            Self::Entry(_) | Self::Section(_) => value.is_object().then(|| value.clone()),
         }
     }
 
@@ -55,9 +58,14 @@ impl Kind {
                 let words = text.split(',').map(|word| Value::from(word.trim())).collect();
                 self.read(&Value::Array(words))
             }
-            Self::Choices(_) | Self::Addresses | Self::Headers | Self::Object | Self::Queries => {
-                self.read(&serde_saphyr::from_str(text).ok()?)
-            }
+            Self::Choices(_)
+            | Self::Addresses
+            | Self::Headers
+            | Self::Object
+            | Self::Queries
+            | Self::Maps(_)
+            | Self::Entry(_)
+            | Self::Section(_) => self.read(&serde_saphyr::from_str(text).ok()?),
         }
     }
 }

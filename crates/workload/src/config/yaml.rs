@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::key::Kind;
 use super::keys::KEYS;
+use super::maps::Member;
 use super::secret::{hidden, looks_like_credential};
 use super::sources::Origin;
 use super::value::REDACTED;
@@ -74,7 +75,20 @@ fn redacted(kind: Kind, secret: bool, value: &Value) -> Value {
             )
         }
         (Kind::Object, body) => hidden(body),
+        (Kind::Maps(members), Value::Array(entries)) => {
+            let shown = |entry: &Value| shown_entry(members, entry);
+            Value::Array(entries.iter().map(shown).collect())
+        }
         _ if secret => Value::from(REDACTED),
         _ => value.clone(),
     }
+}
+
+fn shown_entry(members: &[Member], entry: &Value) -> Value {
+    let kind = |name: &str| members.iter().find(|member| member.name == name);
+    let shown = |(name, value): (&String, &Value)| {
+        let value = kind(name).map_or(Value::Null, |member| redacted(member.kind, false, value));
+        (name.clone(), value)
+    };
+    Value::Object(entry.as_object().into_iter().flatten().map(shown).collect())
 }

@@ -2,10 +2,7 @@
 
 use metrics::Warning;
 
-use super::{LengthPlan, OutputLengths, Plan, PlanError, PromptKind};
-
-/// Draws beyond so many standard deviations are too rare to be warned of (3 in 100,000).
-const SPREAD: f64 = 4.0;
+use super::{OutputLengths, Plan, PlanError, PromptKind};
 
 impl Plan {
     /// Holds the lengths of synthetic prompts against a context of so many tokens, input and output
@@ -15,16 +12,16 @@ impl Plan {
     /// A request of average length does not fit.
     pub fn check_context(&self, context: u64) -> Result<Option<Warning>, PlanError> {
         let (PromptKind::Synthetic, OutputLengths::Drawn(output)) =
-            (&self.prompts.kind, self.prompts.output_length)
+            (&self.prompts.kind, &self.prompts.output_length)
         else {
             return Ok(None);
         };
-        let input = self.prompts.input_length;
-        let average = (input.mean + output.mean).round() as u64;
+        let input = &self.prompts.input_length;
+        let average = (input.mean() + output.mean()).round() as u64;
         if average > context {
             return Err(PlanError::BeyondContext { tokens: average, context });
         }
-        let longest = longest(&input) + longest(&output);
+        let longest = input.longest() + output.longest();
         let message = || {
             format!(
                 "requests may have up to {longest} tokens, the model's context is {context}: those beyond it \
@@ -33,12 +30,6 @@ impl Plan {
         };
         Ok((longest > context).then(|| Warning::new("beyond_context", message())))
     }
-}
-
-/// The longest draw that is likely enough to be seen.
-fn longest(length: &LengthPlan) -> u64 {
-    let likely = (length.mean + SPREAD * length.stddev).round() as u64;
-    length.max.map_or(likely, |max| likely.min(max.get().into()))
 }
 
 #[cfg(test)]

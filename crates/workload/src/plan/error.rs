@@ -99,27 +99,13 @@ pub enum PlanError {
          or `target.minTokens: true`"
     )]
     LengthNotAsked,
-    /// Bounds of a length that leave out its mean.
-    #[error(
-        "`{section}.mean` is {mean}, outside of {bounds}: the mean must lie between `min` and `max`"
-    )]
+    /// Lengths that cannot be drawn.
+    #[error("{}", .problem.in_words(.section))]
     Lengths {
-        /// The section.
-        section: &'static str,
-        /// The mean.
-        mean: f64,
-        /// The bounds, as text.
-        bounds: String,
-    },
-    /// Bounds of a length that leave nothing.
-    #[error("`{section}.min` is {min}, above `{section}.max` ({max})")]
-    LengthBounds {
-        /// The section.
-        section: &'static str,
-        /// Shortest.
-        min: u32,
-        /// Longest.
-        max: u32,
+        /// The section, or the part of a mixture.
+        section: String,
+        /// What is wrong with it.
+        problem: LengthProblem,
     },
     /// A data set is needed and none is named.
     #[error("`prompts.type: {kind}` needs a file: set `{key}`")]
@@ -156,4 +142,92 @@ pub enum PlanError {
         "`prefixRatio` is 1: before the text of a data set the common prefix must be less than the whole"
     )]
     WholePrefix,
+}
+
+/// Why lengths cannot be drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LengthProblem {
+    /// Bounds that leave out the mean.
+    Mean {
+        /// The mean.
+        mean: f64,
+        /// The bounds, as text.
+        bounds: String,
+    },
+    /// Bounds that leave nothing.
+    Bounds {
+        /// Shortest.
+        min: u32,
+        /// Longest.
+        max: u32,
+    },
+    /// A distribution without what it takes.
+    Needs {
+        /// The distribution.
+        word: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// A part of a mixture without a distribution.
+    Part {
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// A distribution with what belongs to another.
+    Excluded {
+        /// The distribution.
+        word: String,
+        /// The key of another.
+        name: &'static str,
+    },
+    /// A file that cannot be used.
+    File {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A line of a file that is no length.
+    Line {
+        /// Its path.
+        path: String,
+        /// From 1.
+        number: u64,
+        /// Its beginning.
+        line: String,
+    },
+    /// A file all of whose lengths are outside of the bounds.
+    NoneInside {
+        /// Its path.
+        path: String,
+        /// The bounds, as text.
+        bounds: String,
+    },
+}
+
+impl LengthProblem {
+    fn in_words(&self, section: &str) -> String {
+        match self {
+            Self::Mean { mean, bounds } => format!(
+                "`{section}.mean` is {mean}, outside of {bounds}: the mean must lie between `min` and `max`"
+            ),
+            Self::Bounds { min, max } => {
+                format!("`{section}.min` is {min}, above `{section}.max` ({max})")
+            }
+            Self::Needs { word, needs } => {
+                format!("`{section}.distribution: {word}` needs {needs}")
+            }
+            Self::Part { needs } => format!("`{section}` needs {needs}"),
+            Self::Excluded { word, name } => format!(
+                "`{section}.{name}` does not go with lengths that are {word}: remove one of them"
+            ),
+            Self::File { path, reason } => format!("`{section}.file` {path}: {reason}"),
+            Self::Line { path, number, line } => format!(
+                "`{section}.file` {path}, line {number}: `{line}` is no length from 1 to 10000000, nor `length,count`"
+            ),
+            Self::NoneInside { path, bounds } => {
+                format!("`{section}.file` {path} has no length inside of {bounds}")
+            }
+        }
+    }
 }

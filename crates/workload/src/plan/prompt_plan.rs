@@ -12,37 +12,18 @@ use super::{
 /// The keys that name a data set.
 const FILES: [&str; 3] = ["prompts.file", "prompts.dataset", "load.dataset"];
 
-/// The keys of one section of lengths.
-struct LengthKeys {
-    section: &'static str,
-    mean: &'static str,
-    stddev: &'static str,
-    min: &'static str,
-    max: &'static str,
-}
-
-const INPUT: LengthKeys = LengthKeys {
-    section: "prompts.inputLength",
-    mean: "prompts.inputLength.mean",
-    stddev: "prompts.inputLength.stddev",
-    min: "prompts.inputLength.min",
-    max: "prompts.inputLength.max",
-};
-
-const OUTPUT: LengthKeys = LengthKeys {
-    section: "prompts.outputLength",
-    mean: "prompts.outputLength.mean",
-    stddev: "prompts.outputLength.stddev",
-    min: "prompts.outputLength.min",
-    max: "prompts.outputLength.max",
-};
-
 impl Builder<'_> {
     /// The part of the plan about prompts.
     pub(super) fn prompts(&mut self) -> Option<PromptPlan> {
         let kind = self.prompt_kind();
         let prefix_ratio = self.prefix_ratio();
-        let input_length = self.lengths(&INPUT, LengthPlan::INPUT);
+        let input_length = match kind {
+            Some(PromptKind::File { .. } | PromptKind::ShareGpt { .. }) => Some(LengthPlan::INPUT),
+            Some(PromptKind::Synthetic) | None => {
+                let fields = self.length_fields("prompts.inputLength");
+                self.lengths(&fields, &LengthPlan::INPUT)
+            }
+        };
         let output_length = self.output_lengths(kind.as_ref());
         let kind = kind?;
         let synthetic = kind == PromptKind::Synthetic;
@@ -55,7 +36,7 @@ impl Builder<'_> {
             input_length: input_length?,
             output_length: output_length?,
             prefix_ratio,
-            max_input_tokens: if synthetic { None } else { self.tokens(INPUT.max) },
+            max_input_tokens: if synthetic { None } else { self.tokens("prompts.inputLength.max") },
             tokenizer: self.tokenizer(),
             salt: if self.config.text("prompts.salt") == Some("prepend") {
                 SaltPlacement::Prepend
@@ -149,47 +130,19 @@ impl Builder<'_> {
     }
 
     fn output_lengths(&mut self, kind: Option<&PromptKind>) -> Option<OutputLengths> {
-        if self.config.has(OUTPUT.mean) || kind == Some(&PromptKind::Synthetic) {
-            return self.lengths(&OUTPUT, LengthPlan::OUTPUT).map(OutputLengths::Drawn);
+        let fields = self.length_fields("prompts.outputLength");
+        if fields.is_drawn() || kind == Some(&PromptKind::Synthetic) {
+            return self.lengths(&fields, &LengthPlan::OUTPUT).map(OutputLengths::Drawn);
         }
-        for key in [OUTPUT.stddev, OUTPUT.min].into_iter().filter(|key| self.config.has(key)) {
+        for name in ["stddev", "min"].into_iter().filter(|name| fields.has(name)) {
             self.warn(
                 "key_unused",
                 format!(
-                    "`{key}` has no effect without `{}`: the data set's own lengths are used",
-                    OUTPUT.mean
+                    "`prompts.outputLength.{name}` has no effect without a mean or a distribution: the data set's own lengths are used"
                 ),
             );
         }
-        Some(OutputLengths::Recorded { max: self.tokens(OUTPUT.max) })
-    }
-
-    /// A mean that is given alone means exactly that length. Bounds alone pull the default mean inside.
-    fn lengths(&mut self, keys: &LengthKeys, default: LengthPlan) -> Option<LengthPlan> {
-        let min = self.tokens(keys.min).unwrap_or(NonZeroU32::MIN);
-        let max = self.tokens(keys.max);
-        let (lowest, highest) =
-            (f64::from(min.get()), max.map_or(f64::MAX, |max| f64::from(max.get())));
-        if let Some(max) = max.filter(|max| *max < min) {
-            let (section, min, max) = (keys.section, min.get(), max.get());
-            self.refuse(PlanError::LengthBounds { section, min, max });
-            return None;
-        }
-        let configured = self.config.number(keys.mean);
-        let mean = configured.unwrap_or_else(|| default.mean.min(highest).max(lowest));
-        if !(lowest..=highest).contains(&mean) {
-            let bounds =
-                format!("{min} … {}", max.map_or_else(|| "∞".to_owned(), |max| max.to_string()));
-            self.refuse(PlanError::Lengths { section: keys.section, mean, bounds });
-            return None;
-        }
-        let default_stddev = if configured.is_some() { 0.0 } else { default.stddev };
-        Some(LengthPlan {
-            mean,
-            stddev: self.config.number(keys.stddev).unwrap_or(default_stddev),
-            min,
-            max,
-        })
+        Some(OutputLengths::Recorded { max: self.tokens("prompts.outputLength.max") })
     }
 
     fn tokens(&self, key: &str) -> Option<NonZeroU32> {
@@ -208,7 +161,14 @@ impl Builder<'_> {
 
     fn warn_of_idle_prompt_keys(&mut self, synthetic: bool) {
         const OF_DATA_SETS: [&str; 2] = ["prompts.salt", "prompts.shuffle"];
-        const OF_SYNTHETIC: [&str; 3] = [INPUT.mean, INPUT.stddev, INPUT.min];
+        const OF_SYNTHETIC: [&str; 6] = [
+            "prompts.inputLength.distribution",
+            "prompts.inputLength.mean",
+            "prompts.inputLength.stddev",
+            "prompts.inputLength.min",
+            "prompts.inputLength.file",
+            "prompts.inputLength.mixture",
+        ];
         let (keys, reason): (&[&str], _) = if synthetic {
             (&OF_DATA_SETS, "prompts are synthetic, and already different in every run")
         } else {

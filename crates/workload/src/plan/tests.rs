@@ -66,10 +66,7 @@ metrics:
     assert_eq!(plan.stages[1].offered, Offered::Constant { level: 50.0 });
     assert_eq!(plan.target.url, "http://gateway/v1/chat/completions");
     assert_eq!(plan.collect, ["ttft", "itl", "throughput", "error_rate"]);
-    assert_eq!(
-        plan.prompts.input_length,
-        LengthPlan { mean: 500.0, stddev: 100.0, ..LengthPlan::INPUT }
-    );
+    assert_eq!(plan.prompts.input_length, LengthPlan::normal(500.0, 100.0));
     assert_eq!(plan.mean_output_tokens(), 200.0);
     assert_eq!(
         warnings.iter().map(|warning| warning.code.as_str()).collect::<Vec<_>>(),
@@ -293,14 +290,76 @@ fn a_mean_alone_is_exact_and_bounds_alone_pull_the_default_inside() {
     let lengths =
         plan(&["load.rate=1", "prompts.outputLength.mean=64", "prompts.inputLength.max=100"])
             .prompts;
-    assert_eq!(
-        lengths.output_length,
-        OutputLengths::Drawn(LengthPlan { mean: 64.0, stddev: 0.0, ..LengthPlan::OUTPUT })
-    );
+    assert_eq!(lengths.output_length, OutputLengths::Drawn(LengthPlan::normal(64.0, 0.0)));
     assert_eq!(
         lengths.input_length,
-        LengthPlan { mean: 100.0, max: NonZeroU32::new(100), ..LengthPlan::INPUT }
+        LengthPlan { max: NonZeroU32::new(100), ..LengthPlan::normal(100.0, 150.0) }
     );
+}
+
+#[test]
+fn lengths_are_of_the_distribution_that_the_keys_imply() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lengths.txt");
+    std::fs::write(&file, "# tokens\n100\n\n20, 3\n100\n").unwrap();
+    let named = format!("prompts.inputLength.file={}", file.display());
+    let lengths = plan(&[
+        "load.rate=1",
+        &named,
+        "prompts.outputLength.mixture=[{weight: 3, mean: 10}, {weight: 1, distribution: uniform, min: 5, max: 9}]",
+    ])
+    .prompts;
+    let counted = |tokens, count| Counted { tokens: NonZeroU32::new(tokens).unwrap(), count };
+    assert_eq!(
+        lengths.input_length.shape,
+        LengthShape::Empirical(vec![counted(20, 3), counted(100, 2)])
+    );
+    // (3 · 10 + 7) / 4
+    assert_eq!(lengths.output_length.mean(), 9.25);
+    let lognormal = plan(&[
+        "load.rate=1",
+        "prompts.inputLength={distribution: lognormal, mean: 400, stddev: 300}",
+    ]);
+    assert_eq!(
+        lognormal.prompts.input_length.shape,
+        LengthShape::LogNormal { mean: 400.0, stddev: 300.0 }
+    );
+    let (_, warnings) =
+        planned(&["load.rate=1", "prompts.inputLength={distribution: fixed, mean: 4, stddev: 2}"]);
+    assert_eq!(warnings, ["key_unused"]);
+}
+
+#[test]
+fn impossible_lengths_are_refused_each_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lengths.txt");
+    std::fs::write(&file, "0\n12\n-3\n4,0\n5,x\n1.5\nseven\n").unwrap();
+    let named = format!("prompts.inputLength={{file: {}}}", file.display());
+    let lines = refusal(&["target.endpoint=http://t/v1", "load.rate=1", &named]);
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    assert!(lines[0].contains("line 1: `0` is no length"), "{lines:?}");
+    assert!(lines[5].ends_with("and 1 more lines like these"), "{lines:?}");
+    for (set, words) in [
+        ("prompts.inputLength={distribution: uniform, max: 5}", "needs `min` and `max`"),
+        ("prompts.inputLength={distribution: empirical}", "needs `file`"),
+        ("prompts.inputLength={distribution: mixture}", "needs `mixture`"),
+        (
+            "prompts.inputLength={distribution: normal, file: a.txt}",
+            "`prompts.inputLength.file` does not go with lengths that are normal",
+        ),
+        (
+            "prompts.inputLength={mixture: [{weight: 1}]}",
+            "`prompts.inputLength.mixture[0]` needs `mean`",
+        ),
+        (
+            "prompts.outputLength={max: 50, mixture: [{weight: 1, mean: 9}, {weight: 1, mean: 60}]}",
+            "`prompts.outputLength.mixture[1].mean` is 60, outside of 1 … 50",
+        ),
+        ("prompts.inputLength={file: /nonexistent/lengths}", "No such file"),
+    ] {
+        let lines = refusal(&["target.endpoint=http://t/v1", "load.rate=1", set]);
+        assert!(lines.len() == 1 && lines[0].contains(words), "{set}: {lines:?}");
+    }
 }
 
 #[test]

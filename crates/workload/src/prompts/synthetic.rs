@@ -29,7 +29,7 @@ impl Synthetic {
             tokenizer,
             seed: plan.seed,
             salt: plan.prompt_salt,
-            length: plan.prompts.input_length,
+            length: plan.prompts.input_length.clone(),
             prefix_ratio: plan.prompts.prefix_ratio,
         })
     }

@@ -41,8 +41,20 @@ fn open_loop() -> PlanView {
             shuffled: false,
             salted: false,
             prefix_ratio: 0.5,
-            input: PlannedLengths::Drawn { mean: 500.0, stddev: 100.0, min: 1, max: None },
-            output: PlannedLengths::Drawn { mean: 200.0, stddev: 0.0, min: 1, max: Some(400) },
+            input: PlannedLengths::Drawn {
+                distribution: "normal",
+                mean: 500.0,
+                stddev: 100.0,
+                min: 1,
+                max: None,
+            },
+            output: PlannedLengths::Drawn {
+                distribution: "normal",
+                mean: 200.0,
+                stddev: 0.0,
+                min: 1,
+                max: Some(400),
+            },
             tokenizer: "bundled (Qwen3)".to_owned(),
         },
         tokens: PlannedTokens {
@@ -158,7 +170,13 @@ fn bursts_and_bounds_are_told() {
     let spread =
         PlannedLevel::Burst { mean: 20.0, size: 5, every: seconds(0.25), width: seconds(0.1) };
     assert_eq!(level(&spread), "20 (every 250 ms: 5 over 100 ms)");
-    let bounded = PlannedLengths::Drawn { mean: 64.0, stddev: 8.5, min: 5, max: None };
+    let bounded = PlannedLengths::Drawn {
+        distribution: "normal",
+        mean: 64.0,
+        stddev: 8.5,
+        min: 5,
+        max: None,
+    };
     assert_eq!(lengths(&bounded, "in"), "64 ± 8.5 tokens in (at least 5)");
 }
 
