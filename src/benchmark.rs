@@ -27,6 +27,8 @@ use crate::{
 
 /// Threads of the control runtime: actors, snapshots, journal. Lanes have their own.
 const CONTROL_THREADS: usize = 2;
+/// Their niceness. What they do is not urgent, what a lane does is: where both want a processor, a lane goes first.
+const CONTROL_NICENESS: i32 = 10;
 /// Coordinator and workers are of one build, or the workers are refused.
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -105,12 +107,20 @@ pub(crate) fn present(
     Ok(Exit::of(result))
 }
 
+/// Where everything runs but the lanes, to which it gives way.
 pub(crate) fn control_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
+        .on_thread_start(give_way)
         .enable_all()
         .build()
+}
+
+/// Lowers the calling thread's priority (on Linux a thread has its own). Where that is refused, all goes on as before:
+/// lags are measured whatever the priorities.
+fn give_way() {
+    let _ = rustix::process::setpriority_process(None, CONTROL_NICENESS);
 }
 
 async fn measure(

@@ -197,7 +197,7 @@ impl WorkerArgs {
         };
         Ok(registered.map_err(|error| match error {
             WorkerError::Refused(_) => Stop::new(Exit::BadConfiguration, error),
-            WorkerError::Start(_) => Stop::new(Exit::Internal, error),
+            WorkerError::Start(_) | WorkerError::Thread(_) => Stop::new(Exit::Internal, error),
         })?)
     }
 

@@ -131,3 +131,33 @@ fn a_client_that_is_left_in_peace_does_not() {
     };
     assert!((0..5).any(|_| !late()));
 }
+
+/// Name and niceness of each thread of a process, as the kernel tells them (proc(5): `comm` and field 19 of `stat`).
+fn threads(process: u32) -> Vec<(String, i32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let told = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    told.map(|stat| {
+        let (before, after) = stat.rsplit_once(") ").unwrap();
+        let name = before.split_once('(').unwrap().1.to_owned();
+        (name, after.split(' ').nth(16).unwrap().parse().unwrap())
+    })
+    .collect()
+}
+
+/// Whatever shares a processor with a lane delays its stamps: so all else of this process gives way to the lanes.
+#[test]
+fn a_lane_goes_before_all_else_of_its_process() {
+    let bench = twenty_streams();
+    let running = start(bench.command(&TWENTY_USERS));
+    wait_until("all streams are open", || bench.simulator.truth().received >= 20);
+    let threads = threads(running.id());
+    let niceness = |name: &str| {
+        let of_name = threads.iter().filter(|(thread, _)| thread.starts_with(name));
+        of_name.map(|(_, niceness)| *niceness).collect::<Vec<_>>()
+    };
+    let (lanes, others) = (niceness("lane-0"), [niceness("control"), niceness("bodies")].concat());
+    assert_eq!(lanes.len(), 1, "{threads:?}");
+    assert!(others.len() >= 2, "{threads:?}");
+    assert!(others.iter().all(|other| *other > lanes[0]), "{threads:?}");
+    running.wait_with_output().unwrap();
+}

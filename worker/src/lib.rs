@@ -24,6 +24,7 @@ mod outbox;
 mod recorder_actor;
 mod request;
 mod start;
+mod threads;
 mod worker_actor;
 
 pub use claims::{Claim, Claims};

@@ -1,6 +1,6 @@
 //! Starts a worker and waits for its end.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use client::{Clock, Credentials};
 use protocol::{
@@ -13,6 +13,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     Gate,
     link::Link,
+    threads::LaneThreads,
     worker_actor::{WorkerActor, WorkerArguments},
 };
 
@@ -41,6 +42,9 @@ pub enum WorkerError {
     /// An actor could not be started.
     #[error("the worker could not start: {0}")]
     Start(#[from] ractor::SpawnErr),
+    /// A thread could not be started.
+    #[error("the worker could not start a thread: {0}")]
+    Thread(#[from] io::Error),
     /// The coordinator gave no place.
     #[error("the coordinator refused this worker: {0}")]
     Refused(Refusal),
@@ -83,7 +87,7 @@ pub enum WorkerEnd {
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Registers at a coordinator's door.
+    /// Registers at a coordinator's door. Its lanes have the priority of the thread that calls this.
     ///
     /// # Errors
     /// The coordinator refuses for good, or is gone.
@@ -108,6 +112,7 @@ impl Worker {
             clock: clock_known,
             in_flight,
             complete: completed,
+            threads: LaneThreads::start()?,
             gate: Arc::clone(&gate),
             epoch,
             cache,

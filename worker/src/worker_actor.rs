@@ -13,8 +13,7 @@ use protocol::{
     Refusal, Wire, WorkerId, WorkerMessage,
 };
 use ractor::{
-    Actor, ActorProcessingErr, ActorRef, SupervisionEvent,
-    thread_local::{ThreadLocalActor, ThreadLocalActorSpawner},
+    Actor, ActorProcessingErr, ActorRef, SupervisionEvent, thread_local::ThreadLocalActor,
 };
 use tokio::sync::{Semaphore, watch};
 use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
@@ -28,6 +27,7 @@ use crate::{
     link::GOODBYE,
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
     start::Leave,
+    threads::LaneThreads,
 };
 
 /// Lanes of a worker, unless the plan says otherwise.
@@ -45,6 +45,8 @@ pub(crate) struct WorkerArguments {
     pub(crate) clock: watch::Receiver<Option<ClockOffset>>,
     pub(crate) in_flight: watch::Sender<u64>,
     pub(crate) complete: watch::Sender<bool>,
+    /// Where lanes are started.
+    pub(crate) threads: LaneThreads,
     /// What the lanes ask before they write.
     pub(crate) gate: Arc<Gate>,
     /// The last change of owners that was heard.
@@ -225,7 +227,7 @@ impl WorkerState {
                 options: options.clone(),
                 place: usize::try_from(lane).unwrap_or(usize::MAX),
             };
-            let spawner = ThreadLocalActorSpawner::new();
+            let spawner = self.arguments.threads.another().await?;
             let (actor, _) =
                 ClientActor::spawn_linked(None, arguments, me.get_cell(), spawner).await?;
             lanes.push(actor);
