@@ -148,9 +148,14 @@ def rest(lines):
     healthy = [line["ours"] for line in lines if line["row"] == "healthy"]
     if healthy:
         rows.append([f"{len(healthy)} runs at 100 req/s in a row", verdicts(healthy)])
-    for (streams,), runs in grouped(lines, "memory", ["streams"]).items():
-        per_stream = [run["bytesPerStream"] and run["bytesPerStream"] / 1e3 for run in runs]
-        rows.append([f"memory per stream at {streams:,} streams, plain HTTP", shown(per_stream, " KB", 1)])
+    for row, how in (("memory", "plain HTTP"), ("memory_tls", "TLS")):
+        for (streams,), runs in grouped(lines, row, ["streams"]).items():
+            def kilobytes(key):
+                return shown([run[key] and run[key] / 1e3 for run in runs], " KB", 1)
+
+            rows.append([f"memory of the process per stream at {streams:,} streams, {how}", kilobytes("bytesPerStream")])
+            if row == "memory":
+                rows.append(["the kernel's per stream, both ends of it", kilobytes("kernelBytesPerStream")])
     for line in lines:
         if line["row"] == "help":
             rows.append(["`tokenstorm --help`", f"{line['medianMs']:.1f} ms (at most {line['maxMs']:.1f})"])

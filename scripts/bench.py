@@ -28,6 +28,8 @@ CLIENT_CORE, SERVER_CORE = 0, 1
 W2_RATES = (20, 100, 500, 1000)
 W3_STREAMS = (1000, 2000, 5000)
 WIDE_STREAMS = 10_000
+# As many as a front of TLS in Python bears.
+TLS_STREAMS = 1_000
 HEALTHY_RUNS = 20
 # Looking at a process costs time on one of the two cores.
 SAMPLE_PERIOD_S = 1
@@ -59,6 +61,13 @@ def resident_bytes(pid):
 def open_files(pid):
     """Newer kernels say it as the folder's size; to list 10,000 would disturb what is measured."""
     return os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def kernel_bytes():
+    """What the kernel holds for sockets: its slabs (sockets, files, buffers' heads) and the pages of TCP's buffers."""
+    slab = re.search(r"^Slab:\s+(\d+) kB", pathlib.Path("/proc/meminfo").read_text(), re.M)
+    pages = re.search(r"^TCP: .* mem (\d+)", pathlib.Path("/proc/net/sockstat").read_text(), re.M)
+    return int(slab.group(1)) * 1024 + int(pages.group(1)) * resource.getpagesize()
 
 
 class Simulator:
@@ -97,6 +106,32 @@ class Simulator:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
         self.process.stderr.close()
+
+
+class TlsFront:
+    """TLS in front of a simulator, on its core; a context that stops it."""
+
+    def __init__(self, simulator, folder):
+        certificate, key = f"{folder}/front.pem", f"{folder}/front.key"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+             "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", certificate],
+            check=True, stderr=subprocess.DEVNULL)
+        front = pathlib.Path(__file__).with_name("tls-front.py")
+        self.process = subprocess.Popen(
+            [sys.executable, front, simulator.address, certificate, key],
+            stdout=subprocess.PIPE, text=True, preexec_fn=on_core(SERVER_CORE))
+        self.endpoint = f"https://{self.process.stdout.readline().strip()}"
+        self.certificate = certificate
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 class Watch(threading.Thread):
@@ -147,7 +182,7 @@ class Watch(threading.Thread):
     def sample(self):
         since = time.time() - self.begun if self.begun else -1
         pid = self.process.pid
-        self.memory.append((round(since, 2), open_files(pid), resident_bytes(pid)))
+        self.memory.append((round(since, 2), open_files(pid), resident_bytes(pid), kernel_bytes()))
 
     def sample_until(self, instant):
         while (left := instant - time.time()) > 0:
@@ -193,7 +228,7 @@ class Bench:
         )
         return json.loads(done.stdout)
 
-    def run(self, simulator, tokens, warmup, duration, **settings):
+    def run(self, simulator, tokens, warmup, duration, endpoint=None, **settings):
         """One run of the client; the figures of its measured stage and of the truth of the same requests."""
         settings = {
             "client.lanes": 1, "prompts.inputLength.mean": 16, "prompts.inputLength.stddev": 0,
@@ -204,7 +239,7 @@ class Bench:
         simulator.reset()
         with tempfile.TemporaryDirectory() as results, open(self.output / "client.log", "a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [self.tokenstorm, "run", "--endpoint", f"http://{simulator.address}", "--model", "simulated",
+                [self.tokenstorm, "run", "--endpoint", endpoint or f"http://{simulator.address}", "--model", "simulated",
                  "--no-probe", "--json", "--output", results, *flags],
                 stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=on_core(CLIENT_CORE),
             )
@@ -296,8 +331,24 @@ class Bench:
                 run = self.run(
                     simulator, 2000, self.seconds(15, 5), self.seconds(15, 5),
                     **{"load.concurrency": WIDE_STREAMS, "load.rampUp": self.seconds(10, 4), "benchmark.drain": 0})
-            run["bytesPerStream"] = bytes_per_stream(run["memory"], WIDE_STREAMS)
-            self.record("memory", streams=WIDE_STREAMS, round=number, ours=run)
+            self.record_memory("memory", WIDE_STREAMS, number, run)
+
+    def memory_tls(self):
+        """The same under TLS, with fewer streams and events, as the front can bear."""
+        for number in self.times(3):
+            with (self.simulator(100, 500) as simulator, tempfile.TemporaryDirectory() as folder,
+                  TlsFront(simulator, folder) as front):
+                run = self.run(
+                    simulator, 2000, self.seconds(15, 5), self.seconds(15, 5), endpoint=front.endpoint,
+                    **{"load.concurrency": TLS_STREAMS, "load.rampUp": self.seconds(10, 4), "benchmark.drain": 0,
+                       "target.caFile": front.certificate})
+            self.record_memory("memory_tls", TLS_STREAMS, number, run)
+
+    def record_memory(self, row, streams, number, run):
+        run["bytesPerStream"] = growth_per_stream(run["memory"], streams, 2)
+        # Both ends of each stream are on this machine.
+        run["kernelBytesPerStream"] = growth_per_stream(run["memory"], streams, 3)
+        self.record(row, streams=streams, round=number, ours=run)
 
     def long(self):
         with self.simulator(50, 10) as simulator:
@@ -377,16 +428,16 @@ def minutes(points, memory):
     for minute in sorted({point["second"] // 60 for point in points}):
         lags = [point["metrics"]["generator_lag"]["p99"] for point in points
                 if point["second"] // 60 == minute and "generator_lag" in point["metrics"]]
-        held = [held for since, _, held in memory if since // 60 == minute]
+        held = [sample[2] for sample in memory if sample[0] // 60 == minute]
         found.append({"minute": minute, "generatorLagP99Us": statistics.median(lags) if lags else None,
                       "residentBytes": max(held, default=None)})
     return found
 
 
-def bytes_per_stream(memory, streams):
+def growth_per_stream(memory, streams, column):
     """Before: the last sample with few open files. Plateau: the median of those with all streams open."""
-    before = [held for since, files, held in memory if files < streams / 100]
-    plateau = [held for since, files, held in memory if files >= streams]
+    before = [sample[column] for sample in memory if sample[1] < 20 + streams / 100]
+    plateau = [sample[column] for sample in memory if sample[1] >= streams]
     return (statistics.median(plateau) - before[-1]) / streams if before and plateau else None
 
 
@@ -399,7 +450,7 @@ def machine(bench):
             "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
 
-ROWS = ("w1", "w2", "neighbour", "healthy", "w3", "wide", "memory", "long", "help")
+ROWS = ("w1", "w2", "neighbour", "healthy", "w3", "wide", "memory", "memory_tls", "long", "help")
 
 
 def main():

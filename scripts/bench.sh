@@ -6,7 +6,7 @@
 # else should run on the machine: a row counts only while the simulator kept its own pace.
 #
 # usage: scripts/bench.sh [--rounds N] [--scale X] [--output DIR] [ROW...]
-#   rows: w1 w2 neighbour healthy w3 wide memory long help (default: all)
+#   rows: w1 w2 neighbour healthy w3 wide memory memory_tls long help (default: all)
 #   --rounds N   rounds of every row that has rounds (default: 9 pairs of w1, 3 of the others)
 #   --scale X    all durations times X, for a try-out (default 1)
 set -euo pipefail
