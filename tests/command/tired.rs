@@ -135,7 +135,8 @@ fn a_client_that_is_left_in_peace_does_not() {
 /// Name and niceness of each thread of a process, as the kernel tells them (proc(5): `comm` and field 19 of `stat`).
 fn threads(process: u32) -> Vec<(String, i32)> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let told = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let told =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
     told.map(|stat| {
         let (before, after) = stat.rsplit_once(") ").unwrap();
         let name = before.split_once('(').unwrap().1.to_owned();
