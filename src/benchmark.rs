@@ -13,7 +13,7 @@ use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
 use metrics::{RunFacts, RunResult, Warning};
 use report::ResultsDirectory;
 use tokio::runtime::Runtime;
-use workload::{Api, Plan};
+use workload::{Api, Config, Plan};
 
 use crate::{
     crew::{Crew, Hands},
@@ -68,9 +68,10 @@ pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Resul
         let prepared =
             prepare::prepared(&mut config, credentials, probe, origin, &mut interrupts).await?;
         let directory = ResultsDirectory::create(&arguments.output, &prepared.plan.name, now())?;
-        let measured = match directory.write_config(&config.to_yaml()) {
+        let kept = keep(&directory, &config, &prepared.plan);
+        let measured = match kept {
             Ok(()) => measure(&prepared, &directory, crew, interrupts).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         match measured {
             Ok((result, hands)) => {
@@ -89,6 +90,22 @@ pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Resul
     runtime.shutdown_background();
     drop(simulator);
     exit
+}
+
+/// What a run can be repeated by: its configuration, and the file that it goes by.
+fn keep(directory: &ResultsDirectory, config: &Config, plan: &Plan) -> anyhow::Result<()> {
+    directory.write_config(&config.to_yaml())?;
+    if let Some(schedule) = &plan.schedule {
+        let copy = schedule_copy(directory, &schedule.path);
+        let copied = std::fs::copy(&schedule.path, &copy);
+        let _bytes = copied.with_context(|| format!("cannot write {}", copy.display()))?;
+    }
+    Ok(())
+}
+
+/// Where a run's results have the copy of its schedule.
+pub(crate) fn schedule_copy(directory: &ResultsDirectory, schedule: &Path) -> PathBuf {
+    directory.path().join("schedule").with_extension(schedule.extension().unwrap_or_default())
 }
 
 /// Prints first: whatever the disk says, the figures have been seen.

@@ -118,9 +118,10 @@ fn resume(directory: &Path, gathering: &Gathering, format: Format) -> anyhow::Re
 /// What the user can do something about is no fault of ours.
 fn in_words(error: CoordinatorError) -> anyhow::Error {
     match error {
-        CoordinatorError::Journal(_) | CoordinatorError::NotBegun | CoordinatorError::Over => {
-            Stop::new(Exit::BadConfiguration, error).into()
-        }
+        CoordinatorError::Journal(_)
+        | CoordinatorError::NotBegun
+        | CoordinatorError::Over
+        | CoordinatorError::Schedule(_) => Stop::new(Exit::BadConfiguration, error).into(),
         CoordinatorError::Start(_) | CoordinatorError::Failed => error.into(),
     }
 }

@@ -202,9 +202,10 @@ impl Hands {
 
 /// Each file with its hash, read off the runtime: it may have gigabytes.
 pub(crate) async fn inputs_of(plan: Plan) -> anyhow::Result<Vec<Input>> {
+    let schedule = plan.schedule.as_ref().and_then(|schedule| schedule.input.clone());
     let opened = tokio::task::spawn_blocking(move || PromptSource::open(&plan)).await?;
     let (prompts, _) = opened.map_err(|problems| Stop::bad_configuration(&problems))?;
-    let files = prompts.inputs().into_iter();
+    let files = prompts.inputs().into_iter().chain(schedule);
     let input = |file: workload::InputFile| Input {
         path: file.path,
         bytes: file.bytes,

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use metrics::Warning;
-use workload::{Config, Drive, HttpVersion, Offered, Plan};
+use workload::{Config, Drive, HttpVersion, Pause, Plan, Stage};
 
 /// A connection, its buffers, its task and its timeline.
 const BYTES_PER_STREAM: u64 = 32 << 10;
@@ -101,11 +101,15 @@ enum Demand {
 impl Demand {
     fn of(plan: &Plan) -> Self {
         let most = plan.expected_arrivals().or(plan.requests).unwrap_or(u64::MAX);
-        let is_linear = |offered: &Offered| matches!(offered, Offered::Linear { .. });
         match plan.drive {
-            Drive::Closed { slots, .. } => {
-                let is_ramp = plan.stages.iter().any(|stage| is_linear(&stage.offered));
-                let setting = if is_ramp { "load.ramp.to" } else { "load.concurrency" };
+            Drive::Closed { slots, pause, .. } => {
+                let levels = |stage: &Stage| stage.offered.starting() != stage.offered.ending();
+                let is_ramp = plan.stages.iter().any(levels);
+                let setting = match pause {
+                    Pause::Rounds { .. } => "load.rounds.size",
+                    _ if is_ramp => "load.ramp.to",
+                    _ => "load.concurrency",
+                };
                 Self::Bounded { setting, streams: most.min(slots.get().into()) }
             }
             Drive::Open { cap: Some(cap), .. } => {
@@ -114,28 +118,12 @@ impl Demand {
             Drive::Open { cap: None, .. } => {
                 let offered = plan.stages.iter().map(|stage| stage.offered);
                 Self::Unbounded {
-                    peak_rate: offered.clone().map(highest).fold(0.0, f64::max),
-                    at_once: offered.map(together).max().unwrap_or(0),
+                    peak_rate: offered.clone().map(|load| load.highest()).fold(0.0, f64::max),
+                    at_once: offered.map(|load| u64::from(load.together())).max().unwrap_or(0),
                     most,
                 }
             }
         }
-    }
-}
-
-/// The highest level of a load; of bursts their mean.
-pub(crate) fn highest(offered: Offered) -> f64 {
-    match offered {
-        Offered::Constant { level } | Offered::Burst { level, .. } => level,
-        Offered::Linear { from, to } => from.max(to),
-    }
-}
-
-/// How many requests start together.
-fn together(offered: Offered) -> u64 {
-    match offered {
-        Offered::Burst { size, width, .. } if width.is_zero() => size.get().into(),
-        Offered::Burst { .. } | Offered::Constant { .. } | Offered::Linear { .. } => 1,
     }
 }
 

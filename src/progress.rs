@@ -6,7 +6,7 @@ use coordinator::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use report::{ProgressView, progress_line};
 use tokio::sync::watch;
-use workload::{Drive, Offered, Plan};
+use workload::{Drive, Plan, Stage};
 
 /// Shows each new view until the run is over.
 pub(crate) async fn show(mut views: watch::Receiver<Progress>, plan: Plan) {
@@ -47,9 +47,7 @@ fn line(progress: &Progress, plan: &Plan) -> Option<(u32, String)> {
         elapsed: at + Duration::from_secs(1),
         total: plan.end(),
         stage: stage.map_or("drain", |stage| &stage.name),
-        asked_per_s: stage.and_then(|stage| {
-            asked(plan, &stage.offered, at.saturating_sub(stage.start), stage.length())
-        }),
+        asked_per_s: stage.and_then(|stage| asked(plan, stage, at.saturating_sub(stage.start))),
         last_second,
         ttft: progress.ttft,
         itl_p50: progress.itl.map(|(p50, _)| p50),
@@ -61,13 +59,7 @@ fn line(progress: &Progress, plan: &Plan) -> Option<(u32, String)> {
 }
 
 /// Requests a second that the schedule has at an instant of a stage; `None` in a closed loop.
-fn asked(plan: &Plan, offered: &Offered, into: Duration, length: Option<Duration>) -> Option<f64> {
+fn asked(plan: &Plan, stage: &Stage, into: Duration) -> Option<f64> {
     let Drive::Open { .. } = plan.drive else { return None };
-    Some(match *offered {
-        Offered::Constant { level } | Offered::Burst { level, .. } => level,
-        Offered::Linear { from, to } => {
-            let share = length.map_or(0.0, |length| into.as_secs_f64() / length.as_secs_f64());
-            from + (to - from) * share.min(1.0)
-        }
-    })
+    Some(stage.level_at(into))
 }

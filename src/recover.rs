@@ -15,7 +15,7 @@ use report::ResultsDirectory;
 use workload::Plan;
 
 use crate::{
-    benchmark::{Format, name_of, present, print, result_of},
+    benchmark::{Format, name_of, present, print, result_of, schedule_copy},
     exit::{Exit, Stop},
 };
 
@@ -41,7 +41,10 @@ pub(crate) fn recover(arguments: &RecoverArgs) -> anyhow::Result<Exit> {
         }
         Err(TryLockError::Error(error)) => return Err(unusable(&journal, error).into()),
     }
-    let recovered = read(&journal)?;
+    let mut recovered = read(&journal)?;
+    if let Some(plan) = &mut recovered.plan {
+        read_schedule(plan, &directory)?;
+    }
     let written = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let written_unix_ns = i64::try_from(written.as_nanos()).unwrap_or(i64::MAX);
     let (plan, merged) = recovered
@@ -61,7 +64,17 @@ pub(crate) fn recover(arguments: &RecoverArgs) -> anyhow::Result<Exit> {
 /// The plan of a journal whose run is gone on with.
 pub(crate) fn plan_of(journal: &Path) -> anyhow::Result<Plan> {
     let plan = read(journal)?.plan;
-    Ok(*plan.ok_or_else(|| no_journal(journal))?)
+    let mut plan = *plan.ok_or_else(|| no_journal(journal))?;
+    plan.read_schedule().map_err(|problems| Stop::bad_configuration(&problems))?;
+    Ok(plan)
+}
+
+/// The rows of a plan that goes by a file: from the run's own copy, where there is one.
+fn read_schedule(plan: &mut Plan, directory: &ResultsDirectory) -> Result<(), Stop> {
+    let Some(schedule) = &plan.schedule else { return Ok(()) };
+    let copy = schedule_copy(directory, &schedule.path);
+    let read = if copy.exists() { plan.read_schedule_from(&copy) } else { plan.read_schedule() };
+    read.map_err(|problems| Stop::bad_configuration(&problems))
 }
 
 fn read(journal: &Path) -> anyhow::Result<Recovered> {

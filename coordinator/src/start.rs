@@ -54,12 +54,19 @@ pub enum CoordinatorError {
     /// Nothing left to do.
     #[error("the run of this journal is over: its books are closed")]
     Over,
+    /// The plan goes by a file that is not there any more, or cannot be used.
+    #[error("{0}")]
+    Schedule(workload::ScheduleProblem),
     /// An actor could not be started.
     #[error("the coordinator could not start: {0}")]
     Start(#[from] ractor::SpawnErr),
     /// An actor failed: a fault of this program.
     #[error("the coordinator failed; see the log above")]
     Failed,
+}
+
+fn first(problems: Vec<workload::ScheduleProblem>) -> CoordinatorError {
+    problems.into_iter().next().map_or(CoordinatorError::Failed, CoordinatorError::Schedule)
 }
 
 /// Where a run stands as its actors start.
@@ -153,12 +160,13 @@ impl Coordinator {
     ) -> Result<Self, CoordinatorError> {
         let mut recovered = Recovered::default();
         let mut writer = JournalWriter::resume(journal, |record| recovered.take(record))?;
-        let (Some(plan), Some(start)) = (recovered.plan.clone(), recovered.start) else {
+        let (Some(mut plan), Some(start)) = (recovered.plan.clone(), recovered.start) else {
             return Err(CoordinatorError::NotBegun);
         };
         if recovered.ended {
             return Err(CoordinatorError::Over);
         }
+        plan.read_schedule().map_err(first)?;
         let (now_ns, unix_ns) = (CoordinatorClock.now_ns(), unix_now_ns());
         let run_time = run_time_since(start, now_ns, unix_ns);
         let start_ns = now_ns.saturating_sub(nanoseconds(run_time));

@@ -39,8 +39,8 @@ fn change() -> Change {
 }
 
 #[test]
-fn these_are_the_bytes_of_protocol_3() {
-    assert_eq!(PROTOCOL_VERSION, 3);
+fn these_are_the_bytes_of_protocol_4() {
+    assert_eq!(PROTOCOL_VERSION, 4);
 }
 
 #[test]

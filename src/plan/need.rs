@@ -9,7 +9,6 @@ use workload::{Drive, Plan};
 use crate::calibration::{
     Calibration, Demand, FILLED, Need, NoCalibration, STREAM_TOKENS_PER_S, lanes_per_worker,
 };
-use crate::limits;
 
 /// What can be said.
 #[derive(Debug, PartialEq)]
@@ -67,7 +66,7 @@ impl Answer {
 fn demand(plan: &Plan, output_tokens: f64) -> (Demand, Option<&'static str>) {
     let requests_per_s = match plan.drive {
         Drive::Open { .. } => {
-            plan.stages.iter().map(|stage| limits::highest(stage.offered)).fold(0.0, f64::max)
+            plan.stages.iter().map(|stage| stage.offered.highest()).fold(0.0, f64::max)
         }
         Drive::Closed { slots, .. } => {
             let events_per_s = f64::from(slots.get()) * STREAM_TOKENS_PER_S;

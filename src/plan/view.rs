@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use metrics::Warning;
 use report::{
-    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPrompts, PlannedShare,
-    PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
+    PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
 };
 use workload::{
-    Api, ArrivalProcess, Drive, LengthPlan, LengthShape, Offered, OutputLengths, Plan, PromptError,
-    PromptKind, PromptSource, RampUp, SaltPlacement, Shard, Stage, StageKind,
+    Api, ArrivalProcess, CapPolicy, Drive, LengthPlan, LengthShape, Offered, OutputLengths, Pause,
+    Plan, PromptError, PromptKind, PromptSource, RampUp, SaltPlacement, Shard, Stage, StageKind,
+    ThinkTime,
 };
 
-use crate::limits::{self, Service};
+use crate::limits::Service;
 
 /// Longer schedules, an hour at 5,000 requests a second, are not gone through: that would take seconds.
 const MOST_COUNTED: u64 = 20_000_000;
@@ -175,21 +176,18 @@ fn sum(so_far: Option<u64>, tokens: Option<u32>) -> Option<u64> {
 /// The highest rate of any stage, in a burst's mean; `None` in a closed loop.
 fn peak_rate(plan: &Plan) -> Option<f64> {
     let Drive::Open { .. } = plan.drive else { return None };
-    plan.stages.iter().map(|stage| limits::highest(stage.offered)).reduce(f64::max)
+    plan.stages.iter().map(|stage| stage.offered.highest()).reduce(f64::max)
 }
 
 fn load(plan: &Plan) -> PlannedLoad {
-    let is_burst = plan.stages.iter().any(|stage| matches!(stage.offered, Offered::Burst { .. }));
     match plan.drive {
-        Drive::Open { arrivals, cap } => PlannedLoad::Open {
-            arrivals: match arrivals {
-                _ if is_burst => "burst",
-                ArrivalProcess::Even => "even",
-                ArrivalProcess::Poisson => "poisson",
-            },
+        Drive::Open { cap, policy } => PlannedLoad::Open {
+            arrivals: process_of_all(plan),
             cap: cap.map(NonZeroU32::get),
+            drops: policy == CapPolicy::Drop,
         },
-        Drive::Closed { slots, ramp_up, ramp_up_source } => PlannedLoad::Closed {
+        Drive::Closed { slots, ramp_up, ramp_up_source, pause } => PlannedLoad::Closed {
+            pause: planned_pause(pause),
             slots: slots.get(),
             stagger: match ramp_up_source {
                 RampUp::Configured | RampUp::Probed => PlannedStagger::Over(ramp_up),
@@ -204,6 +202,14 @@ fn planned_stage(stage: &Stage, requests: Option<u64>) -> PlannedStage {
     let level = match stage.offered {
         Offered::Constant { level } => PlannedLevel::Constant(level),
         Offered::Linear { from, to } => PlannedLevel::Linear(from, to),
+        Offered::Exponential { from, to } => PlannedLevel::Exponential(from, to),
+        Offered::Sine { level, amplitude, period } => {
+            PlannedLevel::Sine { mean: level, amplitude, period }
+        }
+        Offered::OnOff { level, off_level, on, off } => {
+            PlannedLevel::OnOff { level, off_level, on, off }
+        }
+        Offered::Listed { level } => PlannedLevel::Constant(level),
         Offered::Burst { level, size, width } => PlannedLevel::Burst {
             mean: level,
             size: size.get(),
@@ -218,8 +224,39 @@ fn planned_stage(stage: &Stage, requests: Option<u64>) -> PlannedStage {
         start: stage.start,
         end: stage.end,
         level,
+        arrivals: match stage.arrivals {
+            ArrivalProcess::Gamma { burstiness } => format!("gamma {burstiness}"),
+            _ => process(stage).to_owned(),
+        },
         requests,
     }
+}
+
+fn process(stage: &Stage) -> &'static str {
+    match (stage.offered, stage.arrivals) {
+        (Offered::Burst { .. }, _) => "burst",
+        (Offered::Listed { .. }, _) => "schedule",
+        (_, ArrivalProcess::Even) => "even",
+        (_, ArrivalProcess::Poisson) => "poisson",
+        (_, ArrivalProcess::Gamma { .. }) => "gamma",
+    }
+}
+
+fn process_of_all(plan: &Plan) -> &'static str {
+    let first = plan.stages.first().map_or("even", process);
+    if plan.stages.iter().all(|stage| process(stage) == first) { first } else { "mixed" }
+}
+
+fn planned_pause(pause: Pause) -> PlannedPause {
+    let (distribution, mean) = match pause {
+        Pause::None => return PlannedPause::None,
+        Pause::Rounds { every } => return PlannedPause::Rounds { every },
+        Pause::Think(ThinkTime::Fixed { time }) => ("fixed", time),
+        Pause::Think(ThinkTime::Exponential { mean }) => ("exponential", mean),
+        Pause::Think(ThinkTime::Lognormal { mean, .. }) => ("lognormal", mean),
+        Pause::Think(ThinkTime::Uniform { min, max }) => ("uniform", (min + max) / 2),
+    };
+    PlannedPause::Think { distribution, mean }
 }
 
 fn drawn(length: &LengthPlan) -> PlannedLengths {

@@ -69,6 +69,12 @@ impl Booking {
         self.lane.recorder.borrow_mut().never_permitted(self.due.scope, self.due.scheduled);
     }
 
+    /// The cap was used up when it was due, and the plan drops such.
+    pub(crate) fn dropped(mut self) {
+        self.booked = true;
+        self.lane.recorder.borrow_mut().dropped(self.due.scope, self.due.scheduled);
+    }
+
     /// Its task runs with its body at hand.
     pub(crate) fn started(&self, at: Duration) {
         self.lane.recorder.borrow_mut().started(at);

@@ -165,7 +165,9 @@ fn replace(plan: &mut Plan, named: &Path, place: &Path) {
         TokenizerChoice::Bundled => None,
         TokenizerChoice::File(path) => Some(path),
     };
-    for path in prompts.into_iter().chain(tokenizer).filter(|path| path.as_path() == named) {
+    let schedule = plan.schedule.as_mut().map(|schedule| &mut schedule.path);
+    let all = prompts.into_iter().chain(tokenizer).chain(schedule);
+    for path in all.filter(|path| path.as_path() == named) {
         place.clone_into(path);
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
-use workload::{Arrival, Arrivals, Drive, Plan};
+use workload::{Arrival, Arrivals, CapPolicy, Drive, Plan};
 
 use crate::{
     bodies::Ordered,
@@ -61,17 +61,14 @@ impl Load {
 }
 
 /// The slots that own a request at all, in the order of their starts. Slots that go on begin together with
-/// their class.
+/// their class, those that rest when their stage comes.
 fn slots_by_start(lane: &Lane, slots: u32, claim: Claim) -> Vec<Slot> {
     let mut starts: Vec<_> = claim
         .class
         .slots(slots)
         .filter_map(|slot| {
             let number = lane.plan.closed_request(slot, claim.first_round)?;
-            let start = match claim.from {
-                Duration::ZERO => lane.plan.slot_start(slot)?,
-                from => from,
-            };
+            let start = lane.plan.slot_resumes(slot, claim.from)?;
             let first = lane.bodies.order(number);
             Some(Slot { start, slot, round: claim.first_round, first })
         })
@@ -167,6 +164,8 @@ enum Unsent {
     Stopped,
     /// Nothing permits it, and it is not sent late when something does.
     NoLease,
+    /// The cap was used up, and the plan drops such.
+    Dropped,
 }
 
 impl Unsent {
@@ -176,6 +175,7 @@ impl Unsent {
             Self::Late => booking.not_sent(NotSent::StageEnded),
             Self::Stopped => booking.not_sent(NotSent::Interrupted),
             Self::NoLease => booking.not_sent(NotSent::NoLease),
+            Self::Dropped => booking.dropped(),
         }
     }
 }
@@ -206,6 +206,9 @@ async fn permit(
             booking.permit(now);
         }
         return Ok(Some(free));
+    }
+    if matches!(lane.plan.drive, Drive::Open { policy: CapPolicy::Drop, .. }) {
+        return Err(Unsent::Dropped);
     }
     let freed = wait_for_permit(lane, permits, end).await;
     *held_until = lane.clock.now();
@@ -263,6 +266,10 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
     let Slot { start: mut scheduled, slot, mut round, first } = begun;
     let mut next = Some(first);
     while let Some(body) = next.take() {
+        match rest(&lane, slot, scheduled).await {
+            Some(at) => scheduled = at,
+            None => return,
+        }
         let permission = Permission::Round(round);
         while !permission.is_granted(&lane) {
             if !lane.early_end.offers(scheduled) || lane.plan.stage_at(scheduled).is_none() {
@@ -275,6 +282,7 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
         if !lane.early_end.offers(scheduled) {
             return;
         }
+        let number = lane.plan.closed_request(slot, round).unwrap_or_default();
         round += 1;
         next = lane.plan.closed_request(slot, round).map(|number| lane.bodies.order(number));
         let due = Due { scope: Scope { stage, class: 0 }, scheduled, permitted: scheduled };
@@ -282,8 +290,27 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
         if request(&lane, booking, body, stage, permission, None).await == Came::WithoutConnection {
             tokio::time::sleep(REST_WITHOUT_CONNECTION).await;
         }
-        scheduled = lane.clock.now();
+        scheduled = lane.plan.asks_again(number, lane.clock.now());
     }
+}
+
+/// Waits until a slot may and wants to ask, from `wanted` on; `None` where it never does again. A pause of a
+/// user is no due time: the instant at which it is over is when the slot is free.
+async fn rest(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
+    let at = lane.plan.slot_resumes(slot, wanted)?;
+    if at <= lane.clock.now() {
+        return Some(at.max(wanted));
+    }
+    while lane.clock.now() < at {
+        if !lane.early_end.offers(at) {
+            return None;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(lane.clock.until(at)) => {}
+            () = lane.early_end.changed() => {}
+        }
+    }
+    Some(lane.clock.now())
 }
 
 /// Follows what is open until it has ended or the drain's time is over; then gives up the rest.
@@ -562,6 +589,55 @@ mod tests {
         assert_eq!(books.due, 25);
         assert_eq!(books.not_sent_total() + books.completed, 25);
         assert!(books.not_sent[&NotSent::StageEnded] >= 20, "{books:?}");
+    }
+
+    #[tokio::test]
+    async fn what_finds_the_cap_used_up_is_dropped_where_the_plan_says_so() {
+        let server = server(200.0);
+        let keys = [
+            ("load.rate", json!(50)),
+            ("load.concurrency", json!(1)),
+            ("load.capPolicy", json!("drop")),
+            ("benchmark.duration", json!(0.5)),
+        ];
+        let books = books(&server, &keys, nothing).await;
+        assert_eq!((books.due, books.not_sent_total() + books.completed), (25, 25));
+        assert!(books.not_sent[&NotSent::CapDropped] >= 20, "{books:?}");
+        assert_eq!(books.not_sent.len(), 1, "nothing waits for a permit: {books:?}");
+    }
+
+    #[tokio::test]
+    async fn a_user_thinks_between_an_answer_and_the_next_request() {
+        let server = server(1.0);
+        let keys = [
+            ("load.concurrency", json!(1)),
+            ("load.thinkTime.mean", json!(0.2)),
+            ("load.thinkTime.distribution", json!("fixed")),
+            ("benchmark.duration", json!(0.7)),
+            ("load.rampUp", json!(0)),
+        ];
+        let books = books(&server, &keys, nothing).await;
+        // Due at 0, and at least 0.2 s after each other.
+        assert!((1..=4).contains(&books.due) && books.completed == books.due, "{books:?}");
+    }
+
+    #[tokio::test]
+    async fn slots_rest_while_their_stage_has_no_place_for_them() {
+        let server = server(1.0);
+        let stages = json!([
+            {"concurrency": 1, "duration": 0.3},
+            {"concurrency": 3, "duration": 0.3},
+            {"concurrency": 1, "duration": 0.3},
+        ]);
+        let keys = [
+            ("stages", stages),
+            ("load.rampUp", json!(0)),
+            ("load.thinkTime.mean", json!(10)),
+            ("load.thinkTime.distribution", json!("fixed")),
+        ];
+        // Each slot asks once and then thinks for longer than the run.
+        let books = books(&server, &keys, nothing).await;
+        assert_eq!((books.due, books.completed), (3, 3));
     }
 
     #[tokio::test]

@@ -181,7 +181,7 @@ impl WorkerState {
         let (door, cache) = (arguments.door.clone(), arguments.cache.clone());
         let mut plan = Inputs { worker: id, door, cache }.localize(*plan, &inputs).await?;
         plan.target = self.arguments.credentials.complete(plan.target);
-        let plan = Arc::new(plan);
+        let plan = Arc::new(read_schedule(plan).await?);
         let options = client_options(&plan.client, self.arguments.credentials.clone());
         try_client(&plan, &options)?;
         let (prompts, warnings) = open_prompts(Arc::clone(&plan)).await?;
@@ -339,14 +339,23 @@ pub fn client_options(plan: &ClientPlan, credentials: Credentials) -> ClientOpti
     }
 }
 
+/// The rows of a plan that goes by a file, which do not travel with it; off the runtime.
+async fn read_schedule(mut plan: Plan) -> Result<Plan, Refusal> {
+    let read = tokio::task::spawn_blocking(move || plan.read_schedule().map(|()| plan)).await;
+    let read = read.map_err(|error| Refusal::for_good(error.to_string()))?;
+    read.map_err(|problems| in_lines(&problems))
+}
+
+fn in_lines(problems: &[impl ToString]) -> Refusal {
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    Refusal::for_good(lines.join("\n"))
+}
+
 /// Reads data sets and the tokenizer, off the runtime: it may take seconds.
 async fn open_prompts(plan: Arc<Plan>) -> Result<(PromptSource, Vec<metrics::Warning>), Refusal> {
     let opened = tokio::task::spawn_blocking(move || PromptSource::open(&plan)).await;
     let opened = opened.map_err(|error| Refusal::for_good(error.to_string()))?;
-    opened.map_err(|errors| {
-        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Refusal::for_good(lines.join("\n"))
-    })
+    opened.map_err(|errors| in_lines(&errors))
 }
 
 /// The worker's share of a cap on requests in flight.

@@ -84,6 +84,8 @@ pub enum NotSent {
     NoOwner,
     /// The run was interrupted first.
     Interrupted,
+    /// The cap was used up when it was due, and the plan drops what it cannot let go.
+    CapDropped,
 }
 
 impl NotSent {
@@ -94,6 +96,7 @@ impl NotSent {
             Self::NoLease => "no_lease",
             Self::NoOwner => "no_owner",
             Self::Interrupted => "interrupted",
+            Self::CapDropped => "cap_dropped",
         }
     }
 }

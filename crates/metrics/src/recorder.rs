@@ -180,6 +180,12 @@ impl Recorder {
         self.not_sent(scope, NotSent::StageEnded);
     }
 
+    /// The cap was used up when a request was due at `due`, and the plan drops such: it is never sent.
+    pub fn dropped(&mut self, scope: Scope, due: Duration) {
+        self.held_back(due);
+        self.not_sent(scope, NotSent::CapDropped);
+    }
+
     /// A request's task ran with its body at hand: what is late from here on is not the generator.
     pub fn started(&mut self, at: Duration) {
         self.second(at).started += 1;

@@ -98,10 +98,12 @@ impl ResultsDirectory {
         self.write("metrics.json", |file| write_json(file, &metrics_value(result), Layout::Compact))
     }
 
-    /// Removes the directory of a run that never began: what `create` and `write_config` made, and an empty journal's
-    /// file. Anything else in it stays, and so does the directory.
+    /// Removes the directory of a run that never began: what `create` and `write_config` made, the copy of a schedule,
+    /// and an empty journal's file. Anything else in it stays, and so does the directory.
     pub fn discard(&self) -> Result<(), ReportError> {
-        for path in [self.path.join("config.yaml"), self.journal_path()] {
+        let written =
+            ["config.yaml", "schedule.csv", "schedule.jsonl"].map(|name| self.path.join(name));
+        for path in written.into_iter().chain([self.journal_path()]) {
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(ReportError::Write { path, source });

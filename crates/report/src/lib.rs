@@ -14,8 +14,8 @@ mod terminal;
 pub use directory::{ReportError, ResultsDirectory};
 pub use metrics_json::metrics_json;
 pub use plan::{
-    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPrompts, PlannedShare,
-    PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens, plan_json,
+    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
+    PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens, plan_json,
 };
 pub use summary_json::summary_json;
 pub use terminal::{

@@ -60,10 +60,12 @@ pub struct PlannedTarget {
 pub enum PlannedLoad {
     /// The schedule does.
     Open {
-        /// `even`, `poisson` or `burst`.
+        /// `even`, `poisson`, `gamma` or `burst`; `mixed` where stages differ.
         arrivals: &'static str,
         /// Most requests in flight.
         cap: Option<u32>,
+        /// What finds the cap used up is dropped, not held back.
+        drops: bool,
     },
     /// The end of a slot's last request does.
     Closed {
@@ -71,6 +73,27 @@ pub enum PlannedLoad {
         slots: u32,
         /// How the first requests are spread.
         stagger: PlannedStagger,
+        /// What a user does between an answer and the next request.
+        pause: PlannedPause,
+    },
+}
+
+/// What a user of a closed loop does between an answer and the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlannedPause {
+    /// Asks at once.
+    None,
+    /// Thinks.
+    Think {
+        /// How the time is distributed.
+        distribution: &'static str,
+        /// Its mean.
+        mean: Duration,
+    },
+    /// Waits for the next round.
+    Rounds {
+        /// From one to the next.
+        every: Duration,
     },
 }
 
@@ -98,6 +121,8 @@ pub struct PlannedStage {
     pub end: Option<Duration>,
     /// Requests a second in an open loop, requests in flight in a closed one.
     pub level: PlannedLevel,
+    /// How an open loop's arrivals are placed: `even`, `poisson`, `gamma 0.5`, `burst`.
+    pub arrivals: String,
     /// Requests due in it, where that is known.
     pub requests: Option<u64>,
 }
@@ -109,6 +134,28 @@ pub enum PlannedLevel {
     Constant(f64),
     /// From the first to the second, linearly.
     Linear(f64, f64),
+    /// From the first to the second, by equal factors in equal times.
+    Exponential(f64, f64),
+    /// In waves.
+    Sine {
+        /// Mean requests per second.
+        mean: f64,
+        /// How far it swings.
+        amplitude: f64,
+        /// Length of a wave.
+        period: Duration,
+    },
+    /// Two rates in turn.
+    OnOff {
+        /// The first.
+        level: f64,
+        /// The second.
+        off_level: f64,
+        /// How long the first is offered.
+        on: Duration,
+        /// How long the second.
+        off: Duration,
+    },
     /// Requests at once, again and again.
     Burst {
         /// Mean requests per second.
@@ -232,23 +279,34 @@ pub fn plan_json(view: &PlanView) -> Value {
 
 fn load(load: &PlannedLoad) -> Value {
     match load {
-        PlannedLoad::Open { arrivals, cap } => {
-            json!({"loop": "open", "arrivals": arrivals, "maxInFlight": cap})
+        PlannedLoad::Open { arrivals, cap, drops } => {
+            let policy = cap.map(|_| if *drops { "drop" } else { "hold" });
+            json!({"loop": "open", "arrivals": arrivals, "maxInFlight": cap, "capPolicy": policy})
         }
-        PlannedLoad::Closed { slots, stagger } => {
+        PlannedLoad::Closed { slots, stagger, pause } => {
             let over = match stagger {
                 PlannedStagger::Over(time) => Some(time.as_secs_f64()),
                 PlannedStagger::Probed | PlannedStagger::Ramp => None,
             };
-            json!({"loop": "closed", "maxInFlight": slots, "rampUpSeconds": over})
+            let pause = match pause {
+                PlannedPause::None => Value::Null,
+                PlannedPause::Think { distribution, mean } => {
+                    json!({"distribution": distribution, "meanSeconds": mean.as_secs_f64()})
+                }
+                PlannedPause::Rounds { every } => json!({"roundSeconds": every.as_secs_f64()}),
+            };
+            json!({"loop": "closed", "maxInFlight": slots, "rampUpSeconds": over, "pause": pause})
         }
     }
 }
 
 fn stage(stage: &PlannedStage) -> Value {
     let (from, to) = match stage.level {
-        PlannedLevel::Constant(level) | PlannedLevel::Burst { mean: level, .. } => (level, level),
-        PlannedLevel::Linear(from, to) => (from, to),
+        PlannedLevel::Constant(level)
+        | PlannedLevel::Burst { mean: level, .. }
+        | PlannedLevel::Sine { mean: level, .. }
+        | PlannedLevel::OnOff { level, .. } => (level, level),
+        PlannedLevel::Linear(from, to) | PlannedLevel::Exponential(from, to) => (from, to),
     };
     let burst = match stage.level {
         PlannedLevel::Burst { size, every, width, .. } => json!({
@@ -256,7 +314,16 @@ fn stage(stage: &PlannedStage) -> Value {
             "everySeconds": every.as_secs_f64(),
             "widthSeconds": width.as_secs_f64(),
         }),
-        PlannedLevel::Constant(_) | PlannedLevel::Linear(..) => Value::Null,
+        _ => Value::Null,
+    };
+    let wave = match stage.level {
+        PlannedLevel::Sine { amplitude, period, .. } => {
+            json!({"amplitude": amplitude, "periodSeconds": period.as_secs_f64()})
+        }
+        PlannedLevel::OnOff { off_level, on, off, .. } => json!({
+            "offLevel": off_level, "onSeconds": on.as_secs_f64(), "offSeconds": off.as_secs_f64(),
+        }),
+        _ => Value::Null,
     };
     json!({
         "name": stage.name,
@@ -265,7 +332,9 @@ fn stage(stage: &PlannedStage) -> Value {
         "endSeconds": stage.end.map(|end| end.as_secs_f64()),
         "levelAtStart": from,
         "levelAtEnd": to,
+        "arrivals": stage.arrivals,
         "burst": burst,
+        "wave": wave,
         "requests": stage.requests,
     })
 }

@@ -134,6 +134,34 @@ impl Config {
         self.has_simulator.then_some(Value::Object(root))
     }
 
+    /// The entries of `stages`, in order; `None` where there is no such list.
+    pub(crate) fn stage_list(&self) -> Option<Vec<&Map<String, Value>>> {
+        Some(self.get("stages")?.as_array()?.iter().filter_map(Value::as_object).collect())
+    }
+
+    /// The configuration as one entry of `stages` sees it: the entry's load above that of `load`. An entry
+    /// that sets users and no rate is a closed loop, whatever rate `load` has.
+    pub(crate) fn of_stage(&self, entry: &Map<String, Value>) -> Self {
+        let mut config = self.clone();
+        if entry.contains_key("concurrency") && !entry.contains_key("rate") {
+            config.forget("load.rate");
+        }
+        let keys = maps::flattened("load", &Value::Object(entry.clone()));
+        for (key, value) in keys {
+            if let Some(index) = key_index(key.path) {
+                let setting = Setting { value, origin: Origin::Run };
+                _ = config.settings.insert(index, setting);
+            }
+        }
+        config
+    }
+
+    fn forget(&mut self, path: &str) {
+        if let Some(index) = key_index(path) {
+            _ = self.settings.remove(&index);
+        }
+    }
+
     /// Where the API key is read from, if a file is named.
     pub fn api_key_file(&self) -> Option<PathBuf> {
         self.path("target.apiKeyFile")

@@ -16,12 +16,14 @@ pub mod tokenizer;
 
 pub use config::{Config, ConfigError, Sources};
 pub use plan::{
-    Api, ArrivalProcess, ClientPlan, Component, Counted, Drive, FileFormat, HttpVersion,
-    LengthPlan, LengthProblem, LengthShape, Offered, OnWorkerLoss, OutputLengths, Plan, PlanError,
-    PlanInputs, PromptKind, PromptPlan, RampUp, RequiredOfAnswers, SaltPlacement, Stage, StageKind,
-    Target, TokenizerChoice,
+    Api, ArrivalProcess, CapPolicy, ClientPlan, Component, Counted, Drive, FileFormat, HttpVersion,
+    LengthPlan, LengthProblem, LengthShape, Offered, OnWorkerLoss, OutputLengths, Pause, Plan,
+    PlanError, PlanInputs, PromptKind, PromptPlan, RampUp, RequiredOfAnswers, SaltPlacement, Stage,
+    StageKind, Target, ThinkTime, TokenizerChoice,
 };
 pub use prompts::{Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
-pub use schedule::{Arrival, Arrivals, DueCounts};
+pub use schedule::{
+    Arrival, Arrivals, DueCounts, Rows, ScheduleFile, ScheduleFormat, ScheduleProblem,
+};
 pub use shard::Shard;
 pub use tokenizer::{Tokenizer, TokenizerError};

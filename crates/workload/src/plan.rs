@@ -7,11 +7,15 @@
 
 mod build;
 mod context;
+mod drive;
 mod endpoint;
 mod error;
 mod length_keys;
 mod lengths;
+mod load;
 mod prompt_plan;
+mod schedule_file;
+mod stage_list;
 mod stages;
 
 use std::net::IpAddr;
@@ -21,10 +25,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::ScheduleFile;
+
 pub use build::PlanInputs;
 pub use error::{LengthProblem, PlanError};
 pub(crate) use lengths::log_parameters;
 pub use lengths::{Component, Counted, LengthPlan, LengthShape, OutputLengths};
+pub use load::{
+    ArrivalProcess, CapPolicy, Drive, Offered, Pause, RampUp, Stage, StageKind, ThinkTime,
+};
 
 /// A validated run. Instants are offsets from the run's start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +50,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Who decides when a request starts.
     pub drive: Drive,
+    /// The rows by which an open loop goes, where a file has them.
+    pub schedule: Option<ScheduleFile>,
     /// Only numbers below this are sent.
     pub requests: Option<u64>,
     /// What is asked.
@@ -85,101 +96,6 @@ pub enum Api {
     Chat,
     /// `/v1/completions`.
     Completions,
-}
-
-/// A part of the run with one description of its load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stage {
-    /// The stage's name in results.
-    pub name: String,
-    /// Whether it counts for the headline.
-    pub kind: StageKind,
-    /// Start, from the run's start.
-    pub start: Duration,
-    /// End, from the run's start; `None`: until `requests` are sent.
-    pub end: Option<Duration>,
-    /// The load, as a function of the time since `start`.
-    pub offered: Offered,
-}
-
-/// What a stage is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StageKind {
-    /// Before the measurement; out of the headline.
-    Warmup,
-    /// The load is on its way to its level; out of the headline.
-    Ramp,
-    /// The load is as asked for.
-    Hold,
-}
-
-/// The load of a stage. A level is requests per second in an open loop, and slots in a closed one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Offered {
-    /// One level throughout.
-    Constant {
-        /// The level.
-        level: f64,
-    },
-    /// Linear in time over the whole stage, which has an end.
-    Linear {
-        /// Level at the stage's start.
-        from: f64,
-        /// Level at the stage's end.
-        to: f64,
-    },
-    /// Open loop only: `size` arrivals at once, again every `size / level` seconds.
-    Burst {
-        /// Mean requests per second.
-        level: f64,
-        /// Arrivals in a burst.
-        size: NonZeroU32,
-        /// Over which a burst's arrivals are spread evenly; at most the time between bursts.
-        width: Duration,
-    },
-}
-
-/// Who decides when a request starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Drive {
-    /// The schedule does, whatever the server's state (open loop).
-    Open {
-        /// How the schedule places arrivals.
-        arrivals: ArrivalProcess,
-        /// Most requests in flight at once; what it holds back is counted.
-        cap: Option<NonZeroU32>,
-    },
-    /// The end of the slot's last request does (closed loop).
-    Closed {
-        /// Requests in flight when the load is at its level.
-        slots: NonZeroU32,
-        /// The slots' first requests are spread evenly over this time.
-        ramp_up: Duration,
-        /// Where `ramp_up` comes from.
-        ramp_up_source: RampUp,
-    },
-}
-
-/// How an open loop's schedule places arrivals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ArrivalProcess {
-    /// At equal distances (of the integral of the rate).
-    Even,
-    /// As independent users do: exponential gaps.
-    Poisson,
-}
-
-/// Where the stagger of a closed loop's start comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RampUp {
-    /// The configuration.
-    Configured,
-    /// Not fixed yet: the probe of the target tells how long a request takes.
-    Open,
-    /// The probe ([`Plan::with_ramp_up`]).
-    Probed,
-    /// The load is itself a ramp of slots, whose start is staggered by that.
-    NotNeeded,
 }
 
 /// What is asked.
@@ -323,10 +239,13 @@ impl Plan {
         self.stages.get(usize::from(stage)).is_some_and(|stage| stage.kind == StageKind::Hold)
     }
 
-    /// The time that is measured: from the end of the warm-up to the end.
+    /// The time that is measured: from the end of the warm-up to the end, or to the cool-down.
     pub fn duration(&self) -> Option<Duration> {
-        let measured = self.stages.iter().find(|stage| stage.kind != StageKind::Warmup)?;
-        Some(self.end()?.saturating_sub(measured.start))
+        let is_measured =
+            |stage: &&Stage| !matches!(stage.kind, StageKind::Warmup | StageKind::Cooldown);
+        let first = self.stages.iter().find(is_measured)?;
+        let last = self.stages.iter().rfind(is_measured)?;
+        Some(last.end?.saturating_sub(first.start))
     }
 
     /// Must the coordinator still fix the stagger of the start ([`Plan::with_ramp_up`])?
@@ -367,18 +286,6 @@ impl Plan {
     /// set says.
     pub fn mean_output_tokens(&self) -> f64 {
         self.prompts.output_length.mean()
-    }
-}
-
-impl Stage {
-    /// Is `at` inside [start, end)?
-    pub fn holds(&self, at: Duration) -> bool {
-        self.start <= at && self.end.is_none_or(|end| at < end)
-    }
-
-    /// How long it lasts, where it has an end.
-    pub fn length(&self) -> Option<Duration> {
-        Some(self.end?.saturating_sub(self.start))
     }
 }
 

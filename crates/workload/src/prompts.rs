@@ -20,6 +20,7 @@ use metrics::Warning;
 
 use crate::plan::{OutputLengths, Plan, SaltPlacement, TokenizerChoice};
 use crate::random::{Purpose, Random};
+use crate::schedule::Rows;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use dataset::{Counts, Dataset};
 use record::{Answer, Record};
@@ -87,6 +88,8 @@ pub struct PromptSource {
     salt_placement: SaltPlacement,
     seed: u64,
     salt: u64,
+    /// Of a plan that goes by a file, whose rows have lengths.
+    rows: Option<Arc<Rows>>,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,7 @@ impl PromptSource {
             salt_placement: prompts.salt,
             seed: plan.seed,
             salt: plan.prompt_salt,
+            rows: plan.rows().cloned(),
         };
         warnings.extend(source.repeats(plan));
         Ok((source, warnings))
@@ -254,6 +258,9 @@ impl PromptSource {
 
     /// Output tokens to order for request `number`.
     fn ordered(&self, number: u64, recorded: Option<u32>) -> Option<u32> {
+        if let Some(tokens) = self.rows.as_ref().and_then(|rows| rows.output_tokens(number)) {
+            return Some(tokens);
+        }
         match &self.output_length {
             OutputLengths::Drawn(length) => {
                 Some(lengths::draw(length, self.seed, Purpose::OutputLengths, number))

@@ -26,6 +26,10 @@ pub enum Purpose {
     Shuffle = 5,
     /// Output lengths; a stream a request.
     OutputLengths = 6,
+    /// Pauses between an answer and the slot's next request; a stream a request.
+    ThinkTime = 7,
+    /// Words of a block that requests of a trace share; a stream a block, keyed by the prompt salt.
+    SharedBlock = 8,
 }
 
 /// A stream of random words.
@@ -94,6 +98,31 @@ impl Random {
     /// Exponential with mean 1, by inversion: −ln u.
     pub fn exponential(&mut self) -> f64 {
         -libm::log(self.unit())
+    }
+
+    /// Gamma with this shape (above 0) and mean `shape`, by Marsaglia and Tsang, "A simple method for
+    /// generating gamma variables" (2000); below a shape of 1 by their boost from shape + 1. The number of
+    /// draws varies: what must be found by seeking needs a stream of its own.
+    pub fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            let boost = libm::pow(self.unit(), 1.0 / shape);
+            return self.gamma(shape + 1.0) * boost;
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / libm::sqrt(9.0 * d);
+        loop {
+            let normal = self.normal();
+            let root = 1.0 + c * normal;
+            if root <= 0.0 {
+                continue;
+            }
+            let (cube, square) = (root * root * root, normal * normal);
+            let unit = self.unit();
+            let surely = unit < 1.0 - 0.0331 * square * square;
+            if surely || libm::log(unit) < 0.5 * square + d * (1.0 - cube + libm::log(cube)) {
+                return d * cube;
+            }
+        }
     }
 
     /// Standard normal, by the cosine half of Box and Muller's transform (1958): two draws a value,
@@ -173,5 +202,19 @@ mod tests {
         assert!((mean(sum) - 1.0).abs() < 0.016);
         assert!(mean(sum_normal).abs() < 0.016);
         assert!((mean(squares_normal) - 1.0).abs() < 0.03);
+    }
+
+    #[test]
+    fn gamma_has_its_mean_its_variance_and_at_1_is_exponential() {
+        for shape in [0.25, 0.9, 1.0, 4.0, 30.0] {
+            let mut random = Random::new(11, Purpose::Arrivals, 0);
+            let draws: Vec<f64> = (0..200_000).map(|_| random.gamma(shape)).collect();
+            let mean = draws.iter().sum::<f64>() / 200_000.0;
+            let variance = draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / 199_999.0;
+            // Five standard errors of the mean, √(shape / n); of the variance √((2 + 6 / shape) / n) of it.
+            assert!((mean - shape).abs() < 5.0 * (shape / 200_000.0).sqrt(), "{shape}: {mean}");
+            let tolerance = 5.0 * ((2.0 + 6.0 / shape) / 200_000.0).sqrt();
+            assert!((variance / shape - 1.0).abs() < tolerance, "{shape}: {variance}");
+        }
     }
 }

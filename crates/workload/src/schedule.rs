@@ -3,19 +3,26 @@
 //! The schedule is computed, never sent: an iterator over a pure function of (plan, number), of which
 //! a worker takes the numbers it owns. Two things are plugged together: the arrival process says
 //! *where* arrival k lies on the axis of the rate's integral Λ, and the stage's load says *when* Λ
-//! gets there. Even arrivals lie at 0, 1, 2, …; Poisson arrivals at the sums of unit exponentials
-//! (time rescaling), summed as integers, so that every worker on every machine gets the same bits.
+//! gets there. Even arrivals lie at 0, 1, 2, …; random ones at the sums of gaps of mean 1 (time
+//! rescaling): exponential or gamma, summed as integers, so that every worker on every machine gets the
+//! same bits.
 
+mod listed;
 mod offered;
 mod slots;
+mod trace;
+mod waves;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::plan::{ArrivalProcess, Drive, Offered, Plan};
+use crate::plan::{ArrivalProcess, Drive, Plan};
 use crate::random::{Purpose, Random};
 use crate::shard::Shard;
 use offered::{NANO, Span, rounded};
+
+pub use listed::{BLOCK_TOKENS, Rows, ScheduleFile, ScheduleFormat, ScheduleProblem};
+pub(crate) use trace::detect;
 
 /// One unit of an open loop's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,49 +42,51 @@ pub struct Arrival {
 pub struct Arrivals {
     spans: Vec<Span>,
     shard: Shard,
-    process: Process,
     /// Numbers from here on are not sent.
     limit: u64,
     stage: usize,
-    /// Number of the current stage's first arrival (of even arrivals).
+    /// Number of the current stage's first arrival.
     first: u64,
     /// Next number to look at.
     number: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Process {
-    Even,
-    Poisson {
-        /// Boxed: a ChaCha generator keeps 256 bytes of words ahead.
-        gaps: Box<Random>,
-        /// Position of arrival `number` on the current stage's Λ, in nano-arrivals, once drawn.
-        position: u128,
-        drawn: bool,
-    },
+    /// Boxed: a ChaCha generator keeps 256 bytes of words ahead.
+    gaps: Box<Random>,
+    /// Position of arrival `number` on the current stage's Λ, in nano-arrivals, once drawn.
+    position: u128,
+    drawn: bool,
 }
 
 impl Plan {
     /// The open-loop arrivals that `shard` owns, strictly by number; none in a closed loop.
     pub fn arrivals(&self, shard: Shard) -> Arrivals {
-        let (process, spans) = match self.drive {
-            Drive::Open { arrivals, .. } => {
-                (self.process(arrivals), self.stages.iter().map(Span::new).collect())
-            }
-            Drive::Closed { .. } => (Process::Even, Vec::new()),
+        let spans = match self.drive {
+            Drive::Open { .. } => self.spans().collect(),
+            Drive::Closed { .. } => Vec::new(),
         };
-        let limit = self.requests.unwrap_or(u64::MAX);
-        Arrivals { spans, shard, process, limit, stage: 0, first: 0, number: 0 }
+        Arrivals {
+            spans,
+            shard,
+            limit: self.requests.unwrap_or(u64::MAX),
+            stage: 0,
+            first: 0,
+            number: 0,
+            gaps: Box::new(Random::new(self.seed, Purpose::Arrivals, 0)),
+            position: 0,
+            drawn: false,
+        }
     }
 
-    /// Arrivals of an open loop, over all stages: exact for even arrivals, the mean for Poisson ones.
+    /// Arrivals of an open loop, over all stages: exact for even arrivals, the mean for random ones.
     /// `None` in a closed loop, and without both an end and a number of requests.
     pub fn expected_arrivals(&self) -> Option<u64> {
         let Drive::Open { .. } = self.drive else { return None };
-        let scheduled =
-            self.stages.iter().map(|stage| Span::new(stage).count()).reduce(u64::saturating_add);
+        let scheduled = self.spans().map(|span| span.count()).reduce(u64::saturating_add);
         let expected = scheduled?.min(self.requests.unwrap_or(u64::MAX));
         (expected < u64::MAX).then_some(expected)
+    }
+
+    fn spans(&self) -> impl Iterator<Item = Span> {
+        self.stages.iter().map(|stage| Span::new(stage, self.rows()))
     }
 
     /// How many arrivals of `shard` are due before `t`, a number for each stage.
@@ -93,81 +102,79 @@ impl Plan {
     pub fn due_counts(&self, count: NonZeroU32) -> DueCounts {
         DueCounts { arrivals: self.arrivals(Shard::WHOLE).peekable(), count }
     }
-
-    fn process(&self, arrivals: ArrivalProcess) -> Process {
-        match arrivals {
-            ArrivalProcess::Poisson
-                if !self
-                    .stages
-                    .iter()
-                    .any(|stage| matches!(stage.offered, Offered::Burst { .. })) =>
-            {
-                let gaps = Box::new(Random::new(self.seed, Purpose::Arrivals, 0));
-                Process::Poisson { gaps, position: 0, drawn: false }
-            }
-            ArrivalProcess::Poisson | ArrivalProcess::Even => Process::Even,
-        }
-    }
 }
 
 impl Iterator for Arrivals {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
-        match self.process {
-            Process::Even => self.next_even(),
-            Process::Poisson { .. } => self.next_poisson(),
+        loop {
+            let found = match self.spans.get(self.stage)?.process() {
+                ArrivalProcess::Even => self.next_even()?,
+                ArrivalProcess::Poisson => self.next_random(Random::exponential)?,
+                ArrivalProcess::Gamma { burstiness } => {
+                    self.next_random(|gaps| gaps.gamma(burstiness) / burstiness)?
+                }
+            };
+            if found.is_some() {
+                return found;
+            }
         }
     }
 }
 
 impl Arrivals {
-    /// Even arrivals have a closed form, so the numbers of others are skipped unseen.
-    fn next_even(&mut self) -> Option<Arrival> {
+    /// Even arrivals have a closed form, so the numbers of others are skipped unseen. `Some(None)`: the
+    /// stage has no more.
+    fn next_even(&mut self) -> Option<Option<Arrival>> {
         let number = self.shard.next_owned(self.number).filter(|number| *number < self.limit)?;
-        let mut span = self.spans.get(self.stage)?;
-        while number - self.first >= span.count() {
-            self.first += span.count();
-            self.stage += 1;
-            span = self.spans.get(self.stage)?;
+        let span = self.spans.get(self.stage)?;
+        if number - self.first >= span.count() {
+            self.number = self.first.saturating_add(span.count());
+            self.enter_next(0);
+            return Some(None);
         }
         let due = span.due_of_even(number - self.first);
-        self.arrive(number, due)
+        self.arrive(number, due).map(Some)
     }
 
-    /// Poisson arrivals are summed one by one. What a gap has left at its stage's end goes on in the
-    /// next stage, which keeps the process Poisson across the boundary (exponentials are memoryless).
-    fn next_poisson(&mut self) -> Option<Arrival> {
-        let Process::Poisson { gaps, position, drawn } = &mut self.process else { return None };
-        let mut span = self.spans.get(self.stage)?;
+    /// Random arrivals are summed one by one, in gaps of mean 1. What a gap has left at its stage's end goes
+    /// on in a next stage of the same process: one renewal process on the axis of Λ, and Poisson remains
+    /// Poisson across the boundary.
+    fn next_random(&mut self, gap: impl Fn(&mut Random) -> f64) -> Option<Option<Arrival>> {
+        let span = self.spans.get(self.stage)?;
         while self.number < self.limit {
-            if !*drawn {
-                *position += u128::from(nano_arrivals(gaps.exponential()));
+            if !self.drawn {
+                self.position += u128::from(rounded(gap(&mut self.gaps) * NANO));
             }
-            while *position >= span.total() {
-                *position -= span.total();
-                self.stage += 1;
-                span = self.spans.get(self.stage)?;
+            if self.position >= span.total() {
+                self.enter_next(self.position - span.total());
+                return Some(None);
             }
-            *drawn = false;
+            self.drawn = false;
             if self.shard.owns(self.number) {
-                let due = span.due_of_position(*position);
-                return self.arrive(self.number, due);
+                let due = span.due_of_position(self.position);
+                return self.arrive(self.number, due).map(Some);
             }
             self.number += 1;
         }
         None
     }
 
+    /// Goes to the next stage, with what is left of a gap where it has the same process.
+    fn enter_next(&mut self, left: u128) {
+        let process = |stage: usize| self.spans.get(stage).map(Span::process);
+        let goes_on = process(self.stage) == process(self.stage + 1)
+            && process(self.stage) != Some(ArrivalProcess::Even);
+        (self.position, self.drawn) = if goes_on { (left, true) } else { (0, false) };
+        self.stage += 1;
+        self.first = self.number;
+    }
+
     fn arrive(&mut self, number: u64, due: Duration) -> Option<Arrival> {
         self.number = number.checked_add(1)?;
         Some(Arrival { number, stage: u16::try_from(self.stage).ok()?, class: 0, due })
     }
-}
-
-/// A draw of at most 36.8, in billionths.
-fn nano_arrivals(gap: f64) -> u64 {
-    rounded(gap * NANO)
 }
 
 /// What is due in each shard, second by second or in any other steps; see [`Plan::due_counts`].

@@ -5,10 +5,11 @@ use crate::books::{Books, NotSent, share};
 
 type Rule = fn(&Evidence<'_>, &Thresholds) -> Vec<Reason>;
 
-pub(super) const ALL: [Rule; 13] = [
+pub(super) const ALL: [Rule; 14] = [
     books_balance,
     generator_lag,
     capped,
+    cap_dropped,
     generator_at_its_limit,
     lost,
     no_owner,
@@ -70,6 +71,23 @@ fn capped(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
         percent(held)
     );
     vec![reason("capped", Status::Suspect, message)]
+}
+
+/// What was dropped is always said: the load that the server felt was lower by so much.
+fn cap_dropped(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
+    let dropped = not_sent(evidence.books, NotSent::CapDropped);
+    if dropped == 0 {
+        return Vec::new();
+    }
+    let share = share(dropped, evidence.books.due).unwrap_or(1.0);
+    let status = if share > thresholds.held_back_share { Status::Suspect } else { Status::Valid };
+    let message = format!(
+        "the cap on requests in flight dropped {dropped} of {} requests ({}): the offered rate did not reach the \
+         server; raise load.concurrency, or hold them back with load.capPolicy: hold",
+        evidence.books.due,
+        percent(share)
+    );
+    vec![reason("cap_dropped", status, message)]
 }
 
 /// Started against due over all seconds in which the generator was at its limit, taken together. What the cap held back

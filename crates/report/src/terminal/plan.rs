@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::plan::{
-    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPrompts, PlannedShare,
-    PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
+    PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
 };
 
 use super::MIN_WIDTH;
@@ -59,19 +59,32 @@ fn target(target: &PlannedTarget) -> String {
 
 fn load(load: &PlannedLoad) -> String {
     match load {
-        PlannedLoad::Open { arrivals, cap } => {
+        PlannedLoad::Open { arrivals, cap, drops } => {
             let spaced = match *arrivals {
                 "poisson" => "as independent users arrive (Poisson)",
+                "gamma" => "in gaps of a gamma distribution",
                 "burst" => "in bursts",
+                "schedule" => "when the rows of a file say",
+                "mixed" => "each stage's in its own way",
                 _ => "evenly spaced",
             };
             let bound = match cap {
-                Some(cap) => format!("at most {} in flight", thousands((*cap).into())),
+                Some(cap) => {
+                    let rest = if *drops { ", the rest dropped" } else { "" };
+                    format!("at most {} in flight{rest}", thousands((*cap).into()))
+                }
                 None => "however many are in flight".to_owned(),
             };
             format!("open loop: requests start on schedule, {spaced}, {bound}")
         }
-        PlannedLoad::Closed { slots, stagger } => {
+        PlannedLoad::Closed { slots, pause: PlannedPause::Rounds { every }, .. } => {
+            let (users, every) = (counted((*slots).into(), "user"), length(*every));
+            format!(
+                "closed loop in rounds: {users} ask together, every {every}, and who is not \
+                 answered yet waits for the next round"
+            )
+        }
+        PlannedLoad::Closed { slots, stagger, pause } => {
             let users = counted((*slots).into(), "user");
             let spread = match stagger {
                 PlannedStagger::Over(time) if time.is_zero() => "all start at once".to_owned(),
@@ -81,7 +94,14 @@ fn load(load: &PlannedLoad) -> String {
                 }
                 PlannedStagger::Ramp => "they start one by one along the ramp".to_owned(),
             };
-            format!("closed loop: {users}, each asks again when answered; {spread}")
+            let again = match pause {
+                PlannedPause::Think { distribution, mean } => {
+                    let about = if *distribution == "fixed" { "" } else { "about " };
+                    format!("{about}{} after the answer ({distribution})", length(*mean))
+                }
+                PlannedPause::None | PlannedPause::Rounds { .. } => "when answered".to_owned(),
+            };
+            format!("closed loop: {users}, each asks again {again}; {spread}")
         }
     }
 }
@@ -116,6 +136,12 @@ fn stages(view: &PlanView, width: u16) -> String {
     let is_open = matches!(view.load, PlannedLoad::Open { .. });
     let mut header = vec!["stage", "from", "to", if is_open { "requests/s" } else { "users" }];
     let mut rows: Vec<_> = view.stages.iter().map(stage_row).collect();
+    if tells_of_arrivals(&view.load) {
+        header.push("arrivals");
+        for (row, stage) in rows.iter_mut().zip(&view.stages) {
+            row.push(stage.arrivals.clone());
+        }
+    }
     let is_counted = is_open && view.stages.iter().any(|stage| stage.requests.is_some());
     if is_counted {
         header.push("requests");
@@ -124,8 +150,10 @@ fn stages(view: &PlanView, width: u16) -> String {
             row.push(requests.map_or_else(|| ABSENT.to_owned(), thousands));
         }
         if let Some(total) = view.requests.filter(|_| view.stages.len() > 1) {
-            let blank = String::new;
-            rows.push(vec!["total".to_owned(), blank(), blank(), blank(), thousands(total)]);
+            let mut row = vec![String::new(); header.len()];
+            row[0] = "total".to_owned();
+            row[header.len() - 1] = thousands(total);
+            rows.push(row);
         }
     }
     let mut text = aligned(&header, rows, width);
@@ -133,6 +161,11 @@ fn stages(view: &PlanView, width: u16) -> String {
         text.push_str("\n* not in the headline figures");
     }
     text
+}
+
+/// Where the word for all stages does not say it.
+fn tells_of_arrivals(load: &PlannedLoad) -> bool {
+    matches!(load, PlannedLoad::Open { arrivals: "mixed" | "gamma", .. })
 }
 
 fn stage_row(stage: &PlannedStage) -> Vec<String> {
@@ -145,6 +178,16 @@ fn level(level: &PlannedLevel) -> String {
     match level {
         PlannedLevel::Constant(level) => plain(*level),
         PlannedLevel::Linear(from, to) => format!("{} → {}", plain(*from), plain(*to)),
+        PlannedLevel::Exponential(from, to) => {
+            format!("{} → {} (by factors)", plain(*from), plain(*to))
+        }
+        PlannedLevel::Sine { mean, amplitude, period } => {
+            format!("{} ± {} (a wave every {})", plain(*mean), plain(*amplitude), length(*period))
+        }
+        PlannedLevel::OnOff { level, off_level, on, off } => {
+            let (on, off) = (length(*on), length(*off));
+            format!("{} for {on}, {} for {off}, in turn", plain(*level), plain(*off_level))
+        }
         PlannedLevel::Burst { mean, size, every, width } => {
             let spread = match width {
                 width if width.is_zero() => "at once".to_owned(),

@@ -83,12 +83,35 @@ const LENGTH_PARTS: &[Member] = &[
     member("file", Kind::Path, Needed::Else("none"), "A file of lengths."),
 ];
 
+const ARRIVALS: Kind = Kind::Choice(&["even", "poisson", "gamma"]);
+const BURSTINESS: Kind = number("", 0.01, 1000.0);
+const USERS: Kind = integer("requests in flight", 1, 1_000_000);
+const STAGE_LENGTH: Kind = duration(0.001, 30.0 * DAY_S);
+
+/// An entry of `stages`: its own keys, and keys of `load`, each under the name that it has there.
+#[rustfmt::skip]
+const STAGE: &[Member] = &[
+    member("name", Kind::Text, Needed::Else("`stage-1`, …"), "The stage's name in results."),
+    member("duration", STAGE_LENGTH, Needed::Yes, "How long it lasts."),
+    member("headline", Kind::Switch, Needed::Else("`true` where it is held and no other stage has `true`"), "Whether it counts for the headline."),
+    member("type", Kind::Choice(&["constant", "ramp", "burst", "sine", "onOff"]), Needed::Else("as in `load`"), "The shape. A ramp takes the whole stage, unless `ramp.over` is shorter."),
+    member("rate", RATE, Needed::Else("as in `load`"), "Requests per second."),
+    member("concurrency", USERS, Needed::Else("as in `load`"), "Without a rate of the stage's own: users of a closed loop."),
+    member("arrivals", ARRIVALS, Needed::Else("as in `load`"), "How arrivals are placed."),
+    member("burstiness", BURSTINESS, Needed::Else("as in `load`"), "Shape of their gaps' gamma distribution."),
+    member("ramp", Kind::Section("load.ramp"), Needed::Else("as in `load`"), "With `type: ramp`."),
+    member("burst", Kind::Section("load.burst"), Needed::Else("as in `load`"), "With `type: burst`."),
+    member("sine", Kind::Section("load.sine"), Needed::Else("as in `load`"), "With `type: sine`."),
+    member("onOff", Kind::Section("load.onOff"), Needed::Else("as in `load`"), "With `type: onOff`."),
+];
+
 /// Every key, in the order of the reference and of `config.yaml`.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     key("benchmark.name", Kind::Text, "`benchmark`", "Names the run and its results directory."),
     key("benchmark.duration", duration(0.001, 30.0 * DAY_S), "60 s; with `benchmark.requests` none", "How long load is offered after the warm-up."),
     key("benchmark.warmup", duration(0.0, DAY_S), "0", "Load before the measurement, at the first stage's starting level; it precedes `duration` and is out of the headline."),
+    key("benchmark.cooldown", duration(0.0, DAY_S), "0", "Load after the measurement, at the last stage's level, so that the last measured requests are answered under load; it follows `duration` and is out of the headline."),
     key("benchmark.seed", integer("", 0, u64::MAX), "42", "Fixes due times, lengths and the order of shuffled records."),
     key("benchmark.promptSalt", integer("", 0, u64::MAX), "fresh for each run", "Fixes the text of synthetic prompts. Setting it repeats an earlier run's text exactly, which may then be in the server's cache."),
     key("benchmark.drain", duration(0.0, DAY_S), "30 s", "How long open requests are followed after the last stage, before they are cancelled."),
@@ -104,18 +127,38 @@ pub const KEYS: &[Key] = &[
     key("target.minTokens", Kind::Switch, "`false`", "Sends `min_tokens` equal to the ordered number of tokens (vLLM)."),
     key("target.caFile", Kind::Path, "the system's certificates", "Certificates in PEM to trust as well."),
     key("target.insecureSkipVerify", Kind::Switch, "`false`", "Accepts any certificate."),
-    key("load.type", Kind::Choice(&["constant", "ramp", "burst", "shareGPT"]), "`constant`", "The shape of the load; `shareGPT` is a closed loop over the data set."),
+    key("load.type", Kind::Choice(&["constant", "ramp", "burst", "sine", "onOff", "schedule", "shareGPT"]), "`constant`; `schedule` with `load.schedule`", "The shape of the load: one level, on its way to one, requests in bursts, a wave, two rates in turn, or what a file says; `shareGPT` is a closed loop over the data set."),
     key("load.rate", RATE, "none", "Requests per second, offered whatever the server's state (open loop)."),
-    key("load.concurrency", integer("requests in flight", 1, 1_000_000), "none; 32 with `type: shareGPT`", "Alone: so many users who each ask again when answered (closed loop). With `rate`: most requests in flight; what that holds back is counted."),
-    key("load.arrivals", Kind::Choice(&["even", "poisson"]), "`even`", "How an open loop places arrivals: at equal distances, or as independent users do."),
+    key("load.concurrency", USERS, "none; 32 with `type: shareGPT`", "Alone: so many users who each ask again when answered (closed loop). With `rate`: most requests in flight; what that holds back is counted."),
+    key("load.capPolicy", Kind::Choice(&["hold", "drop"]), "`hold`", "With `rate` and `concurrency`: what becomes of a request that is due while so many are in flight. It is held back until one ends, or dropped; both are counted."),
+    key("load.arrivals", ARRIVALS, "`even`; `gamma` with `burstiness`", "How an open loop places arrivals: at equal distances, as independent users do, or in gaps of a gamma distribution."),
+    key("load.burstiness", BURSTINESS, "none", "Shape of the gamma distribution of the gaps, as in `vllm bench serve`: 1 is Poisson, less comes in clusters, more is more even."),
+    key("load.thinkTime.mean", duration(0.0, DAY_S), "none", "Closed loop: a user waits so long between an answer and the next request."),
+    key("load.thinkTime.distribution", Kind::Choice(&["fixed", "exponential", "lognormal", "uniform"]), "`exponential`", "How that time is distributed."),
+    key("load.thinkTime.stddev", duration(0.0, DAY_S), "none", "With `distribution: lognormal`: its standard deviation."),
+    key("load.thinkTime.min", duration(0.0, DAY_S), "0", "With `distribution: uniform`: the shortest."),
+    key("load.thinkTime.max", duration(0.0, DAY_S), "none", "With `distribution: uniform`: the longest."),
+    key("load.rounds.size", integer("requests", 1, 1_000_000), "none", "For providers with small rate limits: a closed loop of so many users who all ask at the start of a round, and whoever is answered waits for the next one."),
+    key("load.rounds.minSeconds", duration(0.001, DAY_S), "none", "From the start of one round to that of the next: no such stretch has more than `size` new requests."),
     key("load.rampUp", duration(0.0, DAY_S), "about one request's time, found by the probe", "Closed loop: the users' first requests are spread over this time, so that they are not in step."),
     key("load.ramp.from", number("requests per second, or in flight", 0.0, 1e6), "0", "With `type: ramp`: the level at the start."),
     key("load.ramp.to", number("requests per second, or in flight", 1e-6, 1e6), "`load.rate`, else `load.concurrency`", "With `type: ramp`: the level at the end of the ramp, which is then held."),
     key("load.ramp.over", duration(0.001, 30.0 * DAY_S), "half of the duration", "With `type: ramp`: how long the ramp takes, as a part of `duration`."),
+    key("load.ramp.shape", Kind::Choice(&["linear", "exponential", "steps"]), "`linear`", "With `type: ramp`: by equal amounts, by equal factors (`from` above 0), or in steps that are stages of their own."),
+    key("load.ramp.steps", integer("steps", 1, 100), "none", "With `shape: steps`: how many levels, the first of them `from`, are held for equal times before `to` is."),
     key("load.burst.size", integer("requests", 1, 1_000_000), "`load.rate`, rounded up", "With `type: burst`: requests in a burst. Bursts follow each other every size / rate seconds, so that the mean is `load.rate`."),
     key("load.burst.width", duration(0.0, DAY_S), "0", "With `type: burst`: the time over which a burst's requests are spread evenly."),
+    key("load.sine.amplitude", number("requests per second", 0.0, 1e6), "half of `load.rate`", "With `type: sine`: how far the rate swings about `load.rate`, its mean."),
+    key("load.sine.period", duration(0.001, 30.0 * DAY_S), "the duration", "With `type: sine`: the length of a wave, which begins at the mean and rises."),
+    key("load.onOff.on", duration(0.001, 30.0 * DAY_S), "none", "With `type: onOff`: how long `load.rate` is offered."),
+    key("load.onOff.off", duration(0.001, 30.0 * DAY_S), "none", "With `type: onOff`: how long `offRate` is offered after it, again and again."),
+    key("load.onOff.offRate", number("requests per second", 0.0, 1e6), "0", "With `type: onOff`: the rate while off."),
+    key("load.schedule", Kind::Path, "none", "A file with a row a request: `scheduled_offset_s,input_tokens,output_tokens` (CSV), or a trace of Mooncake (`.jsonl`), Azure or BurstGPT (`.csv`). Requests are due when it says and as long as it says; it is copied beside the results."),
+    key("load.scheduleFormat", Kind::Choice(&["csv", "mooncake", "azure", "burstGPT"]), "by its name and first line", "How its rows are laid out."),
+    key("load.timeScale", number("", 1e-6, 1e6), "1", "Its instants are multiplied by this: 0.1 is ten times as fast."),
     key("load.dataset", Kind::Path, "none", "The ShareGPT file; the same as `prompts.dataset`."),
     key("load.prefixRatio", SHARE, "0", "The same as `prompts.prefixRatio`."),
+    key("stages", Kind::Maps(STAGE), "one stage, as in `load`", "Loads one after the other, each with figures of its own; what a stage leaves out is as in `load`. The headline is all stages that are held (no ramps), or those with `headline: true`. All are open loops, or all are closed ones."),
     key("prompts.type", Kind::Choice(&["synthetic", "file", "shareGPT"]), "what the other keys imply, else `synthetic`", "Where prompts come from."),
     key("prompts.file", Kind::Path, "none", "A file of prompts: `.txt` (one a line), `.jsonl` (`{\"prompt\"}`, `{\"messages\"}` or an OpenAI request body), `.json` (a list of those or of texts) or `.csv` (column `prompt`)."),
     key("prompts.dataset", Kind::Path, "none", "A ShareGPT file: the prompt is the first human turn, the number of tokens ordered is the length of the reply."),

@@ -178,10 +178,6 @@ impl Reader<'_> {
 }
 
 /// The keys of a section in a map of its members, by whole paths.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for lists whose entries have a section of their own")
-)]
 pub(super) fn flattened(section: &str, value: &Value) -> Vec<(&'static Key, Value)> {
     let mut found = Vec::new();
     for (name, value) in value.as_object().into_iter().flatten() {

@@ -33,6 +33,7 @@ const SECTIONS: &[(&str, &str)] = &[
         "load",
         "How much is offered, and in which shape. `rate` alone is an open loop; `rate` with `concurrency` an open loop with a cap on requests in flight; `concurrency` alone a closed loop.",
     ),
+    ("stages", "Several loads in one run, one after the other."),
     (
         "prompts",
         "What is asked. Lengths are in tokens of the content alone, counted by `prompts.tokenizer`.",

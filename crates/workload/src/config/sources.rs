@@ -331,8 +331,12 @@ fn one_line(error: &serde_saphyr::Error) -> String {
 }
 
 fn not_a_section(origin: &Origin, path: &str, value: &Value) -> ConfigError {
-    const EXAMPLES: [(&str, &str); 4] = [
+    const EXAMPLES: [(&str, &str); 8] = [
         ("load.ramp", "{from: 1, to: 20, over: 30s}` beside `type: ramp"),
+        ("load.sine", "{amplitude: 10, period: 1h}` beside `type: sine"),
+        ("load.onOff", "{on: 10s, off: 30s}` beside `type: onOff"),
+        ("load.rounds", "{size: 5, minSeconds: 60}"),
+        ("load.thinkTime", "{mean: 5s}"),
         ("load.burst", "{size: 20, width: 1s}` beside `type: burst"),
         ("prompts.inputLength", "{mean: 550, stddev: 150}"),
         ("prompts.outputLength", "{mean: 150, stddev: 10}"),

@@ -1,21 +1,17 @@
 //! From configuration to plan: every problem is found before any is reported.
 
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use metrics::Warning;
 use serde_json::Value;
 
-use super::stages::Level;
 use super::{
-    Api, ArrivalProcess, ClientPlan, Drive, HttpVersion, Offered, OnWorkerLoss, Plan, PlanError,
-    RampUp, RequiredOfAnswers, Stage, Target, endpoint,
+    Api, ClientPlan, HttpVersion, OnWorkerLoss, Plan, PlanError, RequiredOfAnswers, Target,
+    endpoint,
 };
 use crate::config::{Config, DEFAULT_SEED};
-
-/// Users of a closed loop over a data set, where none are configured.
-const SHAREGPT_CONCURRENCY: u32 = 32;
 
 /// What the plan needs and the configuration may lack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +34,7 @@ impl Plan {
         config: &Config,
         inputs: &PlanInputs,
     ) -> Result<(Self, Vec<Warning>), Vec<PlanError>> {
-        let mut builder = Builder { config, problems: Vec::new(), warnings: Vec::new() };
+        let mut builder = Builder::new(config);
         let plan = builder.plan(inputs);
         match plan {
             Some(plan) if builder.problems.is_empty() => Ok((plan, builder.warnings)),
@@ -55,7 +51,21 @@ pub(super) struct Builder<'a> {
     warnings: Vec<Warning>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    pub(super) fn new(config: &'a Config) -> Self {
+        Self { config, problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Takes over what another has found about a stage of the list.
+    pub(super) fn absorb(&mut self, other: Builder<'_>, stage: &str) {
+        let of_stage =
+            |problem| PlanError::OfStage { stage: stage.to_owned(), problem: Box::new(problem) };
+        self.problems.extend(other.problems.into_iter().map(of_stage));
+        for warning in other.warnings {
+            self.warn(&warning.code, format!("stage `{stage}`: {}", warning.message));
+        }
+    }
+
     pub(super) fn refuse(&mut self, problem: PlanError) {
         self.problems.push(problem);
     }
@@ -70,8 +80,7 @@ impl Builder<'_> {
         let prompts = self.prompts();
         let collect = self.collect();
         let required = self.required_of_answers();
-        self.warn_of_idle_keys();
-        let (stages, drive) = load?;
+        let (stages, drive, schedule) = load?;
         Some(Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
             seed: self.config.integer("benchmark.seed").unwrap_or(DEFAULT_SEED),
@@ -79,6 +88,7 @@ impl Builder<'_> {
             target: target?,
             stages,
             drive,
+            schedule,
             requests: self.config.integer("benchmark.requests"),
             prompts: prompts?,
             client: self.client(),
@@ -153,86 +163,6 @@ impl Builder<'_> {
             self.refuse(PlanError::Header { name: name.clone() });
         }
         headers
-    }
-
-    fn load(&mut self) -> Option<(Vec<Stage>, Drive)> {
-        let level = self.level()?;
-        let stages = self.stages(level);
-        let drive = match level {
-            Level::Rate(_) => self.open_loop(),
-            Level::Slots(_) => self.closed_loop(&stages)?,
-        };
-        (!stages.is_empty()).then_some((stages, drive))
-    }
-
-    /// A rate makes an open loop, whatever else is set; slots alone a closed one.
-    fn level(&mut self) -> Option<Level> {
-        let share_gpt = self.config.text("load.type") == Some("shareGPT");
-        let rate = self.config.number("load.rate");
-        let slots =
-            self.config.integer("load.concurrency").and_then(|slots| u32::try_from(slots).ok());
-        match (share_gpt, rate, slots) {
-            (true, Some(_), _) => {
-                let advice = "that is a closed loop; for an open one set `load.type: constant` and `prompts.dataset`";
-                self.refuse(PlanError::Excluded {
-                    first: "load.rate",
-                    second: "load.type: shareGPT",
-                    advice,
-                });
-                None
-            }
-            (true, None, _) => Some(Level::Slots(slots.unwrap_or(SHAREGPT_CONCURRENCY))),
-            (false, Some(rate), _) => Some(Level::Rate(rate)),
-            (false, None, Some(slots)) => Some(Level::Slots(slots)),
-            (false, None, None) => {
-                self.refuse(PlanError::NoLoad);
-                None
-            }
-        }
-    }
-
-    fn open_loop(&self) -> Drive {
-        let arrivals = match self.config.text("load.arrivals") {
-            Some("poisson") => ArrivalProcess::Poisson,
-            _ => ArrivalProcess::Even,
-        };
-        let cap = self.config.integer("load.concurrency").and_then(|cap| u32::try_from(cap).ok());
-        Drive::Open { arrivals, cap: cap.and_then(NonZeroU32::new) }
-    }
-
-    fn closed_loop(&mut self, stages: &[Stage]) -> Option<Drive> {
-        let most = |stage: &Stage| match stage.offered {
-            Offered::Constant { level } | Offered::Burst { level, .. } => level,
-            Offered::Linear { from, to } => from.max(to),
-        };
-        let slots = NonZeroU32::new(stages.iter().map(most).fold(0.0, f64::max) as u32)?;
-        let starting = stages.first().map_or(0.0, |stage| match stage.offered {
-            Offered::Constant { level } | Offered::Burst { level, .. } => level,
-            Offered::Linear { from, .. } => from,
-        });
-        let configured = self.config.duration("load.rampUp");
-        self.check_ramp_up(configured, stages);
-        let ramp_up_source = match configured {
-            Some(_) => RampUp::Configured,
-            None if starting == 0.0 => RampUp::NotNeeded,
-            None => RampUp::Open,
-        };
-        Some(Drive::Closed { slots, ramp_up: configured.unwrap_or_default(), ramp_up_source })
-    }
-
-    /// Slots that never start would be missing without a word.
-    fn check_ramp_up(&mut self, configured: Option<Duration>, stages: &[Stage]) {
-        let end = stages.last().and_then(|stage| stage.end);
-        if let (Some(length), Some(whole)) = (configured, end)
-            && length >= whole
-        {
-            self.refuse(PlanError::TooLong {
-                key: "load.rampUp",
-                length,
-                whole_name: "the run",
-                whole,
-            });
-        }
     }
 
     fn client(&self) -> ClientPlan {
@@ -316,29 +246,5 @@ impl Builder<'_> {
             .into_iter()
             .map(|word| if word == "errors" { "error_rate".to_owned() } else { word })
             .collect()
-    }
-
-    /// Keys that are set and change nothing are a misunderstanding worth a word.
-    fn warn_of_idle_keys(&mut self) {
-        let shape = self.config.text("load.type").unwrap_or("constant").to_owned();
-        let open = self.config.has("load.rate");
-        let idle = [
-            ("load.ramp.from", shape != "ramp", "`load.type` is not `ramp`"),
-            ("load.ramp.to", shape != "ramp", "`load.type` is not `ramp`"),
-            ("load.ramp.over", shape != "ramp", "`load.type` is not `ramp`"),
-            ("load.burst.size", shape != "burst", "`load.type` is not `burst`"),
-            ("load.burst.width", shape != "burst", "`load.type` is not `burst`"),
-            (
-                "load.rampUp",
-                open,
-                "`load.rate` makes an open loop, whose schedule needs no stagger",
-            ),
-            ("load.arrivals", !open, "in a closed loop arrivals follow the answers"),
-        ];
-        for (key, is_idle, reason) in idle {
-            if is_idle && self.config.has(key) {
-                self.warn("key_unused", format!("`{key}` has no effect: {reason}"));
-            }
-        }
     }
 }

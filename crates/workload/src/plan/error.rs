@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::schedule::ScheduleProblem;
+
 /// One problem, in one line.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PlanError {
@@ -34,11 +36,11 @@ pub enum PlanError {
     /// Neither rate nor concurrency.
     #[error("no load: set `load.rate` (open loop), `load.concurrency` (closed loop), or both")]
     NoLoad,
-    /// A shape that needs something that is not set.
-    #[error("`load.type: {shape}` needs {needs}")]
+    /// A setting that needs something that is not set.
+    #[error("`{what}` needs {needs}")]
     Needs {
-        /// The shape.
-        shape: &'static str,
+        /// The setting.
+        what: &'static str,
         /// What it needs.
         needs: &'static str,
     },
@@ -83,15 +85,64 @@ pub enum PlanError {
         /// Its value.
         level: f64,
     },
-    /// A closed loop's users do not leave.
+    /// Users who leave would leave requests of a number undone.
     #[error(
-        "`load.ramp.from` is {from}, above `load.ramp.to` ({to}): the ramp of a closed loop can only rise"
+        "`benchmark.requests` does not go with a closed loop whose users become fewer: end it by the stages' durations"
     )]
-    FallingRamp {
-        /// Slots at the start.
-        from: f64,
-        /// Slots at the end.
-        to: f64,
+    RequestsOfFewerUsers,
+    /// A wave below zero.
+    #[error(
+        "`load.sine.amplitude` is {amplitude}, above `load.rate` ({rate}): the rate would fall below 0"
+    )]
+    Amplitude {
+        /// The swing.
+        amplitude: f64,
+        /// The mean.
+        rate: f64,
+    },
+    /// A distribution's bounds that leave nothing.
+    #[error("`load.thinkTime.min` is {min:?}, above `load.thinkTime.max` ({max:?})")]
+    ThinkTimeBounds {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// A problem of one stage of a list.
+    #[error("stage `{stage}`: {problem}")]
+    OfStage {
+        /// Its name.
+        stage: String,
+        /// What is wrong.
+        problem: Box<PlanError>,
+    },
+    /// A file of rows that cannot be used.
+    #[error("{0}")]
+    Schedule(ScheduleProblem),
+    /// Two stages of one name.
+    #[error("`stages` has two entries named `{name}`: their results could not be told apart")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// Open and closed loops in one list.
+    #[error(
+        "`stages` mixes an open loop (`{open}`, with a `rate`) and a closed one (`{closed}`, with \
+         `concurrency` alone): make two runs of it"
+    )]
+    MixedLoops {
+        /// A stage with a rate.
+        open: String,
+        /// A stage without.
+        closed: String,
+    },
+    /// A cap of a stage's own.
+    #[error(
+        "stage `{stage}` has another cap on requests in flight than the first: set one `load.concurrency` for all"
+    )]
+    SeveralCaps {
+        /// Its name.
+        stage: String,
     },
     /// Answers must be long that the server was not asked to make so.
     #[error(

@@ -1,14 +1,14 @@
-//! The stages that a load makes: warm-up, ramp, hold.
+//! The stages that a load makes: warm-up, ramp, hold, cool-down.
 //!
 //! The warm-up precedes `duration` and offers the first stage's starting load; a ramp is part of
-//! `duration`. Whether a level means requests per second or slots is the drive's affair: the shapes are
-//! the same.
+//! `duration`; a cool-down follows it at the last stage's load. Whether a level means requests per second
+//! or slots is the drive's affair: the shapes are the same.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::build::Builder;
-use super::{Offered, PlanError, Stage, StageKind};
+use super::{ArrivalProcess, Offered, PlanError, Stage, StageKind};
 
 /// The level of the load, in the unit of its drive.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,54 +29,97 @@ impl Level {
 }
 
 /// The parts of `duration`, one after the other; the last may be without a length.
-struct Part {
-    kind: StageKind,
-    length: Option<Duration>,
-    offered: Offered,
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) name: String,
+    pub(super) kind: StageKind,
+    pub(super) length: Option<Duration>,
+    pub(super) offered: Offered,
+    pub(super) arrivals: ArrivalProcess,
 }
 
 impl Part {
+    pub(super) fn new(kind: StageKind, length: Option<Duration>, offered: Offered) -> Self {
+        let name = kind.name().to_owned();
+        Self { name, kind, length, offered, arrivals: ArrivalProcess::Even }
+    }
+
     fn starts_at_nothing(&self) -> bool {
         matches!(self.offered, Offered::Linear { from: 0.0, .. })
     }
+
+    /// The same for a shorter time; the shape keeps its slope.
+    pub(super) fn cut_to(&mut self, length: Duration) {
+        let share = self.length.map_or(1.0, |whole| length.div_duration_f64(whole));
+        match &mut self.offered {
+            Offered::Linear { from, to } => *to = *from + (*to - *from) * share,
+            Offered::Exponential { from, to } => *to = *from * libm::pow(*to / *from, share),
+            _ => {}
+        }
+        self.length = Some(length);
+    }
+}
+
+/// How long a ramp takes where nothing says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RampShare {
+    /// Half of the duration, and then its level is held.
+    Half,
+    /// All of it: a stage of a list.
+    Whole,
 }
 
 impl Builder<'_> {
-    /// The stages of a load at `level`.
-    pub(super) fn stages(&mut self, level: Level) -> Vec<Stage> {
-        let duration = self.duration();
-        let warmup = self.config.duration("benchmark.warmup").unwrap_or_default();
-        let parts = match self.config.text("load.type") {
-            Some("ramp") => self.ramp(level, duration),
-            Some("burst") => self.burst(level, duration),
-            _ => vec![Part {
-                kind: StageKind::Hold,
-                length: duration,
-                offered: Offered::Constant { level: level.value() },
-            }],
+    /// The parts of a load at `level` that lasts so long.
+    pub(super) fn parts(
+        &mut self,
+        level: Level,
+        duration: Option<Duration>,
+        ramps: RampShare,
+    ) -> Vec<Part> {
+        let hold = |offered| vec![Part::new(StageKind::Hold, duration, offered)];
+        let mut parts = match self.config.text("load.type") {
+            Some("ramp") => self.ramp(level, duration, ramps),
+            Some("burst") => self.burst(level).map(hold).unwrap_or_default(),
+            Some("sine") => self.sine(level, duration).map(hold).unwrap_or_default(),
+            Some("onOff") => self.on_off(level).map(hold).unwrap_or_default(),
+            _ => hold(Offered::Constant { level: level.value() }),
         };
-        if !warmup.is_zero() && parts.first().is_some_and(Part::starts_at_nothing) {
-            self.warn("warmup_idle", "the warm-up offers nothing, because `load.ramp.from` is 0: set it, or leave out `benchmark.warmup`");
+        let arrivals = self.arrivals();
+        for part in &mut parts {
+            part.arrivals = arrivals;
         }
-        lay_out(warmup, parts)
+        parts
     }
 
-    /// `benchmark.duration`; without it a number of requests ends the run, and without both a minute.
-    fn duration(&self) -> Option<Duration> {
-        let configured = self.config.duration("benchmark.duration");
-        configured
-            .or_else(|| (!self.config.has("benchmark.requests")).then_some(Duration::from_secs(60)))
+    /// How an open loop's arrivals are placed. A burstiness of 1 is Poisson, bit for bit.
+    fn arrivals(&mut self) -> ArrivalProcess {
+        let burstiness = self.config.number("load.burstiness");
+        match (self.config.text("load.arrivals"), burstiness) {
+            (Some("gamma"), None) => {
+                self.refuse(PlanError::Needs {
+                    what: "load.arrivals: gamma",
+                    needs: "`load.burstiness`",
+                });
+                ArrivalProcess::Poisson
+            }
+            (Some("gamma") | None, Some(burstiness)) if burstiness != 1.0 => {
+                ArrivalProcess::Gamma { burstiness }
+            }
+            (Some("gamma") | None, Some(_)) | (Some("poisson"), _) => ArrivalProcess::Poisson,
+            _ => ArrivalProcess::Even,
+        }
     }
 
-    fn ramp(&mut self, level: Level, duration: Option<Duration>) -> Vec<Part> {
-        let (from, to) = self.ramp_levels(level);
-        let over = self
-            .config
-            .duration("load.ramp.over")
-            .or_else(|| duration.map(|duration| duration / 2));
+    fn ramp(&mut self, level: Level, duration: Option<Duration>, ramps: RampShare) -> Vec<Part> {
+        let by_default = |duration: Duration| match ramps {
+            RampShare::Half => duration / 2,
+            RampShare::Whole => duration,
+        };
+        let over = self.config.duration("load.ramp.over").or_else(|| duration.map(by_default));
         let Some(over) = over else {
             self.refuse(PlanError::Needs {
-                shape: "ramp",
+                what: "load.type: ramp",
                 needs: "`load.ramp.over` or `benchmark.duration`",
             });
             return Vec::new();
@@ -85,24 +128,22 @@ impl Builder<'_> {
             self.refuse(PlanError::TooLong {
                 key: "load.ramp.over",
                 length: over,
-                whole_name: "`benchmark.duration`",
+                whole_name: match ramps {
+                    RampShare::Half => "`benchmark.duration`",
+                    RampShare::Whole => "its stage",
+                },
                 whole,
             });
         }
-        let ramp = Part {
-            kind: StageKind::Ramp,
-            length: Some(over),
-            offered: Offered::Linear { from, to },
-        };
+        let (from, to) = self.ramp_levels(level);
+        let mut parts = self.climb(level, over, from, to);
         let rest = duration.map(|duration| duration.saturating_sub(over));
-        if rest == Some(Duration::ZERO) {
+        if rest != Some(Duration::ZERO) {
+            parts.push(Part::new(StageKind::Hold, rest, Offered::Constant { level: to }));
+        } else if ramps == RampShare::Half {
             self.warn("no_headline", "the ramp takes the whole duration, so there is no held load for a headline: lengthen `benchmark.duration`");
-            return vec![ramp];
         }
-        vec![
-            ramp,
-            Part { kind: StageKind::Hold, length: rest, offered: Offered::Constant { level: to } },
-        ]
+        parts
     }
 
     fn ramp_levels(&mut self, level: Level) -> (f64, f64) {
@@ -114,18 +155,63 @@ impl Builder<'_> {
                     self.refuse(PlanError::Fraction { key, level });
                 }
             }
-            if from > to {
-                self.refuse(PlanError::FallingRamp { from, to });
-            }
         }
         (from, to)
     }
 
-    fn burst(&mut self, level: Level, duration: Option<Duration>) -> Vec<Part> {
-        let Level::Rate(rate) = level else {
-            self.refuse(PlanError::Needs { shape: "burst", needs: "`load.rate`, its mean rate" });
+    /// The way from one level to the other.
+    fn climb(&mut self, level: Level, over: Duration, from: f64, to: f64) -> Vec<Part> {
+        let one = |offered| vec![Part::new(StageKind::Ramp, Some(over), offered)];
+        match self.config.text("load.ramp.shape") {
+            Some("exponential") => {
+                if from <= 0.0 {
+                    self.refuse(PlanError::Needs {
+                        what: "load.ramp.shape: exponential",
+                        needs: "`load.ramp.from` above 0",
+                    });
+                }
+                one(Offered::Exponential { from, to })
+            }
+            Some("steps") => self.steps(level, over, from, to),
+            _ => one(Offered::Linear { from, to }),
+        }
+    }
+
+    /// Levels of equal distance, held for equal times; `to` itself is what comes after them.
+    fn steps(&mut self, level: Level, over: Duration, from: f64, to: f64) -> Vec<Part> {
+        let configured = self.config.integer("load.ramp.steps");
+        let Some(steps) = configured.and_then(|steps| u32::try_from(steps).ok()) else {
+            self.refuse(PlanError::Needs {
+                what: "load.ramp.shape: steps",
+                needs: "`load.ramp.steps`, their number",
+            });
             return Vec::new();
         };
+        let height = (to - from) / f64::from(steps);
+        if matches!(level, Level::Slots(_)) && height.fract() != 0.0 {
+            self.refuse(PlanError::Fraction { key: "load.ramp.steps", level: from + height });
+        }
+        let step = |step: u32| {
+            let level = from + height * f64::from(step);
+            let offered = Offered::Constant { level };
+            let mut part = Part::new(StageKind::Ramp, Some(over / steps), offered);
+            part.name = format!("{}-{}", part.name, step + 1);
+            part
+        };
+        (0..steps).map(step).collect()
+    }
+
+    /// Shapes that need a rate.
+    fn rate_of(&mut self, level: Level, what: &'static str, needs: &'static str) -> Option<f64> {
+        let Level::Rate(rate) = level else {
+            self.refuse(PlanError::Needs { what, needs });
+            return None;
+        };
+        Some(rate)
+    }
+
+    fn burst(&mut self, level: Level) -> Option<Offered> {
+        let rate = self.rate_of(level, "load.type: burst", "`load.rate`, its mean rate")?;
         let configured =
             self.config.integer("load.burst.size").and_then(|size| u32::try_from(size).ok());
         let size =
@@ -141,52 +227,90 @@ impl Builder<'_> {
                 whole: between,
             });
         }
-        if self.config.text("load.arrivals") == Some("poisson") {
+        let random = [
+            (self.config.text("load.arrivals") == Some("poisson"), "load.arrivals: poisson"),
+            (self.config.text("load.arrivals") == Some("gamma"), "load.arrivals: gamma"),
+        ];
+        for (_, first) in random.into_iter().filter(|(is_set, _)| *is_set) {
             let advice = "a burst's own times are its arrivals";
-            self.refuse(PlanError::Excluded {
-                first: "load.arrivals: poisson",
-                second: "load.type: burst",
-                advice,
-            });
+            self.refuse(PlanError::Excluded { first, second: "load.type: burst", advice });
         }
-        vec![Part {
-            kind: StageKind::Hold,
-            length: duration,
-            offered: Offered::Burst { level: rate, size, width },
-        }]
+        Some(Offered::Burst { level: rate, size, width })
+    }
+
+    fn sine(&mut self, level: Level, duration: Option<Duration>) -> Option<Offered> {
+        let rate = self.rate_of(level, "load.type: sine", "`load.rate`, its mean rate")?;
+        let amplitude = self.config.number("load.sine.amplitude").unwrap_or(rate / 2.0);
+        if amplitude > rate {
+            self.refuse(PlanError::Amplitude { amplitude, rate });
+        }
+        let Some(period) = self.config.duration("load.sine.period").or(duration) else {
+            self.refuse(PlanError::Needs {
+                what: "load.type: sine",
+                needs: "`load.sine.period` or `benchmark.duration`",
+            });
+            return None;
+        };
+        Some(Offered::Sine { level: rate, amplitude, period })
+    }
+
+    fn on_off(&mut self, level: Level) -> Option<Offered> {
+        let rate = self.rate_of(level, "load.type: onOff", "`load.rate`, the rate while on")?;
+        let on = self.config.duration("load.onOff.on");
+        let off = self.config.duration("load.onOff.off");
+        let (Some(on), Some(off)) = (on, off) else {
+            self.refuse(PlanError::Needs {
+                what: "load.type: onOff",
+                needs: "`load.onOff.on` and `load.onOff.off`",
+            });
+            return None;
+        };
+        let off_level = self.config.number("load.onOff.offRate").unwrap_or(0.0);
+        Some(Offered::OnOff { level: rate, off_level, on, off })
+    }
+
+    /// The parts one after the other, between a warm-up and a cool-down.
+    pub(super) fn lay_out(&mut self, mut parts: Vec<Part>) -> Vec<Stage> {
+        let warmup = self.config.duration("benchmark.warmup").unwrap_or_default();
+        if let Some(first) = parts.first().filter(|_| !warmup.is_zero()).cloned() {
+            if first.starts_at_nothing() {
+                self.warn("warmup_idle", "the warm-up offers nothing, because `load.ramp.from` is 0: set it, or leave out `benchmark.warmup`");
+            }
+            let offered = steady(first.offered, first.offered.starting());
+            let warmup = Part::new(StageKind::Warmup, Some(warmup), offered);
+            parts.insert(0, Part { arrivals: first.arrivals, ..warmup });
+        }
+        let cooldown = self.config.duration("benchmark.cooldown").unwrap_or_default();
+        if let Some(last) = parts.last().filter(|_| !cooldown.is_zero()).cloned() {
+            if last.length.is_none() {
+                self.refuse(PlanError::Needs {
+                    what: "benchmark.cooldown",
+                    needs: "`benchmark.duration`: a number of requests alone leaves open when it begins",
+                });
+            }
+            let offered = steady(last.offered, last.offered.ending());
+            let cooldown = Part::new(StageKind::Cooldown, Some(cooldown), offered);
+            parts.push(Part { arrivals: last.arrivals, ..cooldown });
+        }
+        one_after_the_other(parts)
     }
 }
 
-/// Puts the parts one after the other, behind a warm-up.
-fn lay_out(warmup: Duration, mut parts: Vec<Part>) -> Vec<Stage> {
-    if let Some(first) = parts.first().filter(|_| !warmup.is_zero()) {
-        let offered = starting_load(first.offered);
-        parts.insert(0, Part { kind: StageKind::Warmup, length: Some(warmup), offered });
+/// What a warm-up or a cool-down offers beside a load: bursts stay bursts.
+fn steady(offered: Offered, level: f64) -> Offered {
+    match offered {
+        Offered::Burst { .. } => offered,
+        _ => Offered::Constant { level },
     }
+}
+
+pub(super) fn one_after_the_other(parts: Vec<Part>) -> Vec<Stage> {
     let mut start = Duration::ZERO;
     let mut stages = Vec::with_capacity(parts.len());
-    for Part { kind, length, offered } in parts {
+    for Part { name, kind, length, offered, arrivals } in parts {
         let end = length.map(|length| start + length);
-        stages.push(Stage { name: kind.name().to_owned(), kind, start, end, offered });
+        stages.push(Stage { name, kind, start, end, offered, arrivals });
         start = end.unwrap_or(start);
     }
     stages
-}
-
-fn starting_load(offered: Offered) -> Offered {
-    match offered {
-        Offered::Linear { from, .. } => Offered::Constant { level: from },
-        Offered::Constant { .. } | Offered::Burst { .. } => offered,
-    }
-}
-
-impl StageKind {
-    /// The name of such a stage.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Warmup => "warmup",
-            Self::Ramp => "ramp",
-            Self::Hold => "hold",
-        }
-    }
 }

@@ -59,10 +59,7 @@ metrics:
     let config = Config::load(Sources { file: Some(file), ..Sources::default() }).unwrap();
     let (plan, warnings) = Plan::from_config(&config, &INPUTS).unwrap();
     assert_eq!(seconds(&plan.stages), [("warmup", 0, Some(30)), ("hold", 30, Some(330))]);
-    assert_eq!(
-        plan.drive,
-        Drive::Open { arrivals: ArrivalProcess::Even, cap: NonZeroU32::new(100) }
-    );
+    assert_eq!(plan.drive, Drive::Open { cap: NonZeroU32::new(100), policy: CapPolicy::Hold });
     assert_eq!(plan.stages[1].offered, Offered::Constant { level: 50.0 });
     assert_eq!(plan.target.url, "http://gateway/v1/chat/completions");
     assert_eq!(plan.collect, ["ttft", "itl", "throughput", "error_rate"]);
@@ -97,7 +94,12 @@ metrics: {collect: [cache_hit_ratio, ttft, throughput]}                  # targe
     let slots = NonZeroU32::new(32).unwrap();
     assert_eq!(
         plan.drive,
-        Drive::Closed { slots, ramp_up: Duration::ZERO, ramp_up_source: RampUp::Open }
+        Drive::Closed {
+            slots,
+            ramp_up: Duration::ZERO,
+            ramp_up_source: RampUp::Open,
+            pause: Pause::None
+        }
     );
     assert_eq!(
         plan.prompts.kind,
@@ -230,7 +232,16 @@ fn loads_that_make_no_sense_are_refused() {
             &["load.type=ramp", "load.concurrency=4", "load.ramp.to=3.5"],
             "a whole number of requests in flight",
         ),
-        (&["load.type=ramp", "load.concurrency=4", "load.ramp.from=5"], "can only rise"),
+        (
+            &[
+                "load.type=ramp",
+                "load.concurrency=4",
+                "load.ramp.from=5",
+                "benchmark.requests=9",
+                "benchmark.duration=9",
+            ],
+            "users become fewer",
+        ),
         (
             &["load.type=ramp", "load.rate=4", "load.ramp.over=90"],
             "`load.ramp.over` is 90s, longer than `benchmark.duration` (60s)",
@@ -250,6 +261,33 @@ fn loads_that_make_no_sense_are_refused() {
         (
             &["load.concurrency=4", "load.rampUp=60"],
             "`load.rampUp` is 60s, longer than the run (60s)",
+        ),
+        (&["load.type=sine", "load.rate=4", "load.sine.amplitude=5"], "would fall below 0"),
+        (&["load.type=sine", "load.concurrency=4"], "`load.type: sine` needs `load.rate`"),
+        (&["load.type=onOff", "load.rate=4", "load.onOff.on=5"], "`load.onOff.off`"),
+        (&["load.rate=4", "load.arrivals=gamma"], "needs `load.burstiness`"),
+        (
+            &["load.type=ramp", "load.rate=4", "load.ramp.shape=exponential"],
+            "`load.ramp.from` above 0",
+        ),
+        (&["load.type=ramp", "load.rate=4", "load.ramp.shape=steps"], "needs `load.ramp.steps`"),
+        (
+            &["load.type=ramp", "load.concurrency=4", "load.ramp.shape=steps", "load.ramp.steps=3"],
+            "a whole number of requests in flight",
+        ),
+        (&["load.rounds.size=3"], "needs `load.rounds.minSeconds`"),
+        (&["load.rounds={size: 3, minSeconds: 9}", "load.rate=3"], "a round's size is the number"),
+        (
+            &["load.concurrency=3", "load.thinkTime={distribution: uniform, min: 3, max: 2}"],
+            "above `load.thinkTime.max`",
+        ),
+        (
+            &["load.concurrency=3", "load.thinkTime={distribution: lognormal, mean: 3}"],
+            "a `stddev`",
+        ),
+        (
+            &["load.concurrency=3", "benchmark.requests=9", "benchmark.cooldown=1"],
+            "`benchmark.cooldown` needs `benchmark.duration`",
         ),
         (&["load.rate=4", "prompts.file=a.txt", "prompts.dataset=b.json"], "name different files"),
         (
@@ -283,6 +321,152 @@ fn keys_without_effect_are_warned_of() {
         "prompts.inputLength.mean=3",
     ]);
     assert_eq!(warnings, ["key_unused"; 2]);
+}
+
+#[test]
+fn a_ramp_goes_by_factors_or_in_steps() {
+    let ramp = ["load.type=ramp", "load.rate=80", "load.ramp.from=20", "benchmark.duration=12"];
+    let exponential = plan(&[&ramp[..], &["load.ramp.shape=exponential"]].concat());
+    assert_eq!(exponential.stages[0].offered, Offered::Exponential { from: 20.0, to: 80.0 });
+    let steps = plan(
+        &[&ramp[..], &["load.ramp.shape=steps", "load.ramp.steps=3", "load.ramp.over=9"]].concat(),
+    );
+    assert_eq!(
+        seconds(&steps.stages),
+        [
+            ("ramp-1", 0, Some(3)),
+            ("ramp-2", 3, Some(6)),
+            ("ramp-3", 6, Some(9)),
+            ("hold", 9, Some(12))
+        ]
+    );
+    let levels: Vec<f64> = steps.stages.iter().map(|stage| stage.offered.starting()).collect();
+    assert_eq!(levels, [20.0, 40.0, 60.0, 80.0]);
+    assert!((0..3).all(|step| !steps.headline(step)) && steps.headline(3));
+}
+
+#[test]
+fn a_cool_down_follows_the_duration_at_the_last_level() {
+    let sets = ["load.type=ramp", "load.rate=80", "benchmark.duration=10", "benchmark.cooldown=4"];
+    let cooled = plan(&sets);
+    assert_eq!(
+        seconds(&cooled.stages),
+        [("ramp", 0, Some(5)), ("hold", 5, Some(10)), ("cooldown", 10, Some(14))]
+    );
+    assert_eq!(cooled.stages[2].offered, Offered::Constant { level: 80.0 });
+    assert!(!cooled.headline(2));
+    assert_eq!(cooled.duration(), Some(Duration::from_secs(10)));
+}
+
+#[test]
+fn processes_and_pauses_are_read() {
+    let arrivals = |sets: &[&str]| plan(&[&["load.rate=4"], sets].concat()).stages[0].arrivals;
+    assert_eq!(arrivals(&["load.burstiness=0.5"]), ArrivalProcess::Gamma { burstiness: 0.5 });
+    assert_eq!(arrivals(&["load.arrivals=gamma", "load.burstiness=1"]), ArrivalProcess::Poisson);
+    let pause = |sets: &[&str]| match plan(sets).drive {
+        Drive::Closed { pause, slots, .. } => (pause, slots.get()),
+        Drive::Open { .. } => panic!("open"),
+    };
+    let second = Duration::from_secs;
+    assert_eq!(
+        pause(&["load.concurrency=4", "load.thinkTime.mean=2"]),
+        (Pause::Think(ThinkTime::Exponential { mean: second(2) }), 4)
+    );
+    assert_eq!(
+        pause(&["load.rounds={size: 3, minSeconds: 60}"]),
+        (Pause::Rounds { every: second(60) }, 3)
+    );
+    assert!(!plan(&["load.rounds={size: 3, minSeconds: 60}"]).needs_ramp_up());
+    let dropping = plan(&["load.rate=4", "load.concurrency=2", "load.capPolicy=drop"]);
+    assert_eq!(dropping.drive, Drive::Open { cap: NonZeroU32::new(2), policy: CapPolicy::Drop });
+}
+
+/// A list of stages above `load.arrivals: poisson`.
+fn listed(stages: &str, sets: &[&str]) -> (Plan, Vec<String>) {
+    let list = format!("stages={stages}");
+    planned(&[&[list.as_str()], sets].concat())
+}
+
+#[test]
+fn a_list_of_stages_is_laid_out_in_order_and_inherits_the_load() {
+    let list = "[{name: low, rate: 5, duration: 10}, \
+                 {name: up, type: ramp, ramp: {from: 5, to: 20}, rate: 20, duration: 6}, \
+                 {name: high, rate: 20, duration: 10, burstiness: 0.5, arrivals: gamma}, \
+                 {name: burst, type: burst, rate: 4, burst: {size: 8}, arrivals: even, duration: 4}, \
+                 {type: ramp, ramp: {from: 4, over: 2s}, rate: 8, duration: 5}]";
+    let sets = ["load.arrivals=poisson", "benchmark.warmup=3", "load.concurrency=50"];
+    let (plan, warnings) = listed(list, &sets);
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(
+        seconds(&plan.stages),
+        [
+            ("warmup", 0, Some(3)),
+            ("low", 3, Some(13)),
+            ("up", 13, Some(19)),
+            ("high", 19, Some(29)),
+            ("burst", 29, Some(33)),
+            ("stage-5-ramp", 33, Some(35)),
+            ("stage-5", 35, Some(38)),
+        ]
+    );
+    let headline: Vec<u16> = (0..7).filter(|stage| plan.headline(*stage)).collect();
+    assert_eq!(headline, [1, 3, 4, 6]);
+    assert_eq!(plan.stages[1].arrivals, ArrivalProcess::Poisson);
+    assert_eq!(plan.stages[3].arrivals, ArrivalProcess::Gamma { burstiness: 0.5 });
+    assert_eq!(plan.drive, Drive::Open { cap: NonZeroU32::new(50), policy: CapPolicy::Hold });
+}
+
+#[test]
+fn chosen_stages_alone_are_the_headline() {
+    let list =
+        "[{name: a, rate: 5, duration: 10}, {name: b, rate: 9, duration: 10, headline: true}]";
+    let (plan, _) = listed(list, &[]);
+    assert_eq!((plan.headline(0), plan.headline(1)), (false, true));
+    let list =
+        "[{name: a, rate: 5, duration: 10, headline: false}, {name: b, rate: 9, duration: 10}]";
+    let (plan, _) = listed(list, &[]);
+    assert_eq!((plan.headline(0), plan.headline(1)), (false, true));
+}
+
+#[test]
+fn a_closed_list_has_as_many_slots_as_its_largest_stage() {
+    let list = "[{concurrency: 8, duration: 10}, {concurrency: 16, duration: 10}, {concurrency: 4, duration: 10}]";
+    let (plan, _) = listed(list, &["load.rate=5"]);
+    let Drive::Closed { slots, .. } = plan.drive else { panic!("open") };
+    assert_eq!((slots.get(), plan.needs_ramp_up()), (16, true));
+}
+
+#[test]
+fn a_duration_that_comes_first_cuts_the_list_and_says_so() {
+    let list = "[{name: a, rate: 5, duration: 10}, {name: b, type: ramp, rate: 9, ramp: {from: 1}, duration: 10}, {name: c, rate: 9, duration: 10}]";
+    let (plan, warnings) = listed(list, &["benchmark.duration=15"]);
+    assert_eq!(warnings, ["stages_cut"]);
+    assert_eq!(seconds(&plan.stages), [("a", 0, Some(10)), ("b", 10, Some(15))]);
+    assert_eq!(plan.stages[1].offered, Offered::Linear { from: 1.0, to: 5.0 });
+    let (_, warnings) = listed(list, &["benchmark.duration=45"]);
+    assert_eq!(warnings, ["key_unused"]);
+}
+
+#[test]
+fn every_problem_of_a_list_names_its_stage() {
+    let list = "stages=[{name: a, rate: 5, duration: 1}, {name: a, concurrency: 3, duration: 5}, \
+        {name: b, type: sine, rate: 4, sine: {amplitude: 9}, duration: 5}, {name: c, type: onOff, rate: 4, duration: 1, concurrency: 7}]";
+    let lines = refusal(&["target.endpoint=http://t/v1", list]);
+    let told = [
+        "named `a`",
+        "stage `b`: `load.sine.amplitude` is 9",
+        "stage `c`: `load.type: onOff` needs `load.onOff.on`",
+        "mixes an open loop",
+        "stage `c` has another cap",
+    ];
+    for words in told {
+        assert_eq!(
+            lines.iter().filter(|line| line.contains(words)).count(),
+            1,
+            "{words}: {lines:#?}"
+        );
+    }
+    assert_eq!(lines.len(), told.len(), "{lines:#?}");
 }
 
 #[test]

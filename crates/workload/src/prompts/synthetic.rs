@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::lengths::draw;
 use crate::plan::{LengthPlan, Plan};
 use crate::random::{Purpose, Random};
+use crate::schedule::{BLOCK_TOKENS, Rows};
 use crate::tokenizer::{Tokenizer, TokenizerError, Words};
 
 /// Makes synthetic prompts.
@@ -19,6 +20,8 @@ pub(super) struct Synthetic {
     salt: u64,
     length: LengthPlan,
     prefix_ratio: f64,
+    /// Of a plan that goes by a file, whose rows have lengths.
+    rows: Option<Arc<Rows>>,
 }
 
 impl Synthetic {
@@ -31,21 +34,46 @@ impl Synthetic {
             salt: plan.prompt_salt,
             length: plan.prompts.input_length.clone(),
             prefix_ratio: plan.prompts.prefix_ratio,
+            rows: plan.rows().cloned(),
         })
     }
 
     /// The text of request `number` and its length in tokens.
     pub(super) fn text(&self, number: u64) -> Result<(String, u32), TokenizerError> {
         let words = self.tokenizer.words()?;
-        let tokens = draw(&self.length, self.seed, Purpose::InputLengths, number);
-        let common = (self.prefix_ratio * f64::from(tokens)).round() as u32;
-        let mut text = common_prefix(words, self.salt, common);
+        let told = self.rows.as_ref().and_then(|rows| rows.input_tokens(number));
+        let tokens =
+            told.unwrap_or_else(|| draw(&self.length, self.seed, Purpose::InputLengths, number));
+        let blocks = self.rows.as_ref().map_or(&[][..], |rows| rows.blocks(number));
+        let (mut text, common) = match blocks {
+            [] => {
+                let common = (self.prefix_ratio * f64::from(tokens)).round() as u32;
+                (common_prefix(words, self.salt, common), common)
+            }
+            blocks => self.shared_blocks(words, blocks, tokens),
+        };
         words.append(
             &mut text,
             &mut Random::new(self.salt, Purpose::Text, number),
             tokens - common.min(tokens),
         );
         Ok((text, tokens))
+    }
+}
+
+impl Synthetic {
+    /// Blocks of a trace, as far as they fit in so many tokens: the text of a block is that of its number, and
+    /// the last one is as long as what is left.
+    fn shared_blocks(&self, words: &Words, blocks: &[u64], tokens: u32) -> (String, u32) {
+        let mut text = String::with_capacity(tokens as usize * 8);
+        let mut taken = 0;
+        for block in blocks {
+            let length = BLOCK_TOKENS.min(tokens - taken);
+            let mut random = Random::new(self.salt, Purpose::SharedBlock, *block);
+            words.append(&mut text, &mut random, length);
+            taken += length;
+        }
+        (text, taken)
     }
 }
 

@@ -1,12 +1,16 @@
 //! The integral Λ of a stage's rate, and when it reaches a value.
 //!
-//! Only `+ − × ÷ √` on doubles are used, which IEEE 754 rounds the same way everywhere. Due times are
-//! rounded to the nanosecond, and kept inside [start, end) where rounding would leave it.
+//! Only `+ − × ÷ √` on doubles are used, which IEEE 754 rounds the same way everywhere, and where a shape
+//! needs more the functions of `libm`, which are compiled in. Due times are rounded to the nanosecond, and
+//! kept inside [start, end) where rounding would leave it.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::plan::{Offered, Stage};
+use super::listed::Rows;
+use super::waves::{OnOff, Sine, exponential_integral, exponential_inverse};
+use crate::plan::{ArrivalProcess, Offered, Stage};
 
 /// Nanoseconds in a second, and nano-arrivals in an arrival.
 pub(crate) const NANO: f64 = 1e9;
@@ -15,6 +19,9 @@ pub(crate) const NANO: f64 = 1e9;
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     offered: Offered,
+    arrivals: ArrivalProcess,
+    /// Of a stage that goes by a file.
+    rows: Option<Arc<Rows>>,
     start: Duration,
     /// Nanoseconds; `None` without an end.
     length_ns: Option<u64>,
@@ -23,7 +30,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub(crate) fn new(stage: &Stage) -> Self {
+    pub(crate) fn new(stage: &Stage, rows: Option<&Arc<Rows>>) -> Self {
         let length_ns =
             stage.length().map(|length| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
         let total = length_ns.map_or(u128::MAX, |length| nano_total(&stage.offered, length));
@@ -31,9 +38,28 @@ impl Span {
             (Offered::Burst { level, size, width }, Some(length)) => {
                 Burst { level, size, width }.count(length)
             }
+            (Offered::Listed { .. }, length) => {
+                rows.map_or(0, |rows| length.map_or(rows.len(), |length| rows.before(length)))
+            }
             _ => u64::try_from(total.div_ceil(NANO as u128)).unwrap_or(u64::MAX),
         };
-        Self { offered: stage.offered, start: stage.start, length_ns, total, count }
+        Self {
+            offered: stage.offered,
+            arrivals: stage.arrivals,
+            rows: rows.filter(|_| matches!(stage.offered, Offered::Listed { .. })).cloned(),
+            start: stage.start,
+            length_ns,
+            total,
+            count,
+        }
+    }
+
+    /// How its arrivals are placed; a burst's or a file's own times are its arrivals.
+    pub(crate) fn process(&self) -> ArrivalProcess {
+        match self.offered {
+            Offered::Burst { .. } | Offered::Listed { .. } => ArrivalProcess::Even,
+            _ => self.arrivals,
+        }
     }
 
     /// Λ at the stage's end, in nano-arrivals.
@@ -52,7 +78,11 @@ impl Span {
             Offered::Burst { level, size, width } => {
                 self.inside(Burst { level, size, width }.due(index))
             }
-            Offered::Constant { .. } | Offered::Linear { .. } => self.due(index as f64 * NANO),
+            Offered::Listed { .. } => {
+                let due_ns = self.rows.as_ref().and_then(|rows| rows.due_ns(index));
+                self.start + Duration::from_nanos(due_ns.unwrap_or(u64::MAX))
+            }
+            _ => self.due(index as f64 * NANO),
         }
     }
 
@@ -63,17 +93,28 @@ impl Span {
     }
 
     fn due(&self, nano_arrivals: f64) -> Duration {
-        match self.offered {
-            Offered::Constant { level } | Offered::Burst { level, .. } => {
-                self.inside(nano_arrivals / level)
-            }
+        let arrivals = nano_arrivals / NANO;
+        self.inside(match self.offered {
+            Offered::Constant { level }
+            | Offered::Burst { level, .. }
+            | Offered::Listed { level } => nano_arrivals / level,
             Offered::Linear { from, to } => {
-                let seconds = self.length_ns.map_or(f64::INFINITY, |length| length as f64 / NANO);
-                self.inside(
-                    NANO * linear_inverse(from, (to - from) / seconds, nano_arrivals / NANO),
-                )
+                NANO * linear_inverse(from, (to - from) / self.seconds(), arrivals)
             }
-        }
+            Offered::Exponential { from, to } => {
+                NANO * exponential_inverse(from, to, self.seconds(), arrivals)
+            }
+            Offered::Sine { level, amplitude, period } => {
+                NANO * Sine::new(level, amplitude, period).inverse(arrivals)
+            }
+            Offered::OnOff { level, off_level, on, off } => {
+                NANO * OnOff::new(level, off_level, on, off).inverse(arrivals)
+            }
+        })
+    }
+
+    fn seconds(&self) -> f64 {
+        self.length_ns.map_or(f64::INFINITY, |length| length as f64 / NANO)
     }
 
     fn inside(&self, nanoseconds: f64) -> Duration {
@@ -89,11 +130,21 @@ pub(crate) fn rounded(positive: f64) -> u64 {
 
 /// Λ after `length_ns` nanoseconds, rounded to nano-arrivals: level × length, or the trapezium.
 fn nano_total(offered: &Offered, length_ns: u64) -> u128 {
-    let mean_level = match *offered {
-        Offered::Constant { level } | Offered::Burst { level, .. } => level,
-        Offered::Linear { from, to } => (from + to) / 2.0,
+    let seconds = length_ns as f64 / NANO;
+    let total = match *offered {
+        Offered::Constant { level } | Offered::Burst { level, .. } | Offered::Listed { level } => {
+            level * length_ns as f64
+        }
+        Offered::Linear { from, to } => (from + to) / 2.0 * length_ns as f64,
+        Offered::Exponential { from, to } => NANO * exponential_integral(from, to, seconds),
+        Offered::Sine { level, amplitude, period } => {
+            NANO * Sine::new(level, amplitude, period).integral(seconds)
+        }
+        Offered::OnOff { level, off_level, on, off } => {
+            NANO * OnOff::new(level, off_level, on, off).integral(seconds)
+        }
     };
-    (mean_level * length_ns as f64).round() as u128
+    total.round() as u128
 }
 
 /// The time at which a·t + s·t²/2 reaches x: 2x / (a + √(a² + 2·s·x)), the form that neither divides

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{Stage, StageKind};
+use crate::plan::{CapPolicy, Offered, Pause, Stage, StageKind, ThinkTime};
 use proptest::prelude::*;
 
 /// A plan of stages `(seconds, load)`, one after the other; everything else is of no matter here.
@@ -20,10 +20,11 @@ fn open_plan(process: ArrivalProcess, loads: &[(Option<f64>, Offered)]) -> Plan 
             start,
             end,
             offered: *offered,
+            arrivals: process,
         });
         start = end.unwrap_or(start);
     }
-    plan.drive = Drive::Open { arrivals: process, cap: None };
+    plan.drive = Drive::Open { cap: None, policy: CapPolicy::Hold };
     plan
 }
 
@@ -192,6 +193,7 @@ fn slots_start_staggered_or_with_the_ramp() {
         slots,
         ramp_up: Duration::from_secs(2),
         ramp_up_source: crate::RampUp::Configured,
+        pause: Pause::None,
     };
     let starts = |plan: &Plan| {
         (0..6).map(|slot| plan.slot_start(slot).map(|start| start.as_millis())).collect::<Vec<_>>()
@@ -215,23 +217,186 @@ fn slots_start_staggered_or_with_the_ramp() {
 fn closed_requests_are_numbered_by_round_and_slot() {
     let mut plan = open_plan(ArrivalProcess::Even, &[(None, constant(4.0))]);
     let slots = NonZeroU32::new(4).unwrap();
-    plan.drive =
-        Drive::Closed { slots, ramp_up: Duration::ZERO, ramp_up_source: crate::RampUp::Open };
+    plan.drive = Drive::Closed {
+        slots,
+        ramp_up: Duration::ZERO,
+        ramp_up_source: crate::RampUp::Open,
+        pause: Pause::None,
+    };
     plan.requests = Some(10);
     assert_eq!(plan.closed_request(1, 2), Some(9));
     assert_eq!(plan.closed_request(2, 2), None);
     assert_eq!(plan.closed_request(4, 0), None);
     assert_eq!(plan.closed_request(0, u64::MAX), None);
-    plan.drive = Drive::Open { arrivals: ArrivalProcess::Even, cap: None };
+    plan.drive = Drive::Open { cap: None, policy: CapPolicy::Hold };
     assert_eq!((plan.closed_request(0, 0), plan.slot_start(0)), (None, None));
 }
 
+/// Counts of arrivals in so many windows of equal length: their mean and index of dispersion.
+fn mean_and_dispersion(plan: &Plan, windows: usize) -> (f64, f64) {
+    let window_ns = plan.end().unwrap().as_nanos() / windows as u128;
+    let mut counts = vec![0u32; windows];
+    for arrival in plan.arrivals(Shard::WHOLE) {
+        let window = usize::try_from(arrival.due.as_nanos() / window_ns).unwrap();
+        counts[window.min(windows - 1)] += 1;
+    }
+    let mean = counts.iter().sum::<u32>() as f64 / windows as f64;
+    let squares = counts.iter().map(|count| (f64::from(*count) - mean).powi(2)).sum::<f64>();
+    (mean, squares / (windows - 1) as f64 / mean)
+}
+
+#[test]
+fn gamma_arrivals_have_the_mean_and_the_dispersion_of_their_burstiness() {
+    // Of a renewal process the index of dispersion of counts goes to the squared coefficient of variation of
+    // its gaps, here 1 / shape, in windows of many gaps: 500 of them. Standard errors: of the mean
+    // √(500 / shape / 2000), of the dispersion √(2 / 2000) = 3.2 % of it. Five each.
+    for burstiness in [0.25, 0.5, 4.0] {
+        let gamma = ArrivalProcess::Gamma { burstiness };
+        let plan = open_plan(gamma, &[(Some(20_000.0), constant(50.0))]);
+        let (mean, dispersion) = mean_and_dispersion(&plan, 2000);
+        let tolerance = 5.0 * (500.0 / burstiness / 2000.0_f64).sqrt();
+        assert!((mean - 500.0).abs() < tolerance, "{burstiness}: mean {mean}");
+        assert!((dispersion * burstiness - 1.0).abs() < 0.16, "{burstiness}: {dispersion}");
+    }
+}
+
+#[test]
+fn waves_have_their_rate_at_every_phase() {
+    let second = |seconds| Duration::from_secs(seconds);
+    let sine = Offered::Sine { level: 100.0, amplitude: 80.0, period: second(100) };
+    let on_off = Offered::OnOff { level: 100.0, off_level: 20.0, on: second(30), off: second(70) };
+    let exponential = Offered::Exponential { from: 10.0, to: 1000.0 };
+    for (offered, tolerance) in [(sine, 0.04), (on_off, 0.04), (exponential, 0.08)] {
+        for process in [ArrivalProcess::Even, ArrivalProcess::Poisson] {
+            // Ten times 100 s; of the ramp 1000 s. Poisson counts of 10 s of all ten waves: 1 to 3 % each.
+            let plan = open_plan(process, &[(Some(1000.0), offered)]);
+            let is_wave = !matches!(offered, Offered::Exponential { .. });
+            let phases = 10;
+            let phase_s = if is_wave { 10.0 } else { 100.0 };
+            let mut counts = vec![0.0; phases];
+            for arrival in plan.arrivals(Shard::WHOLE) {
+                let phase = (arrival.due.as_secs_f64() / phase_s) as usize % phases;
+                counts[phase] += 1.0;
+            }
+            for (phase, count) in counts.iter().enumerate() {
+                // The mean of the level over the phase, by steps of a hundredth.
+                let level = |step: u32| {
+                    let into = phase_s * (phase as f64 + (f64::from(step) + 0.5) / 100.0);
+                    plan.stages[0].level_at(Duration::from_secs_f64(into))
+                };
+                let mean = (0..100).map(level).sum::<f64>() / 100.0;
+                let expected = mean * 100.0;
+                let difference = (count - expected).abs();
+                assert!(
+                    difference < tolerance * expected + 5.0 * expected.sqrt(),
+                    "{offered:?} {process:?} phase {phase}: {count} for {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn slots_rest_in_a_smaller_stage_and_go_on_in_a_larger_one() {
+    let seconds = Duration::from_secs;
+    let mut plan = open_plan(
+        ArrivalProcess::Even,
+        &[
+            (Some(10.0), constant(4.0)),
+            (Some(10.0), constant(2.0)),
+            (Some(10.0), constant(6.0)),
+            (Some(10.0), Offered::Linear { from: 6.0, to: 1.0 }),
+        ],
+    );
+    plan.drive = Drive::Closed {
+        slots: NonZeroU32::new(6).unwrap(),
+        ramp_up: seconds(4),
+        ramp_up_source: crate::RampUp::Configured,
+        pause: Pause::None,
+    };
+    let resumes = |slot, at| plan.slot_resumes(slot, seconds(at)).map(|at| at.as_secs());
+    assert_eq!([0, 1, 2, 3].map(|slot| resumes(slot, 0)), [Some(0), Some(1), Some(2), Some(3)]);
+    assert_eq!([resumes(1, 12), resumes(2, 12), resumes(3, 19)], [Some(12), Some(21), Some(22)]);
+    // Slots 2 to 5 are new in the third stage: staggered over 4 s.
+    assert_eq!([resumes(4, 0), resumes(5, 0)], [Some(22), Some(23)]);
+    // Slot 5 leaves when the falling ramp passes 5, 2 s after its start; slot 0 stays to the end.
+    assert_eq!(
+        [resumes(5, 31), resumes(5, 32), resumes(1, 39), resumes(0, 39)],
+        [Some(31), None, Some(39), Some(39)]
+    );
+    assert_eq!([resumes(0, 40), resumes(6, 0)], [None, None]);
+}
+
+fn thinking(pause: Pause) -> Plan {
+    let mut plan = open_plan(ArrivalProcess::Even, &[(Some(10.0), constant(1.0))]);
+    plan.drive = Drive::Closed {
+        slots: NonZeroU32::MIN,
+        ramp_up: Duration::ZERO,
+        ramp_up_source: crate::RampUp::Configured,
+        pause,
+    };
+    plan
+}
+
+#[test]
+fn think_times_have_their_mean_and_deviation() {
+    let seconds = Duration::from_secs;
+    for (time, mean, deviation) in [
+        (ThinkTime::Fixed { time: seconds(3) }, 3.0, 0.0),
+        (ThinkTime::Exponential { mean: seconds(3) }, 3.0, 3.0),
+        (ThinkTime::Lognormal { mean: seconds(3), stddev: seconds(2) }, 3.0, 2.0),
+        (ThinkTime::Uniform { min: seconds(1), max: seconds(5) }, 3.0, 4.0 / 12f64.sqrt()),
+    ] {
+        let plan = thinking(Pause::Think(time));
+        let drawn: Vec<f64> = (0..50_000)
+            .map(|number| (plan.asks_again(number, seconds(7)) - seconds(7)).as_secs_f64())
+            .collect();
+        let found = drawn.iter().sum::<f64>() / 50_000.0;
+        let squares = drawn.iter().map(|drawn| (drawn - found).powi(2)).sum::<f64>();
+        // Five standard errors of the mean are 2.2 % of the deviation.
+        assert!((found - mean).abs() <= 0.023 * deviation, "{time:?}: {found}");
+        let spread = (squares / 49_999.0).sqrt();
+        assert!((spread - deviation).abs() <= 0.05 * deviation, "{time:?}: {spread}");
+    }
+}
+
+#[test]
+fn who_goes_in_rounds_waits_for_the_next() {
+    let plan = thinking(Pause::Rounds { every: Duration::from_secs(10) });
+    let asks = |answered_ms| plan.asks_again(3, Duration::from_millis(answered_ms)).as_millis();
+    assert_eq!(
+        [asks(0), asks(1), asks(9_999), asks(10_000), asks(25_000)],
+        [10_000, 10_000, 10_000, 20_000, 30_000]
+    );
+    let at_once = thinking(Pause::None);
+    assert_eq!(at_once.asks_again(3, Duration::from_millis(5)), Duration::from_millis(5));
+}
+
+fn processes() -> impl Strategy<Value = ArrivalProcess> {
+    prop_oneof![
+        Just(ArrivalProcess::Even),
+        Just(ArrivalProcess::Poisson),
+        (0.1f64..10.0).prop_map(|burstiness| ArrivalProcess::Gamma { burstiness }),
+    ]
+}
+
 fn loads() -> impl Strategy<Value = Vec<(Option<f64>, Offered)>> {
-    let offered = prop_oneof![
-        (0.0f64..300.0).prop_map(constant),
-        (0.0f64..300.0, 0.1f64..300.0).prop_map(|(from, to)| Offered::Linear { from, to }),
-        (0.5f64..300.0, 1u32..20).prop_map(|(level, size)| burst(level, size, 1)),
-    ];
+    let offered =
+        prop_oneof![
+            (0.0f64..300.0).prop_map(constant),
+            (0.0f64..300.0, 0.1f64..300.0).prop_map(|(from, to)| Offered::Linear { from, to }),
+            (0.5f64..300.0, 1u32..20).prop_map(|(level, size)| burst(level, size, 1)),
+            (0.1f64..300.0, 0.1f64..300.0).prop_map(|(from, to)| Offered::Exponential { from, to }),
+            (0.5f64..300.0, 0.0f64..=1.0, 1u64..3000).prop_map(|(level, share, ms)| {
+                Offered::Sine { level, amplitude: level * share, period: Duration::from_millis(ms) }
+            }),
+            (0.5f64..300.0, 0.0f64..300.0, 1u64..2000, 1u64..2000).prop_map(
+                |(level, off_level, on, off)| {
+                    let (on, off) = (Duration::from_millis(on), Duration::from_millis(off));
+                    Offered::OnOff { level, off_level, on, off }
+                }
+            ),
+        ];
     prop::collection::vec(
         (0.001f64..5.0, offered).prop_map(|(length, offered)| (Some(length), offered)),
         1..4,
@@ -240,9 +405,9 @@ fn loads() -> impl Strategy<Value = Vec<(Option<f64>, Offered)>> {
 
 proptest! {
     #[test]
-    fn the_union_of_all_shards_is_the_whole(loads in loads(), poisson in any::<bool>(), workers in 1u32..7, lanes in 1u32..4) {
-        let process = if poisson { ArrivalProcess::Poisson } else { ArrivalProcess::Even };
-        let plan = open_plan(process, &loads);
+    fn the_union_of_all_shards_is_the_whole(loads in loads(), process in processes(), other in processes(), workers in 1u32..7, lanes in 1u32..4) {
+        let mut plan = open_plan(process, &loads);
+        plan.stages.iter_mut().skip(1).step_by(2).for_each(|stage| stage.arrivals = other);
         let whole: Vec<Arrival> = plan.arrivals(Shard::WHOLE).collect();
         let mut union = Vec::new();
         for worker in Shard::split(NonZeroU32::new(workers).unwrap()) {
@@ -256,9 +421,9 @@ proptest! {
     }
 
     #[test]
-    fn due_instants_never_decrease_and_stay_in_their_stage(loads in loads(), poisson in any::<bool>()) {
-        let process = if poisson { ArrivalProcess::Poisson } else { ArrivalProcess::Even };
-        let plan = open_plan(process, &loads);
+    fn due_instants_never_decrease_and_stay_in_their_stage(loads in loads(), process in processes(), other in processes()) {
+        let mut plan = open_plan(process, &loads);
+        plan.stages.iter_mut().skip(1).step_by(2).for_each(|stage| stage.arrivals = other);
         let mut before = Duration::ZERO;
         for (number, arrival) in plan.arrivals(Shard::WHOLE).enumerate() {
             prop_assert_eq!(arrival.number, u64::try_from(number).unwrap());

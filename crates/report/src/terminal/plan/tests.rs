@@ -14,6 +14,7 @@ fn open_loop() -> PlanView {
         start: seconds(start),
         end: Some(seconds(end)),
         level,
+        arrivals: "even".to_owned(),
         requests: Some(requests),
     };
     PlanView {
@@ -24,7 +25,7 @@ fn open_loop() -> PlanView {
             streamed: true,
             model: Some("llama-70b".to_owned()),
         },
-        load: PlannedLoad::Open { arrivals: "even", cap: Some(100) },
+        load: PlannedLoad::Open { arrivals: "even", cap: Some(100), drops: false },
         stages: vec![
             stage("ramp", false, 0.0, 150.0, PlannedLevel::Linear(0.0, 50.0), 3_750),
             stage("hold", true, 150.0, 300.0, PlannedLevel::Constant(50.0), 7_500),
@@ -78,13 +79,18 @@ fn closed_loop() -> PlanView {
     PlanView {
         name: "cache".to_owned(),
         target: PlannedTarget { url: None, model: None, ..open.target },
-        load: PlannedLoad::Closed { slots: 32, stagger: PlannedStagger::Probed },
+        load: PlannedLoad::Closed {
+            slots: 32,
+            stagger: PlannedStagger::Probed,
+            pause: PlannedPause::None,
+        },
         stages: vec![PlannedStage {
             name: "hold".to_owned(),
             headline: true,
             start: Duration::ZERO,
             end: None,
             level: PlannedLevel::Constant(32.0),
+            arrivals: "even".to_owned(),
             requests: None,
         }],
         request_limit: Some(100),
@@ -160,6 +166,29 @@ fn a_closed_loop_over_a_data_set() {
     tokens in    210 a request, 21,000 in all
     tokens out   not known: not every record says
     ");
+}
+
+#[test]
+fn waves_rounds_and_thoughts_are_told() {
+    let sine = PlannedLevel::Sine { mean: 20.0, amplitude: 5.0, period: seconds(60.0) };
+    assert_eq!(level(&sine), "20 ± 5 (a wave every 1 min)");
+    let (on, off) = (seconds(10.0), seconds(20.0));
+    let on_off = PlannedLevel::OnOff { level: 20.0, off_level: 0.0, on, off };
+    assert_eq!(level(&on_off), "20 for 10 s, 0 for 20 s, in turn");
+    assert_eq!(level(&PlannedLevel::Exponential(1.0, 64.0)), "1 → 64 (by factors)");
+    let stagger = PlannedStagger::Over(Duration::ZERO);
+    let closed = |pause| load(&PlannedLoad::Closed { slots: 3, stagger, pause });
+    assert_eq!(
+        closed(PlannedPause::Rounds { every: seconds(60.0) }),
+        "closed loop in rounds: 3 users ask together, every 1 min, and who is not answered yet waits for the next round"
+    );
+    let mean = seconds(2.0);
+    assert_eq!(
+        closed(PlannedPause::Think { distribution: "exponential", mean }),
+        "closed loop: 3 users, each asks again about 2 s after the answer (exponential); all start at once"
+    );
+    let open = PlannedLoad::Open { arrivals: "gamma", cap: Some(7), drops: true };
+    assert!(load(&open).ends_with("at most 7 in flight, the rest dropped"));
 }
 
 #[test]
