@@ -586,9 +586,7 @@ fn every_file_in_configs_makes_a_plan() {
         assert_eq!(Some(plan.name.as_str()), file.file_stem().and_then(std::ffi::OsStr::to_str));
         names.push(plan.name);
     }
-    names.sort();
-    assert_eq!(
-        names,
-        ["cache-effectiveness", "closed-loop", "constant", "demo", "throughput-test"]
-    );
+    for known in ["cache-effectiveness", "closed-loop", "constant", "demo", "throughput-test"] {
+        assert!(names.iter().any(|name| name == known), "{known} is not in {names:?}");
+    }
 }
