@@ -381,22 +381,21 @@ fn processes() -> impl Strategy<Value = ArrivalProcess> {
 }
 
 fn loads() -> impl Strategy<Value = Vec<(Option<f64>, Offered)>> {
-    let offered =
-        prop_oneof![
-            (0.0f64..300.0).prop_map(constant),
-            (0.0f64..300.0, 0.1f64..300.0).prop_map(|(from, to)| Offered::Linear { from, to }),
-            (0.5f64..300.0, 1u32..20).prop_map(|(level, size)| burst(level, size, 1)),
-            (0.1f64..300.0, 0.1f64..300.0).prop_map(|(from, to)| Offered::Exponential { from, to }),
-            (0.5f64..300.0, 0.0f64..=1.0, 1u64..3000).prop_map(|(level, share, ms)| {
-                Offered::Sine { level, amplitude: level * share, period: Duration::from_millis(ms) }
-            }),
-            (0.5f64..300.0, 0.0f64..300.0, 1u64..2000, 1u64..2000).prop_map(
-                |(level, off_level, on, off)| {
-                    let (on, off) = (Duration::from_millis(on), Duration::from_millis(off));
-                    Offered::OnOff { level, off_level, on, off }
-                }
-            ),
-        ];
+    let offered = prop_oneof![
+        (0.0f64..300.0).prop_map(constant),
+        (0.0f64..300.0, 0.1f64..300.0).prop_map(|(from, to)| Offered::Linear { from, to }),
+        (0.5f64..300.0, 1u32..20).prop_map(|(level, size)| burst(level, size, 1)),
+        (0.1f64..300.0, 0.1f64..300.0).prop_map(|(from, to)| Offered::Exponential { from, to }),
+        (0.5f64..300.0, 0.0f64..=1.0, 1u64..3000).prop_map(|(level, share, ms)| {
+            Offered::Sine { level, amplitude: level * share, period: Duration::from_millis(ms) }
+        }),
+        (0.5f64..300.0, 0.0f64..300.0, 1u64..2000, 1u64..2000).prop_map(
+            |(level, off_level, on, off)| {
+                let (on, off) = (Duration::from_millis(on), Duration::from_millis(off));
+                Offered::OnOff { level, off_level, on, off }
+            }
+        ),
+    ];
     prop::collection::vec(
         (0.001f64..5.0, offered).prop_map(|(length, offered)| (Some(length), offered)),
         1..4,
