@@ -35,7 +35,7 @@ fn every_problem_is_reported_at_once_with_the_nearest_key() {
             "run.yaml: `benchmark.warmup` is \"soon\": give a duration from 0 to 86400 seconds (a number of seconds, or a text such as `500ms` or `5m`)",
             "run.yaml: `benchmark.seed` is -1: give a whole number, at least 0",
             "run.yaml: `load.rate` is 0: give a number of requests per second from 0.000001 to 1000000",
-            "run.yaml: `load.type` is \"sharegpt\": give one of `constant`, `ramp`, `burst`, `shareGPT`; did you mean `shareGPT`?",
+            "run.yaml: `load.type` is \"sharegpt\": give one of `constant`, `ramp`, `burst`, `sine`, `onOff`, `schedule`, `shareGPT`; did you mean `shareGPT`?",
             "run.yaml: `load.concurrency` is 1.5: give a whole number of requests in flight from 1 to 1000000",
             "run.yaml: unknown key `prompt`; did you mean `prompts`?",
             "run.yaml: `target` is 7: give a map with keys such as `target.endpoint`",

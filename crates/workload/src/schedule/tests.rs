@@ -316,7 +316,7 @@ fn slots_rest_in_a_smaller_stage_and_go_on_in_a_larger_one() {
     };
     let resumes = |slot, at| plan.slot_resumes(slot, seconds(at)).map(|at| at.as_secs());
     assert_eq!([0, 1, 2, 3].map(|slot| resumes(slot, 0)), [Some(0), Some(1), Some(2), Some(3)]);
-    assert_eq!([resumes(1, 12), resumes(2, 12), resumes(3, 19)], [Some(12), Some(21), Some(22)]);
+    assert_eq!([resumes(1, 12), resumes(2, 12), resumes(3, 19)], [Some(12), Some(20), Some(21)]);
     // Slots 2 to 5 are new in the third stage: staggered over 4 s.
     assert_eq!([resumes(4, 0), resumes(5, 0)], [Some(22), Some(23)]);
     // Slot 5 leaves when the falling ramp passes 5, 2 s after its start; slot 0 stays to the end.
