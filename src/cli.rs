@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     calibrate::CalibrateArgs, certs::CertsArgs, coordinate::CoordinatorArgs, plan::PlanArgs,
-    recover::RecoverArgs, run::RunArgs, simulate::SimulateArgs, work::WorkerArgs,
+    recover::RecoverArgs, report::ReportArgs, run::RunArgs, simulate::SimulateArgs,
+    work::WorkerArgs,
 };
 
 /// Measures what users of an LLM inference service feel, at a given load.
@@ -31,6 +32,8 @@ pub(crate) enum Verb {
     Calibrate(CalibrateArgs),
     /// Start an inference service to measure: streaming, queueing, faults, ground truth
     Simulate(SimulateArgs),
+    /// Show what a results directory holds: a page, Markdown, JSON or CSV
+    Report(ReportArgs),
     /// Report what is left of a run whose coordinator died
     Recover(RecoverArgs),
     /// Make the certificates and the cookie of a fleet

@@ -17,6 +17,7 @@ mod prepare;
 mod progress;
 mod randomness;
 mod recover;
+mod report;
 mod run;
 mod settings;
 mod simulate;
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         Verb::Plan(arguments) => plan::plan(arguments),
         Verb::Calibrate(arguments) => calibrate::calibrate(arguments),
         Verb::Simulate(arguments) => simulate::simulate(arguments).map(|()| Exit::Ok),
+        Verb::Report(arguments) => report::report(&arguments),
         Verb::Recover(arguments) => recover::recover(&arguments),
         Verb::Certs(arguments) => certs::certs(&arguments),
     };

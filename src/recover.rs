@@ -10,6 +10,7 @@ use std::{
 };
 
 use coordinator::Recovered;
+use metrics::RunResult;
 use protocol::{PROTOCOL_VERSION, read_journal};
 use report::ResultsDirectory;
 use workload::Plan;
@@ -32,7 +33,28 @@ pub(crate) struct RecoverArgs {
 /// Prints the table of what the journal holds, and writes the files that are missing.
 pub(crate) fn recover(arguments: &RecoverArgs) -> anyhow::Result<Exit> {
     let directory = ResultsDirectory::open(arguments.directory.clone());
-    let journal = directory.journal_path();
+    let Recorded { plan, result } = recorded(directory.path())?;
+    if directory.path().join("summary.json").exists() {
+        print(&result, &plan.collect, arguments.format)?;
+        eprintln!("summary.json is there already and stays as it is");
+        return Ok(Exit::of(&result));
+    }
+    present(&result, &directory, &plan.collect, arguments.format)
+}
+
+/// What a journal alone says of its run.
+struct Recorded {
+    plan: Plan,
+    result: RunResult,
+}
+
+/// The answer of a run that has no other file than its journal.
+pub(crate) fn result_of_journal(directory: &Path) -> anyhow::Result<RunResult> {
+    Ok(recorded(directory)?.result)
+}
+
+fn recorded(directory: &Path) -> anyhow::Result<Recorded> {
+    let journal = ResultsDirectory::open(directory.to_owned()).journal_path();
     let file = File::open(&journal).map_err(|error| unusable(&journal, error))?;
     match file.try_lock_shared() {
         Ok(()) => {}
@@ -50,15 +72,10 @@ pub(crate) fn recover(arguments: &RecoverArgs) -> anyhow::Result<Exit> {
     let (plan, merged) = recovered
         .conclude(written_unix_ns)
         .ok_or_else(|| unusable(&journal, "its run had not begun: there is nothing to report"))?;
-    let id = name_of(&std::path::absolute(directory.path())?);
-    let mut record = result_of(&plan, id, 0, &merged, Vec::new())?;
-    record.facts.ended_at_unix_ns = written_unix_ns;
-    if directory.path().join("summary.json").exists() {
-        print(&record, &plan.collect, arguments.format)?;
-        eprintln!("summary.json is there already and stays as it is");
-        return Ok(Exit::of(&record));
-    }
-    present(&record, &directory, &plan.collect, arguments.format)
+    let id = name_of(&std::path::absolute(directory)?);
+    let mut result = result_of(&plan, id, 0, &merged, Vec::new())?;
+    result.facts.ended_at_unix_ns = written_unix_ns;
+    Ok(Recorded { plan, result })
 }
 
 /// The plan of a journal whose run is gone on with.

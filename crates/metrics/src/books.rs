@@ -42,6 +42,24 @@ impl FailureClass {
     pub fn name(self) -> String {
         self.to_string()
     }
+
+    /// The class of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const NAMED: [FailureClass; 10] = [
+            FailureClass::Connect,
+            FailureClass::Tls,
+            FailureClass::Timeout,
+            FailureClass::Protocol,
+            FailureClass::StreamCut,
+            FailureClass::InBandError,
+            FailureClass::Empty,
+            FailureClass::StaleConnection,
+            FailureClass::Validation,
+            FailureClass::Internal,
+        ];
+        let status = name.strip_prefix("status_").and_then(|code| code.parse().ok());
+        status.map(Self::Status).or_else(|| NAMED.into_iter().find(|class| class.name() == name))
+    }
 }
 
 impl fmt::Display for FailureClass {
@@ -89,6 +107,14 @@ pub enum NotSent {
 }
 
 impl NotSent {
+    /// Every reason.
+    const ALL: [Self; 4] = [Self::StageEnded, Self::NoLease, Self::NoOwner, Self::Interrupted];
+
+    /// The reason of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// The name in files.
     pub fn name(self) -> &'static str {
         match self {
@@ -283,6 +309,14 @@ mod tests {
         assert_eq!(FailureClass::Status(429).name(), "status_429");
         assert_eq!(FailureClass::InBandError.name(), "in_band_error");
         assert_eq!(NotSent::StageEnded.name(), "stage_ended");
+        for class in [FailureClass::Status(429), FailureClass::InBandError, FailureClass::Internal]
+        {
+            assert_eq!(FailureClass::from_name(&class.name()), Some(class));
+        }
+        for reason in NotSent::ALL {
+            assert_eq!(NotSent::from_name(reason.name()), Some(reason));
+        }
+        assert_eq!(FailureClass::from_name("status_teapot"), None);
     }
 
     fn any_class() -> impl Strategy<Value = FailureClass> {

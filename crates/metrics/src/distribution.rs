@@ -68,6 +68,21 @@ pub struct Distribution {
     exact: Exact,
 }
 
+/// What a file holds of a distribution beside its buckets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExactFigures {
+    /// Sum of all samples.
+    pub sum: Option<u64>,
+    /// Smallest sample.
+    pub min: Option<u64>,
+    /// Largest sample.
+    pub max: Option<u64>,
+    /// Samples under the kind's range.
+    pub below: u64,
+    /// Samples over it.
+    pub above: u64,
+}
+
 /// What is known exactly. The two sums are `None` once they no longer fit, and stay so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Exact {
@@ -114,6 +129,20 @@ impl Distribution {
         let histogram = Histogram::new_with_bounds(1, Bounds::of(kind).highest, DIGITS)
             .expect("the bounds are constants that HDR accepts");
         Self { kind, histogram, exact: Exact::EMPTY }
+    }
+
+    /// One that a file holds as occupied buckets with the exact figures beside them. The squares are not in files, so
+    /// there is no standard deviation.
+    pub fn from_buckets(
+        kind: Kind,
+        buckets: impl IntoIterator<Item = (u64, u64)>,
+        figures: ExactFigures,
+    ) -> Self {
+        let mut distribution = Self::new(kind);
+        buckets.into_iter().for_each(|(value, count)| distribution.record_n(value, count));
+        let ExactFigures { sum, min, max, below, above } = figures;
+        distribution.exact = Exact { sum, sum_of_squares: None, min, max, below, above };
+        distribution
     }
 
     /// Its kind, and so the unit of its integers.
@@ -236,6 +265,20 @@ impl Distribution {
         let (min, max) = self.exact.min.zip(self.exact.max)?;
         let value = quantile_of(self.buckets(), self.count(), q)?;
         Some(value.clamp(min, max))
+    }
+
+    /// The values at ascending quantiles, in one pass: what [`Self::quantile`] gives for each.
+    pub fn quantiles(&self, ascending: &[f64]) -> Vec<u64> {
+        let Some((min, max)) = self.exact.min.zip(self.exact.max) else { return Vec::new() };
+        let mut wanted = ascending.iter().map(|&q| rank(self.count(), q)).peekable();
+        let (mut seen, mut values) = (0_u64, Vec::with_capacity(ascending.len()));
+        for (value, count) in self.buckets() {
+            seen = seen.saturating_add(count);
+            while wanted.next_if(|&rank| rank <= seen).is_some() {
+                values.push(value.clamp(min, max));
+            }
+        }
+        values
     }
 
     /// How many samples are above `value`, exact to the bucket that holds it.

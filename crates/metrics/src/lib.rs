@@ -21,7 +21,7 @@ mod warning;
 
 pub use books::{Books, BooksError, FailureClass, FailureSample, Lost, NotSent};
 pub use confidence::{Interval95, Stretch, intervals95};
-pub use distribution::{DecodeError, Distribution, EncodedDistribution, MergeError};
+pub use distribution::{DecodeError, Distribution, EncodedDistribution, ExactFigures, MergeError};
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use metric::{Kind, Metric};
 pub use recorder::{Completion, EventSample, Recorder, StageWindow, TokenSource, TokenUsage};

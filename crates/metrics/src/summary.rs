@@ -75,6 +75,22 @@ pub enum NullReason {
 }
 
 impl NullReason {
+    /// Every reason.
+    const ALL: [Self; 7] = [
+        Self::NoSamples,
+        Self::FewSamples,
+        Self::Censored,
+        Self::NotStreamed,
+        Self::ChunksAreNotTokens,
+        Self::FewBlocks,
+        Self::NotKept,
+    ];
+
+    /// The reason of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// The name in files.
     pub fn name(self) -> &'static str {
         match self {
@@ -198,6 +214,11 @@ impl Summary {
             Percentile::P99 => self.p99,
             Percentile::P99_9 => self.p99_9,
         }
+    }
+
+    /// Sets one percentile, for who reads a summary back from a file.
+    pub fn set_percentile(&mut self, percentile: Percentile, value: Option<u64>) {
+        *self.slot(percentile) = value;
     }
 
     /// The unit that figures are shown in: `us`, `tokens` or `per_s`.

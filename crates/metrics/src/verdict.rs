@@ -33,6 +33,11 @@ impl Status {
             Self::Invalid => "INVALID",
         }
     }
+
+    /// The status of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Valid, Self::Suspect, Self::Invalid].into_iter().find(|status| status.name() == name)
+    }
 }
 
 /// One rule that spoke. A reason of status `Valid` is a remark: it qualifies a figure and not the run.

@@ -15,6 +15,13 @@ use serde_json::Value;
 use crate::metrics_json::metrics_value;
 use crate::summary_json::summary_value;
 
+/// The configuration as run.
+pub(crate) const CONFIG_FILE: &str = "config.yaml";
+/// The answer.
+pub(crate) const SUMMARY_FILE: &str = "summary.json";
+/// The run over time, and the histograms.
+pub(crate) const METRICS_FILE: &str = "metrics.json";
+
 /// Longest name that a directory keeps of `benchmark.name`.
 const MAX_NAME_BYTES: usize = 80;
 
@@ -36,6 +43,14 @@ pub enum ReportError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A report could not be made of the figures.
+    #[error("cannot make {what}: {error}")]
+    Render {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        error: String,
     },
     /// The run's start is no instant that a calendar knows.
     #[error("{0} seconds since 1970 is no date")]
@@ -87,15 +102,13 @@ impl ResultsDirectory {
 
     /// Writes `config.yaml`: the configuration as run.
     pub fn write_config(&self, yaml: &str) -> Result<(), ReportError> {
-        self.write("config.yaml", |file| file.write_all(yaml.as_bytes()))
+        self.write(CONFIG_FILE, |file| file.write_all(yaml.as_bytes()))
     }
 
     /// Writes `summary.json` and `metrics.json`.
     pub fn write_result(&self, result: &RunResult) -> Result<(), ReportError> {
-        self.write("summary.json", |file| {
-            write_json(file, &summary_value(result), Layout::Pretty)
-        })?;
-        self.write("metrics.json", |file| write_json(file, &metrics_value(result), Layout::Compact))
+        self.write(SUMMARY_FILE, |file| write_json(file, &summary_value(result), Layout::Pretty))?;
+        self.write(METRICS_FILE, |file| write_json(file, &metrics_value(result), Layout::Compact))
     }
 
     /// Removes the directory of a run that never began: what `create` and `write_config` made, the copy of a schedule,
@@ -124,21 +137,36 @@ impl ResultsDirectory {
         name: &str,
         content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> Result<(), ReportError> {
-        let path = self.path.join(name);
-        let beside = self.path.join(format!(".{name}.part"));
-        let whole = || {
-            let mut file = BufWriter::new(File::create(&beside)?);
-            content(&mut file)?;
-            file.flush()?;
-            file.get_ref().sync_all()?;
-            fs::rename(&beside, &path)
-        };
-        whole().map_err(|source| {
-            // A torn file helps nobody, and its room may be what the next one needs. The first failure is what is told.
-            let _ = fs::remove_file(&beside);
-            ReportError::Write { path: path.clone(), source }
-        })
+        write_whole(&self.path.join(name), content)
     }
+}
+
+/// Writes a file that is there whole or not at all.
+///
+/// # Errors
+/// It cannot be written; what was there before stays.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), ReportError> {
+    write_whole(path, |file| file.write_all(content))
+}
+
+fn write_whole(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), ReportError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.part"));
+    let whole = || {
+        let mut file = BufWriter::new(File::create(&beside)?);
+        content(&mut file)?;
+        file.flush()?;
+        file.get_ref().sync_all()?;
+        fs::rename(&beside, path)
+    };
+    whole().map_err(|source| {
+        // A torn file helps nobody, and its room may be what the next one needs. The first failure is what is told.
+        let _ = fs::remove_file(&beside);
+        ReportError::Write { path: path.to_owned(), source }
+    })
 }
 
 /// How a JSON file is laid out.

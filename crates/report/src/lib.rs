@@ -1,22 +1,35 @@
-//! The results directory, its files, and what a person reads on a terminal.
+//! The results directory, its files, and what a person reads: on a terminal, in a browser, on paper.
 //!
 //! Everything here presents a finished [`metrics::RunResult`] (or, before a run, a plan) and computes no figure: a number
 //! that is wrong in a report is wrong in `metrics`, where it can be checked, or it is a matter of format and is wrong here.
+//! A directory is read back into that same type, so that a report of last year's run and of one that has just ended are
+//! made by the same code: files → [`StoredRun`] → document (tables and charts) → page, Markdown, PDF, pictures.
 
 #![deny(missing_docs, unused_results)]
 
+mod chart;
+mod csv_table;
 mod directory;
+mod document;
+mod figures;
+mod html;
+mod markdown;
 mod metrics_json;
 mod plan;
+mod stored;
 mod summary_json;
 mod terminal;
 
-pub use directory::{ReportError, ResultsDirectory};
+pub use csv_table::csv;
+pub use directory::{ReportError, ResultsDirectory, write_file};
+pub use html::html;
+pub use markdown::markdown;
 pub use metrics_json::metrics_json;
 pub use plan::{
     InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
     PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens, plan_json,
 };
+pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, locate};
 pub use summary_json::summary_json;
 pub use terminal::{
     DEFAULT_WIDTH, ProgressView, Selection, plan_text, progress_line, table, table_of,

@@ -3,7 +3,6 @@
 //! One unit a table (milliseconds), three significant digits, an absent figure marked with its reason below. The verdict
 //! comes last, where the eye is when the command ends: it decides how the rest is to be read.
 
-mod figures;
 mod plan;
 mod progress;
 
@@ -21,7 +20,7 @@ use metrics::{
     Status, Summary, WindowResult,
 };
 
-use figures::{
+use crate::figures::{
     ABSENT, GLUE, counted, labelled, length, milliseconds, percent, quantity, thousands, wrapped,
 };
 

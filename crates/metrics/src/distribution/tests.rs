@@ -173,3 +173,30 @@ proptest! {
         prop_assert_eq!(at_once, latencies(&vec![value; n as usize]));
     }
 }
+
+#[test]
+fn buckets_and_exact_figures_are_the_distribution_again_but_for_the_squares() {
+    let mut recorded = Distribution::new(Kind::Latency);
+    (0..5_000_u64).for_each(|n| recorded.record(n * n));
+    let figures = ExactFigures {
+        sum: recorded.sum(),
+        min: recorded.min(),
+        max: recorded.max(),
+        below: recorded.below(),
+        above: recorded.above(),
+    };
+    let read = Distribution::from_buckets(Kind::Latency, recorded.buckets(), figures);
+    assert!(read.buckets().eq(recorded.buckets()));
+    assert_eq!((read.quantile(0.99), read.max()), (recorded.quantile(0.99), recorded.max()));
+    assert_eq!((read.mean(), read.stddev()), (recorded.mean(), None));
+}
+
+#[test]
+fn many_quantiles_in_one_pass_are_those_that_are_asked_for_one_by_one() {
+    let mut recorded = Distribution::new(Kind::Latency);
+    (0..1_000_u64).for_each(|n| recorded.record(n * n * 7 % 90_000));
+    let asked = [0.0, 0.001, 0.5, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0];
+    let one_by_one: Vec<_> = asked.iter().filter_map(|&q| recorded.quantile(q)).collect();
+    assert_eq!(recorded.quantiles(&asked), one_by_one);
+    assert!(Distribution::new(Kind::Latency).quantiles(&asked).is_empty());
+}

@@ -9,7 +9,7 @@ use crate::plan::{
 
 use super::MIN_WIDTH;
 use super::aligned;
-use super::figures::{
+use crate::figures::{
     self, ABSENT, counted, labelled, percent, quantity, rough, thousands, wrapped,
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::SecondCounts;
 
-use super::figures::{ABSENT, milliseconds, quantity, thousands};
+use crate::figures::{ABSENT, milliseconds, quantity, thousands};
 
 /// What the line shows. Percentiles are those of the last second, over all workers.
 #[derive(Debug, Clone, Default)]

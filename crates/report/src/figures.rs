@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// What stands where there is no figure.
-pub(super) const ABSENT: &str = "–";
+pub(crate) const ABSENT: &str = "–";
 
 /// Microseconds as milliseconds with three significant digits: 0.512, 5.12, 51.2, 512, 5,120.
-pub(super) fn milliseconds(us: f64) -> String {
+pub(crate) fn milliseconds(us: f64) -> String {
     match us / 1_000.0 {
         // Recorded in whole microseconds: 0 is less than one.
         ms if us < 0.5 && ms >= 0.0 => "<0.001".to_owned(),
@@ -17,7 +17,7 @@ pub(super) fn milliseconds(us: f64) -> String {
 }
 
 /// A rate or count that need not be whole: three significant digits under 100, whole with separators above.
-pub(super) fn quantity(value: f64) -> String {
+pub(crate) fn quantity(value: f64) -> String {
     match value {
         value if value < 9.995 => format!("{value:.2}"),
         value if value < 99.95 => format!("{value:.1}"),
@@ -26,7 +26,7 @@ pub(super) fn quantity(value: f64) -> String {
 }
 
 /// Digits in groups of three: 1,234,567.
-pub(super) fn thousands(value: u64) -> String {
+pub(crate) fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let first = digits.len() % 3;
     let mut grouped = String::new();
@@ -40,7 +40,7 @@ pub(super) fn thousands(value: u64) -> String {
 }
 
 /// An estimate, to three significant digits: 825, 761,000, 8.25 million, 1.20 billion.
-pub(super) fn rough(value: f64) -> String {
+pub(crate) fn rough(value: f64) -> String {
     match value {
         value if value < 999.5 => thousands(value.round() as u64),
         value if value < 9_995.0 => thousands((value / 10.0).round() as u64 * 10),
@@ -52,7 +52,7 @@ pub(super) fn rough(value: f64) -> String {
 }
 
 /// A share as percent: 0 %, 0.01 %, 0.25 %, 12.5 %, 100 %; anything above nothing is more than 0 %.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     match share * 100.0 {
         percent if percent <= 0.0 => "0 %".to_owned(),
         percent if percent < 0.005 => "<0.01 %".to_owned(),
@@ -63,7 +63,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A length of time: 250 ms, 12.3 s, 4 min 05 s, 2 h 03 min.
-pub(super) fn length(duration: Duration) -> String {
+pub(crate) fn length(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 if !duration.is_zero() => format!("{} ms", duration.as_millis()),
@@ -74,17 +74,17 @@ pub(super) fn length(duration: Duration) -> String {
 }
 
 /// 1 worker, 2 workers.
-pub(super) fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", thousands(count))
 }
 
 /// Stands for a space where a line must not break.
-pub(super) const GLUE: char = '\u{a0}';
+pub(crate) const GLUE: char = '\u{a0}';
 
 /// Lines of at most `width` characters, broken at spaces; lines after the first begin with `indent` spaces. A word
 /// that is longer than a line stays whole.
-pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> String {
+pub(crate) fn wrapped(text: &str, width: usize, indent: usize) -> String {
     let mut lines = String::new();
     let mut column = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
@@ -104,7 +104,7 @@ pub(super) fn wrapped(text: &str, width: usize, indent: usize) -> String {
 }
 
 /// `text` under a label, in a column of its own.
-pub(super) fn labelled(label: &str, text: &str, width: usize) -> String {
+pub(crate) fn labelled(label: &str, text: &str, width: usize) -> String {
     const LABEL: usize = 13;
     let indent = " ".repeat(LABEL);
     let lines = wrapped(text, width.saturating_sub(LABEL), 0).replace('\n', &format!("\n{indent}"));

@@ -1,0 +1,176 @@
+//! Distributions: the percentile curve and the histogram.
+
+use metrics::{Distribution, Metric, RunResult, Summary, WindowResult};
+
+use super::{Axis, Chart, Scale, Series, Shape, Visible, log_ms};
+use crate::document::Headline;
+
+/// Steps of a decade of 1 / (1 − q).
+const STEPS_A_DECADE: u32 = 24;
+/// Up to 99.999 %.
+const DECADES: u32 = 5;
+/// Bars of a decade of time.
+const BARS_A_DECADE: f64 = 40.0;
+
+/// The percentile curves of the usual latencies over the measured stages.
+pub(crate) fn percentiles(result: &RunResult, headline: &Headline) -> Chart {
+    let curves = [Metric::Ttft, headline.token_gap, Metric::Tpot, Metric::E2eLatency];
+    let series = curves.into_iter().filter_map(|metric| {
+        let samples = headline.distribution(metric)?;
+        Some(Series::line(metric.name(), curve(metric, samples, &result.overall)))
+    });
+    Chart {
+        id: "latency_percentiles",
+        title: "Latency by percentile".to_owned(),
+        note: "How slow the slowest share of requests (or tokens) was. A curve ends where under \
+               one sample lies beyond it."
+            .to_owned(),
+        x: Axis { label: "percentile", scale: Scale::Percentile },
+        y: Axis { label: "ms", scale: Scale::Log },
+        at: grid().collect(),
+        series: series.collect(),
+        bands: Vec::new(),
+    }
+}
+
+/// Values of 1 / (1 − q), from the minimum on.
+fn grid() -> impl Iterator<Item = f64> {
+    (0..=STEPS_A_DECADE * DECADES)
+        .map(|step| 10_f64.powf(f64::from(step) / f64::from(STEPS_A_DECADE)))
+}
+
+/// Only as far as samples support it: count × (1 − q) ≥ 1, and not beyond what was cut off.
+fn curve(metric: Metric, samples: &Distribution, window: &WindowResult) -> Vec<Option<f64>> {
+    let censored = window.metrics.get(&metric).map_or(0.0, censored_from);
+    let supported = |inverse: &f64| {
+        samples.count() as f64 >= inverse * (1.0 - 1e-9) && 1.0 / inverse >= censored
+    };
+    let asked: Vec<f64> = grid().filter(supported).map(|inverse| 1.0 - 1.0 / inverse).collect();
+    let mut values: Vec<_> =
+        samples.quantiles(&asked).into_iter().map(|us| Some(log_ms(us))).collect();
+    values.resize(grid().count(), None);
+    values
+}
+
+/// 1 − the first percentile that censoring took away; 0 where none was.
+fn censored_from(summary: &Summary) -> f64 {
+    let censored = summary.nulls.iter().filter(|(_, why)| **why == metrics::NullReason::Censored);
+    let first = censored.map(|(percentile, _)| percentile.quantile()).reduce(f64::min);
+    first.map_or(0.0, |quantile| 1.0 - quantile + 1e-9)
+}
+
+/// How often each latency occurred: all measured stages, and each stage on demand.
+pub(crate) fn histogram(
+    id: &'static str,
+    metric: Metric,
+    result: &RunResult,
+    headline: &Headline,
+) -> Option<Chart> {
+    let all = headline.distribution(metric)?;
+    let bins = Bins::of(all)?;
+    let mut series = vec![Series {
+        name: "measured".to_owned(),
+        shape: Shape::Bars,
+        visible: Visible::AtFirst,
+        values: bins.shares(all),
+    }];
+    let stages = result.stages.iter().filter(|stage| stage.headline);
+    if stages.clone().count() > 1 {
+        series.extend(stages.filter_map(|stage| {
+            let samples = stage.distributions.get(&metric).filter(|samples| !samples.is_empty())?;
+            Some(Series {
+                name: stage.name.clone(),
+                shape: Shape::Line,
+                visible: Visible::OnDemand,
+                values: bins.shares(samples),
+            })
+        }));
+    }
+    Some(Chart {
+        id,
+        title: format!("{}: how often", metric.name()),
+        note: format!("{}. Share of its samples by latency.", metric.definition()),
+        x: Axis { label: "ms", scale: Scale::Log },
+        y: Axis { label: "% of samples", scale: Scale::Linear },
+        at: bins.middles(),
+        series,
+        bands: Vec::new(),
+    })
+}
+
+/// Bars of equal width on a logarithmic axis.
+struct Bins {
+    first: i32,
+    count: usize,
+}
+
+impl Bins {
+    fn of(samples: &Distribution) -> Option<Self> {
+        let (min, max) = samples.min().zip(samples.max())?;
+        let (first, last) = (place(min) - 1, place(max) + 1);
+        Some(Self { first, count: usize::try_from(last - first + 1).ok()? })
+    }
+
+    fn middles(&self) -> Vec<f64> {
+        let middle = |bar: i32| 10_f64.powf((f64::from(bar) + 0.5) / BARS_A_DECADE);
+        (self.first..).take(self.count).map(middle).collect()
+    }
+
+    /// In percent of all samples.
+    fn shares(&self, samples: &Distribution) -> Vec<Option<f64>> {
+        let mut counts = vec![0_u64; self.count];
+        for (us, count) in samples.buckets() {
+            let bar = usize::try_from(place(us) - self.first).unwrap_or_default();
+            counts[bar.min(self.count - 1)] += count;
+        }
+        let all = samples.count() as f64;
+        counts.into_iter().map(|count| Some(count as f64 / all * 100.0)).collect()
+    }
+}
+
+fn place(us: u64) -> i32 {
+    (log_ms(us).log10() * BARS_A_DECADE).floor() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::Kind;
+
+    use super::*;
+    use crate::terminal::example;
+
+    fn samples(values: impl IntoIterator<Item = u64>) -> Distribution {
+        let mut samples = Distribution::new(Kind::Latency);
+        values.into_iter().for_each(|value| samples.record(value));
+        samples
+    }
+
+    #[test]
+    fn a_curve_ends_where_one_sample_lies_beyond_it() {
+        let window = example::one_stage().overall;
+        let curve = curve(Metric::Icl, &samples(1..=1_000), &window);
+        // 1 / (1 − q) = 1,000 is the last that 1,000 samples support.
+        let last = curve.iter().rposition(Option::is_some).unwrap();
+        assert_eq!(last, 3 * STEPS_A_DECADE as usize);
+        assert_eq!(curve[last], Some(0.999));
+        assert_eq!(curve[STEPS_A_DECADE as usize], Some(0.9));
+        assert_eq!(curve.len(), grid().count());
+    }
+
+    #[test]
+    fn bars_hold_every_sample() {
+        let samples = samples([0, 1, 5, 1_000, 1_001, 60_000_000]);
+        let bins = Bins::of(&samples).unwrap();
+        let total: f64 = bins.shares(&samples).into_iter().flatten().sum();
+        assert!((total - 100.0).abs() < 1e-9, "{total}");
+        assert!(bins.middles().is_sorted());
+    }
+
+    #[test]
+    fn a_metric_without_samples_has_no_histogram() {
+        let result = example::all_failed();
+        let headline = Headline::of(&result);
+        assert_eq!(histogram("t", Metric::Ttft, &result, &headline), None);
+        assert!(percentiles(&result, &headline).is_empty());
+    }
+}
