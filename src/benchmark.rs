@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
 use metrics::{RunFacts, RunResult, Warning};
-use report::ResultsDirectory;
+use report::{ResultsDirectory, StoredRun};
 use tokio::runtime::Runtime;
 use workload::{Api, Config, Plan};
 
@@ -19,6 +19,7 @@ use crate::{
     crew::{Crew, Hands},
     exit::{Exit, Stop},
     interrupt::Interrupts,
+    labels::{self, Labels},
     prepare::{self, Prepared, Probe},
     progress, say,
     settings::{Loaded, Settings},
@@ -43,6 +44,8 @@ pub(crate) struct BenchmarkArgs {
     /// Do not try the target with one request first
     #[arg(long)]
     no_probe: bool,
+    #[command(flatten)]
+    pub(crate) labels: Labels,
     #[command(flatten)]
     pub(crate) format: Format,
 }
@@ -74,7 +77,8 @@ pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Resul
             Err(error) => Err(error),
         };
         match measured {
-            Ok((result, hands)) => {
+            Ok((mut result, hands)) => {
+                describe(&mut result, &arguments.labels);
                 let collect = &prepared.plan.collect;
                 let exit = present(&result, &directory, collect, arguments.format);
                 hands.release().await;
@@ -118,10 +122,37 @@ pub(crate) fn present(
     print(result, collect, format)?;
     let written = directory.write_result(result);
     written.context("the figures on stdout are all that there is of this run")?;
-    if !format.json {
-        say(&format!("Results: {}", directory.path().display()))?;
-    }
+    write_reports(result, directory, format)?;
     Ok(Exit::of(result))
+}
+
+/// Labels, note and machine: nothing that was measured.
+pub(crate) fn describe(result: &mut RunResult, labels: &Labels) {
+    result.facts.labels = labels.by_name();
+    result.facts.note = labels.note.clone();
+    result.facts.environment = labels::environment();
+}
+
+/// The page and the pictures, after the load: what fails here is told, and costs no figure.
+fn write_reports(
+    result: &RunResult,
+    directory: &ResultsDirectory,
+    format: Format,
+) -> anyhow::Result<()> {
+    let run = StoredRun::of(directory.path(), result.clone(), Vec::new());
+    let written = directory.write_reports(&run);
+    if let Err(error) = &written {
+        eprintln!("warning: {error}; `tokenstorm report` makes it anew");
+    }
+    if format.json {
+        return Ok(());
+    }
+    let path = directory.path().display();
+    say(&format!("Results: {path}"))?;
+    if written.is_ok() {
+        say(&format!("Report:  {path}/report.html, pictures in {path}/plots"))?;
+    }
+    Ok(())
 }
 
 /// Where everything runs but the lanes, to which it gives way.

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     calibrate::CalibrateArgs, certs::CertsArgs, coordinate::CoordinatorArgs, plan::PlanArgs,
-    recover::RecoverArgs, report::ReportArgs, run::RunArgs, simulate::SimulateArgs,
+    recover::RecoverArgs, report::ReportArgs, results::ResultsArgs, run::RunArgs, simulate::SimulateArgs,
     work::WorkerArgs,
 };
 
@@ -32,8 +32,10 @@ pub(crate) enum Verb {
     Calibrate(CalibrateArgs),
     /// Start an inference service to measure: streaming, queueing, faults, ground truth
     Simulate(SimulateArgs),
-    /// Show what a results directory holds: a page, Markdown, JSON or CSV
+    /// Show what a results directory holds: a page, PDF, Markdown, JSON or CSV
     Report(ReportArgs),
+    /// List, show or remove the runs of a folder
+    Results(ResultsArgs),
     /// Report what is left of a run whose coordinator died
     Recover(RecoverArgs),
     /// Make the certificates and the cookie of a fleet

@@ -15,7 +15,7 @@ use report::ResultsDirectory;
 
 use crate::{
     benchmark::{
-        BUILD, BenchmarkArgs, Format, benchmark, control_runtime, name_of, offered, present,
+        BUILD, BenchmarkArgs, benchmark, control_runtime, describe, name_of, offered, present,
         result_of,
     },
     crew::{Crew, Gathering, inputs_of},
@@ -57,7 +57,7 @@ pub(crate) struct CoordinatorArgs {
 pub(crate) fn coordinate(arguments: &CoordinatorArgs) -> anyhow::Result<Exit> {
     let gathering = arguments.gathering()?;
     match &arguments.resume {
-        Some(directory) => resume(directory, &gathering, arguments.benchmark.format),
+        Some(directory) => resume(directory, &gathering, &arguments.benchmark),
         None => benchmark(&arguments.benchmark, &Crew::Dialling(gathering)),
     }
 }
@@ -88,7 +88,11 @@ fn address(text: &str) -> Result<SocketAddr, Stop> {
     found.next().ok_or_else(|| bad("it has no address".to_owned()))
 }
 
-fn resume(directory: &Path, gathering: &Gathering, format: Format) -> anyhow::Result<Exit> {
+fn resume(
+    directory: &Path,
+    gathering: &Gathering,
+    arguments: &BenchmarkArgs,
+) -> anyhow::Result<Exit> {
     let directory = ResultsDirectory::open(directory.to_owned());
     let runtime = control_runtime()?;
     let exit = runtime.block_on(async {
@@ -106,8 +110,9 @@ fn resume(directory: &Path, gathering: &Gathering, format: Format) -> anyhow::Re
         let merged = coordinator.finished().await?;
         watching.abort();
         offered(&merged.ending)?;
-        let result = result_of(&plan, name_of(directory.path()), 0, &merged, Vec::new())?;
-        let exit = present(&result, &directory, &plan.collect, format);
+        let mut result = result_of(&plan, name_of(directory.path()), 0, &merged, Vec::new())?;
+        describe(&mut result, &arguments.labels);
+        let exit = present(&result, &directory, &plan.collect, arguments.format);
         connected.release().await;
         exit
     });

@@ -10,6 +10,7 @@ mod crew;
 mod exit;
 mod fleet_secrets;
 mod interrupt;
+mod labels;
 mod limits;
 mod local_workers;
 mod plan;
@@ -18,6 +19,7 @@ mod progress;
 mod randomness;
 mod recover;
 mod report;
+mod results;
 mod run;
 mod settings;
 mod simulate;
@@ -52,6 +54,7 @@ fn main() -> std::process::ExitCode {
         Verb::Calibrate(arguments) => calibrate::calibrate(arguments),
         Verb::Simulate(arguments) => simulate::simulate(arguments).map(|()| Exit::Ok),
         Verb::Report(arguments) => report::report(&arguments),
+        Verb::Results(arguments) => results::results(&arguments),
         Verb::Recover(arguments) => recover::recover(&arguments),
         Verb::Certs(arguments) => certs::certs(&arguments),
     };

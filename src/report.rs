@@ -19,7 +19,7 @@ pub(crate) struct ReportArgs {
     /// A run's results directory; of a folder of them the newest run
     #[arg(long, short, value_name = "DIR", default_value = "results")]
     input: PathBuf,
-    /// The file to write; `-` is stdout [default: report.html in the results directory; stdout for md, json and csv]
+    /// The file to write; `-` is stdout [default: report.html or report.pdf in the results directory; stdout for md, json and csv]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The format [default: by the extension of --output, else html]
@@ -32,6 +32,8 @@ pub(crate) struct ReportArgs {
 pub(crate) enum ReportFormat {
     /// One page for a browser
     Html,
+    /// The same on paper
+    Pdf,
     /// Text for a pull request
     Md,
     /// The summary, for programs
@@ -64,12 +66,14 @@ pub(crate) fn report(arguments: &ReportArgs) -> anyhow::Result<Exit> {
     }
     let content = match format {
         ReportFormat::Html => report::html(&run)?.into_bytes(),
+        ReportFormat::Pdf => report::pdf(&run)?,
         ReportFormat::Md => report::markdown(&run).into_bytes(),
         ReportFormat::Json => report::summary_json(&run.result)?.into_bytes(),
         ReportFormat::Csv => report::csv(&run)?.into_bytes(),
     };
     let output = arguments.output.clone().or_else(|| match format {
         ReportFormat::Html => Some(run.directory.join("report.html")),
+        ReportFormat::Pdf => Some(run.directory.join("report.pdf")),
         ReportFormat::Md | ReportFormat::Json | ReportFormat::Csv => None,
     });
     match output.filter(|path| path.as_os_str() != "-") {
@@ -90,7 +94,7 @@ impl ReportArgs {
             (None, None) => Ok(ReportFormat::Html),
             (None, Some(path)) => ReportFormat::of_extension(path).ok_or_else(|| {
                 let line = format!(
-                    "--output {}: the extension names no format; add --format html, md, json or csv",
+                    "--output {}: the extension names no format; add --format html, pdf, md, json or csv",
                     path.display()
                 );
                 Stop::new(Exit::BadConfiguration, line)

@@ -16,6 +16,7 @@ mod interrupt;
 mod limits;
 mod measured;
 mod plan;
+mod report;
 mod secrets;
 mod shapes;
 mod support;

@@ -18,6 +18,9 @@ fn leaked(ended: &Ended) -> Vec<String> {
     }
     for entry in std::fs::read_dir(ended.results.as_ref().unwrap()).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue; // pictures
+        }
         let bytes = std::fs::read(&path).unwrap();
         if bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes()) {
             places.push(path.display().to_string());

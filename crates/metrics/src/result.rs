@@ -61,6 +61,12 @@ pub struct RunFacts {
     pub interrupted: bool,
     /// The journal could not be written to its end.
     pub degraded: bool,
+    /// What the user calls the run by, such as `gpu` = `h100`.
+    pub labels: BTreeMap<String, String>,
+    /// What the user wants to remember of it.
+    pub note: Option<String>,
+    /// What the coordinator ran on, such as `kernel` = `6.1.0`.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// One stage as it was planned, or as it ended.

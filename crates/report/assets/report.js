@@ -150,6 +150,7 @@
       drawn.push({ plot: new uPlot(options(chart, width), data, place), place });
     }
     document.documentElement.dataset.chartsDrawn = String(drawn.length);
+    document.documentElement.dataset.drawnMs = performance.now().toFixed(0);
   };
 
   draw();

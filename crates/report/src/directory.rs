@@ -12,7 +12,11 @@ use jiff::Timestamp;
 use metrics::RunResult;
 use serde_json::Value;
 
+use crate::checksums;
+use crate::html::html;
 use crate::metrics_json::metrics_value;
+use crate::plot::plots;
+use crate::stored::StoredRun;
 use crate::summary_json::summary_value;
 
 /// The configuration as run.
@@ -21,6 +25,11 @@ pub(crate) const CONFIG_FILE: &str = "config.yaml";
 pub(crate) const SUMMARY_FILE: &str = "summary.json";
 /// The run over time, and the histograms.
 pub(crate) const METRICS_FILE: &str = "metrics.json";
+
+/// The page.
+pub(crate) const REPORT_FILE: &str = "report.html";
+/// The pictures.
+pub(crate) const PLOTS_FOLDER: &str = "plots";
 
 /// Longest name that a directory keeps of `benchmark.name`.
 const MAX_NAME_BYTES: usize = 80;
@@ -109,6 +118,21 @@ impl ResultsDirectory {
     pub fn write_result(&self, result: &RunResult) -> Result<(), ReportError> {
         self.write(SUMMARY_FILE, |file| write_json(file, &summary_value(result), Layout::Pretty))?;
         self.write(METRICS_FILE, |file| write_json(file, &metrics_value(result), Layout::Compact))
+    }
+
+    /// Writes `report.html` and what `plots/` can hold, then the checksums of all files.
+    ///
+    /// # Errors
+    /// One of them cannot be made or written; those before it are there.
+    pub fn write_reports(&self, run: &StoredRun) -> Result<(), ReportError> {
+        write_file(&self.path.join(REPORT_FILE), html(run)?.as_bytes())?;
+        let folder = self.path.join(PLOTS_FOLDER);
+        for (name, picture) in plots(run)? {
+            fs::create_dir_all(&folder)
+                .map_err(|source| ReportError::Write { path: folder.clone(), source })?;
+            write_file(&folder.join(format!("{name}.png")), &picture)?;
+        }
+        checksums::write(&self.path)
     }
 
     /// Removes the directory of a run that never began: what `create` and `write_config` made, the copy of a schedule,

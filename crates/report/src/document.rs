@@ -109,6 +109,7 @@ impl Document {
             section("requests", "Requests and errors", requests(result)),
             section("workers", "Workers", vec![Block::Table(tables::workers(result))]),
             section("warnings", "Warnings", warnings(result)),
+            section("others", "Every other metric", vec![Block::Table(tables::others(result))]),
             section("run", "What was run", what_was_run(run)),
             section(
                 "definitions",
@@ -153,12 +154,14 @@ fn subtitle(result: &RunResult) -> String {
     let begun = iso_8601(facts.started_at_unix_ns).unwrap_or_default();
     let begun = begun.get(..19).unwrap_or_default().replace('T', " ");
     let measured = length(result.overall.measured);
+    let labels = facts.labels.iter().map(|(name, value)| format!(" · {name}={value}"));
     format!(
-        "{} at {} · {begun} UTC · measured {measured} with {}{}",
+        "{} at {} · {begun} UTC · measured {measured} with {}{}{}",
         facts.model,
         facts.endpoint,
         counted(facts.workers.into(), "worker"),
         if facts.interrupted { " · interrupted" } else { "" },
+        labels.collect::<String>(),
     )
 }
 
@@ -242,7 +245,7 @@ fn latency_tile(result: &RunResult, metric: Metric, label: &'static str) -> Tile
 }
 
 fn latency(result: &RunResult, headline: &Headline) -> Vec<Block> {
-    let mut blocks = vec![Block::Table(tables::metrics(result, headline))];
+    let mut blocks = vec![Block::Table(tables::usual(result, headline))];
     let distributions = [
         ("ttft_distribution", Metric::Ttft),
         ("itl_distribution", headline.token_gap),

@@ -8,6 +8,7 @@
 #![deny(missing_docs, unused_results)]
 
 mod chart;
+mod checksums;
 mod csv_table;
 mod directory;
 mod document;
@@ -15,11 +16,14 @@ mod figures;
 mod html;
 mod markdown;
 mod metrics_json;
+mod pdf;
 mod plan;
+mod plot;
 mod stored;
 mod summary_json;
 mod terminal;
 
+pub use checksums::altered;
 pub use csv_table::csv;
 pub use directory::{ReportError, ResultsDirectory, write_file};
 pub use html::html;
@@ -29,8 +33,10 @@ pub use plan::{
     InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
     PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens, plan_json,
 };
+pub use pdf::pdf;
+pub use plot::{Plot, plots};
 pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, locate};
 pub use summary_json::summary_json;
 pub use terminal::{
-    DEFAULT_WIDTH, ProgressView, Selection, plan_text, progress_line, table, table_of,
+    DEFAULT_WIDTH, ProgressView, RunLine, Selection, list, plan_text, progress_line, table, table_of,
 };

@@ -6,6 +6,9 @@
 use crate::document::{Block, Document, Table};
 use crate::stored::StoredRun;
 
+/// Sections that would make a comment long.
+const LEFT_OUT: [&str; 2] = ["definitions", "others"];
+
 /// The tables of a run. Charts are in the page; definitions too, so that a comment stays short.
 pub fn markdown(run: &StoredRun) -> String {
     let document = Document::of(run);
@@ -25,7 +28,7 @@ pub fn markdown(run: &StoredRun) -> String {
         let (value, note) = (escaped(&tile.value), escaped(&tile.note));
         text.push_str(&format!("| {} | {value} {} | {note} |\n", tile.label, tile.unit));
     }
-    for section in document.sections.iter().filter(|section| section.id != "definitions") {
+    for section in document.sections.iter().filter(|section| !LEFT_OUT.contains(&section.id)) {
         let blocks: String = section.blocks.iter().filter_map(block).collect();
         if !blocks.is_empty() {
             text.push_str(&format!("\n### {}\n{blocks}", section.title));

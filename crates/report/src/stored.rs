@@ -98,21 +98,20 @@ impl StoredRun {
     /// # Errors
     /// There is no summary.json that can be read. Everything else that is missing is a line in `gaps`.
     pub fn read(directory: &Path) -> Result<Self, ReadError> {
-        let summary_path = directory.join(SUMMARY_FILE);
-        if !summary_path.exists() && directory.join(JOURNAL_FILE).exists() {
-            return Err(ReadError::Unfinished(directory.to_owned()));
-        }
-        let value = json(&summary_path)?;
-        let gaps = Gaps::default();
-        let mut result = summary_file::result(&Node::root(&value, &gaps));
-        if let Some(missing) = gaps.essential() {
-            return Err(ReadError::Foreign { path: summary_path, missing });
-        }
-        let mut lines = Vec::from_iter(gaps.lines(SUMMARY_FILE));
+        let (mut result, mut lines) = read_summary(directory)?;
         lines.extend(read_metrics(directory, &mut result));
         let mut run = Self { directory: directory.to_owned(), result, config: None, gaps: lines };
         run.read_config();
         Ok(run)
+    }
+
+    /// The summary alone, for lists: without the run over time and the distributions, which are most of the reading.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_summary(directory: &Path) -> Result<Self, ReadError> {
+        let (result, gaps) = read_summary(directory)?;
+        Ok(Self { directory: directory.to_owned(), result, config: None, gaps })
     }
 
     fn read_config(&mut self) {
@@ -127,6 +126,20 @@ impl StoredRun {
 
 /// The journal's name in a results directory.
 pub(crate) const JOURNAL_FILE: &str = "journal";
+
+fn read_summary(directory: &Path) -> Result<(RunResult, Vec<String>), ReadError> {
+    let path = directory.join(SUMMARY_FILE);
+    if !path.exists() && directory.join(JOURNAL_FILE).exists() {
+        return Err(ReadError::Unfinished(directory.to_owned()));
+    }
+    let value = json(&path)?;
+    let gaps = Gaps::default();
+    let result = summary_file::result(&Node::root(&value, &gaps));
+    match gaps.essential() {
+        Some(missing) => Err(ReadError::Foreign { path, missing }),
+        None => Ok((result, Vec::from_iter(gaps.lines(SUMMARY_FILE)))),
+    }
+}
 
 /// Adds what metrics.json holds; a line for what it does not.
 fn read_metrics(directory: &Path, result: &mut RunResult) -> Vec<String> {

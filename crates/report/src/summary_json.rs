@@ -67,6 +67,9 @@ fn run(facts: &RunFacts) -> Value {
         "tokenstormVersion": facts.tokenstorm_version,
         "interrupted": facts.interrupted,
         "degraded": facts.degraded,
+        "labels": facts.labels,
+        "note": facts.note,
+        "environment": facts.environment,
     })
 }
 
@@ -453,7 +456,14 @@ mod tests {
           "probeRequests": 1,
           "tokenstormVersion": "0.1.0",
           "interrupted": false,
-          "degraded": false
+          "degraded": false,
+          "labels": {
+            "gpu": "h100"
+          },
+          "note": "after the upgrade",
+          "environment": {
+            "kernel": "6.1.0"
+          }
         }
         "#);
         insta::assert_snapshot!(pretty(&summary["books"]), @r#"

@@ -5,11 +5,13 @@
 
 mod plan;
 mod progress;
+mod runs;
 
 #[cfg(test)]
 pub(crate) mod example;
 
 pub use plan::plan_text;
+pub use runs::{RunLine, list};
 pub use progress::{ProgressView, progress_line};
 
 use std::collections::BTreeSet;

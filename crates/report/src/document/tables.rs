@@ -31,48 +31,53 @@ pub(super) fn reason_words(reason: NullReason) -> &'static str {
     }
 }
 
-/// Every metric of the measured stages that has samples or a reason worth telling.
-pub(super) fn metrics(result: &RunResult, headline: &Headline) -> Table {
-    let window = &result.overall;
-    let mut table = Table {
-        header: vec![
-            "metric",
-            "unit",
-            "p50",
-            "p90",
-            "p95",
-            "p99",
-            "p99.9",
-            "mean",
-            "std. dev.",
-            "max",
-            "samples",
-        ],
-        words: 2,
-        ..Table::default()
-    };
+/// The latencies that people ask for first.
+const USUAL: [Metric; 7] = [
+    Metric::Ttft,
+    Metric::TtftScheduled,
+    Metric::Itl,
+    Metric::Icl,
+    Metric::Tpot,
+    Metric::E2eLatency,
+    Metric::GeneratorLag,
+];
+
+/// The usual latencies of the measured stages. Where an event is one token, `icl` says the same as `itl` and is left out.
+pub(super) fn usual(result: &RunResult, headline: &Headline) -> Table {
+    let count = |metric| result.overall.metrics.get(&metric).map_or(0, |summary| summary.count);
+    let is_twin = count(Metric::Icl) == count(Metric::Itl);
+    let metrics = USUAL.into_iter().filter(|metric| *metric != Metric::Icl || !is_twin);
+    let mut table = metrics_table(result, metrics);
+    table.notes.extend(intervals(result, headline));
+    table
+}
+
+/// Every other metric that has samples.
+pub(super) fn others(result: &RunResult) -> Table {
+    metrics_table(result, Metric::ALL.into_iter().filter(|metric| !USUAL.contains(metric)))
+}
+
+fn metrics_table(result: &RunResult, metrics: impl Iterator<Item = Metric>) -> Table {
+    let header =
+        vec!["metric", "unit", "p50", "p90", "p95", "p99", "p99.9", "mean", "std. dev.", "max", "samples"];
+    let mut table = Table { header, words: 2, ..Table::default() };
     let mut reasons = BTreeSet::new();
     let mut absent: BTreeMap<NullReason, Vec<&str>> = BTreeMap::new();
-    for (metric, summary) in &window.metrics {
+    for metric in metrics {
+        let Some(summary) = result.overall.metrics.get(&metric) else { continue };
         match summary.null_reason {
             Some(NullReason::NoSamples) => {}
             Some(reason) => absent.entry(reason).or_default().push(metric.name()),
             None => {
                 reasons.extend(summary.nulls.values().copied());
-                table.rows.push(metric_row(*metric, summary));
+                table.rows.push(metric_row(metric, summary));
             }
         }
     }
-    table.notes = reasons
-        .into_iter()
-        .map(|reason| format!("{} {}", mark(reason), reason_words(reason)))
-        .collect();
-    table.notes.extend(
-        absent
-            .iter()
-            .map(|(reason, names)| format!("{}: {}", names.join(", "), reason_words(*reason))),
-    );
-    table.notes.extend(intervals(result, headline));
+    let marks = reasons.into_iter().map(|reason| format!("{} {}", mark(reason), reason_words(reason)));
+    table.notes = marks.collect();
+    let absent = absent.iter();
+    table.notes.extend(absent.map(|(why, names)| format!("{}: {}", names.join(", "), reason_words(*why))));
     table
 }
 
@@ -128,6 +133,7 @@ fn metric_row(metric: Metric, summary: &Summary) -> Vec<String> {
 fn shown(kind: Kind, value: f64) -> String {
     match kind {
         Kind::Latency => milliseconds(value),
+        Kind::Count if value.fract() == 0.0 => thousands(value as u64),
         Kind::Count => quantity(value),
         Kind::Rate => quantity(value / f64::from(kind.units_per_shown())),
     }
@@ -312,6 +318,10 @@ pub(super) fn facts(run: &StoredRun) -> Table {
         vec!["arrivals stamped by".to_owned(), facts.stamps.clone()],
         vec!["tokenstorm".to_owned(), facts.tokenstorm_version.clone()],
     ];
+    rows.extend(facts.note.iter().map(|note| vec!["note".to_owned(), note.clone()]));
+    rows.extend(facts.labels.iter().map(|(name, value)| vec![format!("label {name}"), value.clone()]));
+    let environment = facts.environment.iter();
+    rows.extend(environment.map(|(name, value)| vec![name.clone(), value.clone()]));
     if facts.interrupted || facts.degraded {
         let words =
             format!("interrupted: {}, degraded: {}", yes(facts.interrupted), yes(facts.degraded));

@@ -82,3 +82,36 @@ fn every_section_of_a_run_with_troubles_is_there() {
     assert!(page.contains("INVALID") && page.contains("status_503"));
     assert!(page.contains("chart-latency_percentiles") && page.contains("chart-ttft_distribution"));
 }
+
+#[test]
+fn an_hour_of_ten_stages_and_fifty_workers_is_a_small_page() {
+    let page = html(&run(example::an_hour())).unwrap();
+    assert!(page.len() < 1_500_000, "{} bytes", page.len());
+    if let Some(path) = std::env::var_os("TOKENSTORM_KEEP_PAGE") {
+        std::fs::write(path, page).unwrap();
+    }
+}
+
+/// Where there is a browser. The page tells how long after its request the last chart was drawn.
+#[test]
+#[ignore = "long mode: needs chromium"]
+fn it_opens_within_two_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hour.html");
+    std::fs::write(&path, html(&run(example::an_hour())).unwrap()).unwrap();
+    let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
+    let address = format!("file://{}", path.display());
+    let flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"];
+    let browser = std::process::Command::new("chromium")
+        .args(flags)
+        .args(["--disable-background-networking", &profile, "--dump-dom", &address])
+        .output();
+    let Ok(output) = browser else {
+        eprintln!("skipped: there is no chromium");
+        return;
+    };
+    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
+    let drawn = dom.split("data-drawn-ms=\"").nth(1).unwrap().split('"').next().unwrap();
+    eprintln!("drawn after {drawn} ms");
+    assert!(drawn.parse::<u64>().unwrap() < 2_000, "{drawn} ms");
+}

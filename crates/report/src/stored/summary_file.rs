@@ -1,5 +1,6 @@
 //! `summary.json` read back: the inverse of `summary_json`, key by key.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -51,7 +52,16 @@ fn facts(run: &Node<'_>) -> RunFacts {
         tokenstorm_version: run.text("tokenstormVersion"),
         interrupted: run.truth("interrupted"),
         degraded: run.truth("degraded"),
+        labels: words(run, "labels"),
+        note: run.get("note").raw().as_str().map(str::to_owned),
+        environment: words(run, "environment"),
     }
+}
+
+/// Words by name; runs of before they were written have none.
+fn words(run: &Node<'_>, key: &str) -> BTreeMap<String, String> {
+    let members = run.get(key).raw().as_object().into_iter().flatten();
+    members.filter_map(|(name, word)| Some((name.clone(), word.as_str()?.to_owned()))).collect()
 }
 
 fn unix_ns(text: Option<String>) -> i64 {

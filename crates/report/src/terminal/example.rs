@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{
     Completion, EventSample, FailureClass, Interval, Lost, Notes, Recorder, RunFacts, RunRecord,
-    RunResult, Scope, Series, StageDescription, StageWindow, Timeline, TokenUsage, Warning,
+    RunResult, Scope, Series, SeriesPoint, StageDescription, StageWindow, Timeline, TokenUsage, Warning,
     WorkerLost, WorkerResult,
 };
 
@@ -34,6 +34,9 @@ fn facts() -> RunFacts {
         tokenstorm_version: "0.1.0".to_owned(),
         interrupted: false,
         degraded: false,
+        labels: BTreeMap::from([("gpu".to_owned(), "h100".to_owned())]),
+        note: Some("after the upgrade".to_owned()),
+        environment: BTreeMap::from([("kernel".to_owned(), "6.1.0".to_owned())]),
     }
 }
 
@@ -189,5 +192,44 @@ pub(crate) fn all_failed() -> RunResult {
     for stage in &mut result.stages {
         stage.distributions = BTreeMap::new();
     }
+    result
+}
+
+/// An hour of ten stages and fifty workers, some 1,200 points: the largest page that must open at once.
+pub(crate) fn an_hour() -> RunResult {
+    let stages: Vec<_> = (0..10_u64)
+        .map(|n| stage(&format!("step-{n}"), true, n * 360_000, (n + 1) * 360_000))
+        .collect();
+    let mut recorder = recorder(&stages);
+    for (n, index) in (0..10_u64).zip(0_u16..) {
+        (0..2_000).for_each(|k| answer(&mut recorder, index, n * 360_000 + k * 170));
+    }
+    let mut run = built(stages, recorder.take());
+    run.workers = (0..50_u32)
+        .map(|ordinal| {
+            let host = format!("bench-{ordinal}");
+            WorkerResult { ordinal, host, share: Some(0.02), ..run.workers[0].clone() }
+        })
+        .collect();
+    let mut result = RunResult::build(run).unwrap();
+    let point = result.seconds[0].clone();
+    result.seconds = (0..1_200_u32)
+        .map(|n| {
+            let mut point = SeriesPoint { second: n * 3, seconds: 3, ..point.clone() };
+            let wave = u64::from(n * 7_919 % 1_000);
+            point.counts.due = 300 + wave;
+            point.counts.sent = 300 + wave;
+            point.counts.completed = 290 + wave;
+            point.counts.failed = u64::from(n % 97 == 0) * 5;
+            point.counts.in_flight_max = 100 + wave / 3;
+            for figures in point.percentiles.values_mut() {
+                figures.count = 1_000;
+                figures.p50 += wave * 20;
+                figures.p90 += wave * 40;
+                figures.p99 += wave * 90;
+            }
+            point
+        })
+        .collect();
     result
 }

@@ -1,0 +1,120 @@
+//! `tokenstorm results`: the runs of a folder, one of them, and away with some.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use clap::Subcommand;
+use report::{RunEntry, altered, entries, locate};
+
+use crate::{
+    exit::{Exit, Stop},
+    report::stored,
+    say,
+};
+
+/// What `results` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResultsArgs {
+    #[command(subcommand)]
+    verb: ResultsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ResultsVerb {
+    /// List the runs of a folder, oldest first
+    Ls {
+        /// The folder
+        #[arg(value_name = "DIR", default_value = "results")]
+        folder: PathBuf,
+    },
+    /// Print a run's table, and whether its files are as the run wrote them
+    Show {
+        /// A run's directory; of a folder of them the newest run
+        #[arg(value_name = "DIR", default_value = "results")]
+        run: PathBuf,
+    },
+    /// Remove runs for ever
+    Rm {
+        /// Their directories
+        #[arg(value_name = "DIR", required = true)]
+        runs: Vec<PathBuf>,
+    },
+}
+
+/// Lists, shows or removes.
+pub(crate) fn results(arguments: &ResultsArgs) -> anyhow::Result<Exit> {
+    match &arguments.verb {
+        ResultsVerb::Ls { folder } => list(folder),
+        ResultsVerb::Show { run } => show(run),
+        ResultsVerb::Rm { runs } => remove(runs),
+    }
+}
+
+fn list(folder: &Path) -> anyhow::Result<Exit> {
+    let runs = entries(folder).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
+    if runs.is_empty() {
+        eprintln!("{} holds no run", folder.display());
+        return Ok(Exit::Ok);
+    }
+    let rows = runs.iter().map(|run| report::RunLine {
+        directory: crate::benchmark::name_of(&run.directory),
+        run: stored_if_finished(run),
+    });
+    say(&report::list(rows))?;
+    Ok(Exit::Ok)
+}
+
+/// The reason, in a few words, where there is nothing to show.
+fn stored_if_finished(entry: &RunEntry) -> Result<report::StoredRun, String> {
+    if !entry.finished {
+        return Err("no summary: it goes on or was cut off (`report` shows what its journal holds)".to_owned());
+    }
+    report::StoredRun::read_summary(&entry.directory).map_err(|error| error.to_string())
+}
+
+fn show(run: &Path) -> anyhow::Result<Exit> {
+    let located = locate(run).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
+    if let Some(runs) = located.newest_of {
+        eprintln!("the newest of {runs} runs: {}", located.directory.display());
+    }
+    let run = stored(&located.directory)?;
+    for gap in &run.gaps {
+        eprintln!("not whole: {gap}");
+    }
+    let width = terminal_size::terminal_size().map_or(report::DEFAULT_WIDTH, |(width, _)| width.0);
+    say(&report::table(&run.result, width))?;
+    match altered(&located.directory) {
+        None => eprintln!("there are no checksums: whether the files were altered is not known"),
+        Some(files) if files.is_empty() => {}
+        Some(files) => eprintln!("not as the run wrote them: {}", files.join(", ")),
+    }
+    Ok(Exit::Ok)
+}
+
+/// Everything is checked before anything is removed.
+fn remove(runs: &[PathBuf]) -> anyhow::Result<Exit> {
+    let problems: Vec<String> = runs.iter().filter_map(|run| reason_to_keep(run)).collect();
+    if !problems.is_empty() {
+        return Err(Stop::bad_configuration(&problems).into());
+    }
+    for run in runs {
+        fs::remove_dir_all(run).with_context(|| format!("cannot remove {}", run.display()))?;
+        say(&format!("removed {}", run.display()))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn reason_to_keep(run: &Path) -> Option<String> {
+    match locate(run) {
+        Err(error) => return Some(error.to_string()),
+        Ok(located) if located.newest_of.is_some() => {
+            return Some(format!("{} is a folder of runs: name the runs themselves", run.display()));
+        }
+        Ok(_) => {}
+    }
+    let journal = File::open(run.join("journal")).ok()?;
+    journal.try_lock_shared().err().map(|_| format!("{}: its run still goes on", run.display()))
+}

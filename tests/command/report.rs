@@ -1,0 +1,124 @@
+//! What a run leaves for people: the page, the pictures, and the verbs that read a results directory.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Ended, tokenstorm};
+
+const RUN: [&str; 8] =
+    ["--rate", "40", "--duration", "3", "--label", "gpu=<none>", "--note", "a & b"];
+
+fn finished() -> (Bench, PathBuf) {
+    let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 4, "faults": {"status": {"rate": 0.1}}}));
+    let ended = bench.run(&RUN);
+    let results = ended.results.clone().unwrap_or_else(|| panic!("{}", ended.all_output()));
+    (bench, results)
+}
+
+fn verb(arguments: &[&str], folder: &Path) -> Ended {
+    Ended::from(tokenstorm().args(arguments).current_dir(folder).output().unwrap(), folder)
+}
+
+#[test]
+fn a_run_leaves_a_page_and_pictures_and_names_them() {
+    let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 4}));
+    let ended = bench.run(&RUN);
+    let results = ended.results.clone().unwrap();
+    assert!(ended.stdout.contains("report.html, pictures in"), "{}", ended.all_output());
+    let page = fs::read_to_string(results.join("report.html")).unwrap();
+    assert!(page.contains("gpu=&#60;none&#62;") && page.contains("a &#38; b"));
+    for name in ["ttft_distribution", "itl_distribution", "throughput_over_time", "latency_percentiles"]
+    {
+        let picture = fs::read(results.join(format!("plots/{name}.png"))).unwrap();
+        assert!(picture.starts_with(b"\x89PNG\r\n"), "{name}");
+    }
+    let sums = Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]);
+    let checked = { sums }.current_dir(&results).status();
+    assert!(checked.map_or(true, |status| status.success()));
+    assert_eq!(ended.summary()["run"]["labels"], json!({"gpu": "<none>"}));
+    assert!(ended.summary()["run"]["environment"]["kernel"].is_string());
+}
+
+#[test]
+fn every_format_follows_its_extension() {
+    let (bench, results) = finished();
+    let folder = bench.folder.path();
+    for (name, begins) in [("r.html", "<!DOCTYPE html>"), ("r.pdf", "%PDF-"), ("r.md", "## "), ("r.csv", "run,stage,")] {
+        // The root means its newest run.
+        let ended = verb(&["report", "--input", "results", "--output", name], folder);
+        assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+        assert!(ended.stderr.contains("the newest of 1 runs"), "{}", ended.stderr);
+        let content = fs::read(folder.join(name)).unwrap();
+        assert!(content.starts_with(begins.as_bytes()), "{name}");
+    }
+    let printed = verb(&["report", "--input", results.to_str().unwrap(), "--format", "json"], folder);
+    let again: Value = serde_json::from_str(&printed.stdout).unwrap();
+    let written = fs::read_to_string(results.join("summary.json")).unwrap();
+    assert_eq!(again, serde_json::from_str::<Value>(&written).unwrap(), "read back as written");
+    let unclear = verb(&["report", "--output", "r.xyz"], folder);
+    assert_eq!(unclear.code, Some(2));
+    assert!(unclear.stderr.contains("names no format"), "{}", unclear.stderr);
+}
+
+#[test]
+fn what_is_no_run_and_what_was_cut_off_is_said() {
+    let (bench, results) = finished();
+    let folder = bench.folder.path();
+    let nothing = verb(&["report", "--input", "nowhere"], folder);
+    assert_eq!((nothing.code, nothing.stderr.lines().count()), (Some(2), 1), "{}", nothing.stderr);
+    fs::remove_file(results.join("summary.json")).unwrap();
+    fs::remove_file(results.join("metrics.json")).unwrap();
+    let cut = verb(&["report", "--format", "md"], folder);
+    assert_eq!(cut.code, Some(0), "{}", cut.all_output());
+    assert!(cut.stderr.contains("was cut off"), "{}", cut.stderr);
+    assert!(cut.stdout.contains("| ttft | ms |"), "{}", cut.stdout);
+    let shown = verb(&["results", "show"], folder);
+    assert!(shown.stderr.contains("not as the run wrote them: metrics.json, summary.json"), "{}", shown.stderr);
+}
+
+#[test]
+fn results_are_listed_and_removed() {
+    let (bench, results) = finished();
+    let folder = bench.folder.path();
+    let listed = verb(&["results", "ls"], folder);
+    let name = results.file_name().unwrap().to_str().unwrap();
+    assert!(listed.stdout.contains(name) && listed.stdout.contains("gpu=<none>"), "{}", listed.stdout);
+    let refused = verb(&["results", "rm", "results", "nowhere"], folder);
+    assert_eq!((refused.code, refused.stderr.lines().count()), (Some(2), 2), "{}", refused.stderr);
+    assert!(results.exists());
+    let removed = verb(&["results", "rm", results.to_str().unwrap()], folder);
+    assert_eq!(removed.code, Some(0), "{}", removed.stderr);
+    assert!(!results.exists());
+}
+
+/// Where there is a browser: the page of a real run, its charts drawn, and not a word on its console.
+#[test]
+#[ignore = "long mode: needs chromium"]
+fn a_browser_draws_every_chart_without_a_complaint() {
+    if Command::new("chromium").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no chromium");
+        return;
+    }
+    let (bench, results) = finished();
+    let page = format!("file://{}/report.html", fs::canonicalize(&results).unwrap().display());
+    let profile = format!("--user-data-dir={}", bench.folder.path().join("profile").display());
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--v=0", &profile, "--dump-dom", &page])
+        .output()
+        .unwrap();
+    let (dom, log) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let complaints: Vec<_> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    let places = dom.matches("class=\"chart\"").count();
+    assert!(places >= 8, "{places} charts");
+    assert!(dom.contains(&format!("data-charts-drawn=\"{places}\"")), "all {places} are drawn");
+    assert!(dom.matches("<canvas").count() >= places);
+}
