@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     calibrate::CalibrateArgs, certs::CertsArgs, coordinate::CoordinatorArgs, plan::PlanArgs,
-    recover::RecoverArgs, report::ReportArgs, results::ResultsArgs, run::RunArgs, simulate::SimulateArgs,
-    work::WorkerArgs,
+    recover::RecoverArgs, report::ReportArgs, results::ResultsArgs, run::RunArgs,
+    simulate::SimulateArgs, work::WorkerArgs,
 };
 
 /// Measures what users of an LLM inference service feel, at a given load.

@@ -60,7 +60,9 @@ fn git_head() -> Option<String> {
     let here = std::env::current_dir().ok()?;
     let folder = here.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
     let head = fs::read_to_string(folder.join("HEAD")).ok()?;
-    let Some(branch) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_owned()) };
+    let Some(branch) = head.trim().strip_prefix("ref: ") else {
+        return Some(head.trim().to_owned());
+    };
     let loose = fs::read_to_string(folder.join(branch)).ok();
     let packed = || {
         let text = fs::read_to_string(folder.join("packed-refs")).ok()?;

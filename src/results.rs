@@ -70,7 +70,10 @@ fn list(folder: &Path) -> anyhow::Result<Exit> {
 /// The reason, in a few words, where there is nothing to show.
 fn stored_if_finished(entry: &RunEntry) -> Result<report::StoredRun, String> {
     if !entry.finished {
-        return Err("no summary: it goes on or was cut off (`report` shows what its journal holds)".to_owned());
+        return Err(
+            "no summary: it goes on or was cut off (`report` shows what its journal holds)"
+                .to_owned(),
+        );
     }
     report::StoredRun::read_summary(&entry.directory).map_err(|error| error.to_string())
 }
@@ -111,7 +114,10 @@ fn reason_to_keep(run: &Path) -> Option<String> {
     match locate(run) {
         Err(error) => return Some(error.to_string()),
         Ok(located) if located.newest_of.is_some() => {
-            return Some(format!("{} is a folder of runs: name the runs themselves", run.display()));
+            return Some(format!(
+                "{} is a folder of runs: name the runs themselves",
+                run.display()
+            ));
         }
         Ok(_) => {}
     }

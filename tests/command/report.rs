@@ -32,7 +32,8 @@ fn a_run_leaves_a_page_and_pictures_and_names_them() {
     assert!(ended.stdout.contains("report.html, pictures in"), "{}", ended.all_output());
     let page = fs::read_to_string(results.join("report.html")).unwrap();
     assert!(page.contains("gpu=&#60;none&#62;") && page.contains("a &#38; b"));
-    for name in ["ttft_distribution", "itl_distribution", "throughput_over_time", "latency_percentiles"]
+    for name in
+        ["ttft_distribution", "itl_distribution", "throughput_over_time", "latency_percentiles"]
     {
         let picture = fs::read(results.join(format!("plots/{name}.png"))).unwrap();
         assert!(picture.starts_with(b"\x89PNG\r\n"), "{name}");
@@ -48,7 +49,12 @@ fn a_run_leaves_a_page_and_pictures_and_names_them() {
 fn every_format_follows_its_extension() {
     let (bench, results) = finished();
     let folder = bench.folder.path();
-    for (name, begins) in [("r.html", "<!DOCTYPE html>"), ("r.pdf", "%PDF-"), ("r.md", "## "), ("r.csv", "run,stage,")] {
+    for (name, begins) in [
+        ("r.html", "<!DOCTYPE html>"),
+        ("r.pdf", "%PDF-"),
+        ("r.md", "## "),
+        ("r.csv", "run,stage,"),
+    ] {
         // The root means its newest run.
         let ended = verb(&["report", "--input", "results", "--output", name], folder);
         assert_eq!(ended.code, Some(0), "{}", ended.all_output());
@@ -56,7 +62,8 @@ fn every_format_follows_its_extension() {
         let content = fs::read(folder.join(name)).unwrap();
         assert!(content.starts_with(begins.as_bytes()), "{name}");
     }
-    let printed = verb(&["report", "--input", results.to_str().unwrap(), "--format", "json"], folder);
+    let printed =
+        verb(&["report", "--input", results.to_str().unwrap(), "--format", "json"], folder);
     let again: Value = serde_json::from_str(&printed.stdout).unwrap();
     let written = fs::read_to_string(results.join("summary.json")).unwrap();
     assert_eq!(again, serde_json::from_str::<Value>(&written).unwrap(), "read back as written");
@@ -78,7 +85,11 @@ fn what_is_no_run_and_what_was_cut_off_is_said() {
     assert!(cut.stderr.contains("was cut off"), "{}", cut.stderr);
     assert!(cut.stdout.contains("| ttft | ms |"), "{}", cut.stdout);
     let shown = verb(&["results", "show"], folder);
-    assert!(shown.stderr.contains("not as the run wrote them: metrics.json, summary.json"), "{}", shown.stderr);
+    assert!(
+        shown.stderr.contains("not as the run wrote them: metrics.json, summary.json"),
+        "{}",
+        shown.stderr
+    );
 }
 
 #[test]
@@ -87,7 +98,11 @@ fn results_are_listed_and_removed() {
     let folder = bench.folder.path();
     let listed = verb(&["results", "ls"], folder);
     let name = results.file_name().unwrap().to_str().unwrap();
-    assert!(listed.stdout.contains(name) && listed.stdout.contains("gpu=<none>"), "{}", listed.stdout);
+    assert!(
+        listed.stdout.contains(name) && listed.stdout.contains("gpu=<none>"),
+        "{}",
+        listed.stdout
+    );
     let refused = verb(&["results", "rm", "results", "nowhere"], folder);
     assert_eq!((refused.code, refused.stderr.lines().count()), (Some(2), 2), "{}", refused.stderr);
     assert!(results.exists());

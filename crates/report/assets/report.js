@@ -101,7 +101,16 @@
       it.filter = (plot, ticks) => ticks;
     }
     if (definition.scale === "percentile") {
-      it.splits = (plot, place, low, high) => PERCENTILES.filter((value) => value >= low * 0.999 && value <= high * 1.001);
+      // As many as have room for their names.
+      it.splits = (plot, place, low, high) => {
+        const at = (value) => (Math.log(value / low) / Math.log(high / low)) * (plot.width - 90);
+        let last = -Infinity;
+        return PERCENTILES.filter((value) => {
+          if (value < low * 0.999 || value > high * 1.001 || at(value) < last + 46) return false;
+          last = at(value);
+          return true;
+        });
+      };
       it.filter = (plot, ticks) => ticks;
       it.values = (plot, ticks) => ticks.map((value) => NAMES[value]);
     }

@@ -47,7 +47,12 @@ pub fn altered(directory: &Path) -> Option<Vec<String>> {
         Ok(content) => hex(&content) != sum,
         Err(_) => true,
     };
-    Some(lines.filter(|(sum, name)| is_altered(sum, name)).map(|(_, name)| name.to_owned()).collect())
+    Some(
+        lines
+            .filter(|(sum, name)| is_altered(sum, name))
+            .map(|(_, name)| name.to_owned())
+            .collect(),
+    )
 }
 
 fn hex(content: &[u8]) -> String {

@@ -12,7 +12,7 @@ pub(crate) use headline::Headline;
 use metrics::{Metric, RunResult, Status};
 
 use crate::chart::{Chart, against_load, histogram, over_time, percentiles};
-use crate::figures::{ABSENT, counted, length, milliseconds, percent, quantity};
+use crate::figures::{ABSENT, counted, length, milliseconds, percent, quantity, thousands};
 use crate::stored::StoredRun;
 use crate::summary_json::iso_8601;
 
@@ -211,12 +211,14 @@ fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
         (headline.token_gap, headline.token_gap_label()),
         (Metric::E2eLatency, "end to end"),
     ];
+    let measured = result.stages.iter().filter(|stage| stage.headline);
+    let failed = measured.map(|stage| stage.books.failed_total()).sum();
     tiles.extend(latencies.map(|(metric, label)| latency_tile(result, metric, label)));
     tiles.push(Tile {
         label: "errors",
         value: rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
         unit: "",
-        note: format!("{} failed", crate::figures::thousands(result.books.failed_total())),
+        note: format!("{} failed", thousands(failed)),
     });
     if rates.goodput.is_some() {
         let note = "met every objective".to_owned();

@@ -29,14 +29,15 @@ pub use directory::{ReportError, ResultsDirectory, write_file};
 pub use html::html;
 pub use markdown::markdown;
 pub use metrics_json::metrics_json;
+pub use pdf::pdf;
 pub use plan::{
     InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
     PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens, plan_json,
 };
-pub use pdf::pdf;
 pub use plot::{Plot, plots};
 pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, locate};
 pub use summary_json::summary_json;
 pub use terminal::{
-    DEFAULT_WIDTH, ProgressView, RunLine, Selection, list, plan_text, progress_line, table, table_of,
+    DEFAULT_WIDTH, ProgressView, RunLine, Selection, list, plan_text, progress_line, table,
+    table_of,
 };

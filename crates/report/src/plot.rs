@@ -97,7 +97,7 @@ pub(crate) fn draw<B: DrawingBackend>(
         .border_style(RULE)
         .legend_area_size(em * 2)
         .position(if chart.bands.is_empty() && chart.x.scale == crate::chart::Scale::Percentile {
-            SeriesLabelPosition::UpperLeft
+            SeriesLabelPosition::LowerRight
         } else {
             SeriesLabelPosition::UpperRight
         })
@@ -125,7 +125,8 @@ fn bands<B: DrawingBackend>(
         }
         let room = x.share(from, to) * width;
         if room > band.name.chars().count() as f64 * sizes.text * 0.65 {
-            let style = (FONT, sizes.text * 0.9).into_font().transform(FontTransform::None).color(&SOFT);
+            let style =
+                (FONT, sizes.text * 0.9).into_font().transform(FontTransform::None).color(&SOFT);
             let name = Text::new(format!(" {}", band.name), (from, top), style);
             let _drawn = context.draw_series(std::iter::once(name))?;
         }
@@ -143,7 +144,9 @@ fn one_series<B: DrawingBackend>(
     let line = colour.stroke_width(sizes.stroke);
     let em = sizes.text as i32;
     let drawn = if series.shape == Shape::Bars {
-        context.draw_series(bars(chart, series).map(|corners| Rectangle::new(corners, colour.mix(0.7).filled())))?
+        context.draw_series(
+            bars(chart, series).map(|corners| Rectangle::new(corners, colour.mix(0.7).filled())),
+        )?
     } else {
         context.draw_series(runs(chart, series).map(|run| PathElement::new(run, line)))?
     };
@@ -161,17 +164,16 @@ fn one_series<B: DrawingBackend>(
 fn runs(chart: &Chart, series: &Series) -> impl Iterator<Item = Vec<(f64, f64)>> {
     let points = chart.at.iter().zip(&series.values).map(|(&x, value)| value.map(|y| (x, y)));
     let points: Vec<Option<(f64, f64)>> = points.collect();
-    let runs: Vec<Vec<_>> = points
-        .split(Option::is_none)
-        .map(|run| run.iter().flatten().copied().collect())
-        .collect();
+    let runs: Vec<Vec<_>> =
+        points.split(Option::is_none).map(|run| run.iter().flatten().copied().collect()).collect();
     runs.into_iter().filter(|run: &Vec<_>| !run.is_empty())
 }
 
 /// From 0 up, from the middle to the last value's to the middle to the next one's.
 fn bars(chart: &Chart, series: &Series) -> impl Iterator<Item = [(f64, f64); 2]> {
     let logarithmic = chart.x.scale != crate::chart::Scale::Linear;
-    let between = move |a: f64, b: f64| if logarithmic { (a * b).sqrt() } else { f64::midpoint(a, b) };
+    let between =
+        move |a: f64, b: f64| if logarithmic { (a * b).sqrt() } else { f64::midpoint(a, b) };
     let at = chart.at.clone();
     let values: Vec<_> = series.values.iter().copied().enumerate().collect();
     values.into_iter().filter_map(move |(place, value)| {

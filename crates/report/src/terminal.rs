@@ -11,8 +11,8 @@ mod runs;
 pub(crate) mod example;
 
 pub use plan::plan_text;
-pub use runs::{RunLine, list};
 pub use progress::{ProgressView, progress_line};
+pub use runs::{RunLine, list};
 
 use std::collections::BTreeSet;
 

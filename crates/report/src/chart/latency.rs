@@ -9,6 +9,10 @@ use crate::document::Headline;
 const STEPS_A_DECADE: u32 = 24;
 /// Up to 99.999 %.
 const DECADES: u32 = 5;
+/// The quantile at which the first bar stands.
+const LEAST: f64 = 0.001;
+/// The first bar is not further from the last than this.
+const WIDEST: u64 = 20_000;
 /// Bars of a decade of time.
 const BARS_A_DECADE: f64 = 40.0;
 
@@ -19,6 +23,11 @@ pub(crate) fn percentiles(result: &RunResult, headline: &Headline) -> Chart {
         let samples = headline.distribution(metric)?;
         Some(Series::line(metric.name(), curve(metric, samples, &result.overall)))
     });
+    let mut series: Vec<Series> = series.collect();
+    // No room for percentiles that nothing reaches.
+    let ends = series.iter().filter_map(|one| one.values.iter().rposition(Option::is_some));
+    let length = ends.max().map_or(0, |last| last + 1);
+    series.iter_mut().for_each(|one| one.values.truncate(length));
     Chart {
         id: "latency_percentiles",
         title: "Latency by percentile".to_owned(),
@@ -27,15 +36,15 @@ pub(crate) fn percentiles(result: &RunResult, headline: &Headline) -> Chart {
             .to_owned(),
         x: Axis { label: "percentile", scale: Scale::Percentile },
         y: Axis { label: "ms", scale: Scale::Log },
-        at: grid().collect(),
-        series: series.collect(),
+        at: grid().take(length).collect(),
+        series,
         bands: Vec::new(),
     }
 }
 
-/// Values of 1 / (1 − q), from the minimum on.
+/// Values of 1 / (1 − q), from the 9th percentile on: the fastest few would stretch the axis and say nothing.
 fn grid() -> impl Iterator<Item = f64> {
-    (0..=STEPS_A_DECADE * DECADES)
+    (1..=STEPS_A_DECADE * DECADES)
         .map(|step| 10_f64.powf(f64::from(step) / f64::from(STEPS_A_DECADE)))
 }
 
@@ -89,7 +98,10 @@ pub(crate) fn histogram(
     Some(Chart {
         id,
         title: format!("{}: how often", metric.name()),
-        note: format!("{}. Share of its samples by latency.", metric.definition()),
+        note: format!(
+            "{}. Share of its samples by latency; the first bar holds all that are less.",
+            metric.definition()
+        ),
         x: Axis { label: "ms", scale: Scale::Log },
         y: Axis { label: "% of samples", scale: Scale::Linear },
         at: bins.middles(),
@@ -106,8 +118,10 @@ struct Bins {
 
 impl Bins {
     fn of(samples: &Distribution) -> Option<Self> {
-        let (min, max) = samples.min().zip(samples.max())?;
-        let (first, last) = (place(min) - 1, place(max) + 1);
+        // A gap of 0 µs, between events of one read, would stretch the axis over five decades.
+        let (low, max) = samples.quantile(LEAST).zip(samples.max())?;
+        let low = low.max(max / WIDEST);
+        let (first, last) = (place(low) - 1, place(max) + 1);
         Some(Self { first, count: usize::try_from(last - first + 1).ok()? })
     }
 
@@ -120,6 +134,7 @@ impl Bins {
     fn shares(&self, samples: &Distribution) -> Vec<Option<f64>> {
         let mut counts = vec![0_u64; self.count];
         for (us, count) in samples.buckets() {
+            // What is less than the first bar is in it.
             let bar = usize::try_from(place(us) - self.first).unwrap_or_default();
             counts[bar.min(self.count - 1)] += count;
         }
@@ -151,9 +166,9 @@ mod tests {
         let curve = curve(Metric::Icl, &samples(1..=1_000), &window);
         // 1 / (1 − q) = 1,000 is the last that 1,000 samples support.
         let last = curve.iter().rposition(Option::is_some).unwrap();
-        assert_eq!(last, 3 * STEPS_A_DECADE as usize);
+        assert_eq!(last, 3 * STEPS_A_DECADE as usize - 1);
         assert_eq!(curve[last], Some(0.999));
-        assert_eq!(curve[STEPS_A_DECADE as usize], Some(0.9));
+        assert_eq!(curve[STEPS_A_DECADE as usize - 1], Some(0.9));
         assert_eq!(curve.len(), grid().count());
     }
 

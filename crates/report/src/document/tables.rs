@@ -58,8 +58,19 @@ pub(super) fn others(result: &RunResult) -> Table {
 }
 
 fn metrics_table(result: &RunResult, metrics: impl Iterator<Item = Metric>) -> Table {
-    let header =
-        vec!["metric", "unit", "p50", "p90", "p95", "p99", "p99.9", "mean", "std. dev.", "max", "samples"];
+    let header = vec![
+        "metric",
+        "unit",
+        "p50",
+        "p90",
+        "p95",
+        "p99",
+        "p99.9",
+        "mean",
+        "std. dev.",
+        "max",
+        "samples",
+    ];
     let mut table = Table { header, words: 2, ..Table::default() };
     let mut reasons = BTreeSet::new();
     let mut absent: BTreeMap<NullReason, Vec<&str>> = BTreeMap::new();
@@ -74,10 +85,13 @@ fn metrics_table(result: &RunResult, metrics: impl Iterator<Item = Metric>) -> T
             }
         }
     }
-    let marks = reasons.into_iter().map(|reason| format!("{} {}", mark(reason), reason_words(reason)));
+    let marks =
+        reasons.into_iter().map(|reason| format!("{} {}", mark(reason), reason_words(reason)));
     table.notes = marks.collect();
     let absent = absent.iter();
-    table.notes.extend(absent.map(|(why, names)| format!("{}: {}", names.join(", "), reason_words(*why))));
+    table
+        .notes
+        .extend(absent.map(|(why, names)| format!("{}: {}", names.join(", "), reason_words(*why))));
     table
 }
 
@@ -319,7 +333,9 @@ pub(super) fn facts(run: &StoredRun) -> Table {
         vec!["tokenstorm".to_owned(), facts.tokenstorm_version.clone()],
     ];
     rows.extend(facts.note.iter().map(|note| vec!["note".to_owned(), note.clone()]));
-    rows.extend(facts.labels.iter().map(|(name, value)| vec![format!("label {name}"), value.clone()]));
+    rows.extend(
+        facts.labels.iter().map(|(name, value)| vec![format!("label {name}"), value.clone()]),
+    );
     let environment = facts.environment.iter();
     rows.extend(environment.map(|(name, value)| vec![name.clone(), value.clone()]));
     if facts.interrupted || facts.degraded {

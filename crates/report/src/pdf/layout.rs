@@ -113,7 +113,7 @@ fn tiles(flow: &mut Flow<'_>, document: &Document) {
         let x = left + 8.0;
         flow.line((x, top + 13.0), 8.0, Weight::Regular, SOFT, tile.label);
         flow.line((x, top + 31.0), 16.0, Weight::Bold, INK, &tile.value);
-        let after = x + width(&tile.value, 16.0, Weight::Bold) + 4.0;
+        let after = x + width(&tile.value, 16.0, Weight::Bold) * 1.08 + 4.0;
         flow.line((after, top + 31.0), 8.0, Weight::Regular, SOFT, tile.unit);
         let note = wrapped(&tile.note, wide - 12.0, 7.0, Weight::Regular).into_iter().next();
         flow.line((x, top + 43.0), 7.0, Weight::Regular, SOFT, &note.unwrap_or_default());
@@ -219,7 +219,8 @@ impl<'a> Flow<'a> {
         }
         for row in &table.rows {
             let lines = grid.lines(row);
-            let height = lines.iter().map(Vec::len).max().unwrap_or(1) as f32 * grid.leading() + 2.0;
+            let height =
+                lines.iter().map(Vec::len).max().unwrap_or(1) as f32 * grid.leading() + 2.0;
             if self.y + height > BOTTOM {
                 self.need(height);
                 if table.has_header() && self.y == MARGIN {
@@ -239,7 +240,8 @@ impl<'a> Flow<'a> {
     }
 
     fn header(&mut self, table: &Table, grid: &Grid) {
-        let cells: Vec<Vec<String>> = table.header.iter().map(|&cell| vec![cell.to_owned()]).collect();
+        let cells: Vec<Vec<String>> =
+            table.header.iter().map(|&cell| vec![cell.to_owned()]).collect();
         self.row(&cells, grid, Weight::Regular, SOFT);
         self.y += grid.leading() + 3.0;
     }
@@ -283,7 +285,8 @@ impl Grid {
             let squeeze = if flexible > 0.0 { (room / flexible).min(1.0) } else { 1.0 };
             // Narrow words wrap well down to a third of their width; a column of figures cannot wrap at all.
             if squeeze > 0.3 && fixed <= WIDTH || size <= LEAST_CELL {
-                let place = |c: usize| if words[c] { (scaled(c) * squeeze).max(20.0) } else { scaled(c) };
+                let place =
+                    |c: usize| if words[c] { (scaled(c) * squeeze).max(20.0) } else { scaled(c) };
                 return Self { size, widths: (0..columns).map(place).collect(), words };
             }
             size -= 0.5;
@@ -321,7 +324,11 @@ fn wrapped(text: &str, most: f32, size: f32, weight: Weight) -> Vec<String> {
         let indent: String = paragraph.chars().take_while(|c| *c == ' ').collect();
         line.push_str(&indent);
         for word in paragraph.split_whitespace() {
-            let joined = if line.trim().is_empty() { format!("{line}{word}") } else { format!("{line} {word}") };
+            let joined = if line.trim().is_empty() {
+                format!("{line}{word}")
+            } else {
+                format!("{line} {word}")
+            };
             if width(&joined, size, weight) <= most {
                 line = joined;
                 continue;

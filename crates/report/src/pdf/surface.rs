@@ -8,10 +8,11 @@ use krilla::num::NormalizedF32;
 use krilla::paint::{Fill, Stroke};
 use krilla::surface::Surface;
 use krilla::text::{Font, TextDirection};
-use plotters_backend::text_anchor::{HPos, VPos};
-use plotters_backend::{BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingErrorKind, FontTransform};
 use plotters::prelude::{DrawingBackend, IntoDrawingArea};
-
+use plotters_backend::text_anchor::{HPos, VPos};
+use plotters_backend::{
+    BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingErrorKind, FontTransform,
+};
 
 use super::Fonts;
 use super::layout::{Colour, HEIGHT_OF_EM, Text, Weight};
@@ -38,7 +39,14 @@ impl<'s, 'p> Brush<'s, 'p> {
             Weight::Bold => &self.fonts.bold,
         };
         let [red, green, blue] = text.colour;
-        words(self.surface, font, text.at, text.size, fill(rgb::Color::new(red, green, blue), 1.0), &text.words);
+        words(
+            self.surface,
+            font,
+            text.at,
+            text.size,
+            fill(rgb::Color::new(red, green, blue), 1.0),
+            &text.words,
+        );
     }
 
     pub(super) fn filled(&mut self, corner: (f32, f32), size: (f32, f32), colour: Colour) {
@@ -53,7 +61,12 @@ impl<'s, 'p> Brush<'s, 'p> {
         }
     }
 
-    pub(super) fn chart(&mut self, chart: &Chart, corner: (f32, f32), size: (f32, f32)) -> Result<(), String> {
+    pub(super) fn chart(
+        &mut self,
+        chart: &Chart,
+        corner: (f32, f32),
+        size: (f32, f32),
+    ) -> Result<(), String> {
         let to_page = Transform::from_row(
             1.0 / UNITS_A_POINT,
             0.0,
@@ -164,7 +177,12 @@ impl DrawingBackend for Canvas<'_, '_> {
         self.draw_rect((x, y), (x + 1, y + 1), &colour, true)
     }
 
-    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Done {
+    fn draw_line<S: BackendStyle>(
+        &mut self,
+        from: BackendCoord,
+        to: BackendCoord,
+        style: &S,
+    ) -> Done {
         if style.color().alpha == 0.0 {
             return Ok(());
         }
@@ -181,11 +199,16 @@ impl DrawingBackend for Canvas<'_, '_> {
         if style.color().alpha == 0.0 {
             return Ok(());
         }
-        let path = polygon([(left, top), (right, top), (right, bottom), (left, bottom)], Closed::Yes);
+        let path =
+            polygon([(left, top), (right, top), (right, bottom), (left, bottom)], Closed::Yes);
         if is_filled { self.filled(path, style) } else { self.stroke(path, style) }
     }
 
-    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Done {
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        path: I,
+        style: &S,
+    ) -> Done {
         if style.color().alpha == 0.0 {
             return Ok(());
         }
@@ -210,15 +233,18 @@ impl DrawingBackend for Canvas<'_, '_> {
         if is_filled { self.filled(path, style) } else { self.stroke(path, style) }
     }
 
-    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, vert: I, style: &S) -> Done {
+    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        vert: I,
+        style: &S,
+    ) -> Done {
         self.filled(polygon(vert, Closed::Yes), style)
     }
 
     fn draw_text<T: BackendTextStyle>(&mut self, text: &str, style: &T, pos: BackendCoord) -> Done {
         let size = style.size() as f32 / HEIGHT_OF_EM;
-        let ((left, _), (right, _)) = style
-            .layout_box(text)
-            .map_err(|error| DrawingErrorKind::FontError(Box::new(error)))?;
+        let ((left, _), (right, _)) =
+            style.layout_box(text).map_err(|error| DrawingErrorKind::FontError(Box::new(error)))?;
         let dx = match style.anchor().h_pos {
             HPos::Left => 0.0,
             HPos::Center => (left - right) as f32 / 2.0,

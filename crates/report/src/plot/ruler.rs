@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
-use plotters::prelude::RangedCoordf64;
+use plotters::coord::types::RangedCoordf64;
 
 use crate::chart::{Axis, Chart, Scale, Series};
 use crate::figures::thousands;
@@ -31,7 +31,8 @@ pub(super) struct Ruler {
 impl Ruler {
     /// From the first to the last place that has a value.
     pub(super) fn across(chart: &Chart) -> Self {
-        let has_value = |place: &usize| chart.series.iter().any(|series| series.values[*place].is_some());
+        let has_value =
+            |place: &usize| chart.series.iter().any(|series| series.values[*place].is_some());
         let mut places = (0..chart.at.len()).filter(has_value);
         let first = places.next().map_or(0.0, |place| chart.at[place]);
         let last = places.next_back().map_or(first + 1.0, |place| chart.at[place]);
@@ -46,8 +47,12 @@ impl Ruler {
     pub(super) fn up(chart: &Chart, visible: &[&Series]) -> Self {
         let values = || visible.iter().flat_map(|series| series.values.iter().flatten().copied());
         let high = values().reduce(f64::max).unwrap_or(1.0);
+        // The legend needs room above the lines.
+        let room = if visible.len() > 1 { 1.3 } else { 1.08 };
         match chart.y.scale {
-            Scale::Linear => Self::new(&chart.y, 0.0, if high > 0.0 { high * 1.08 } else { 1.0 }, 1.0),
+            Scale::Linear => {
+                Self::new(&chart.y, 0.0, if high > 0.0 { high * room } else { 1.0 }, 1.0)
+            }
             Scale::Log | Scale::Percentile => {
                 Self::new(&chart.y, values().reduce(f64::min).unwrap_or(0.1), high, 1.3)
             }
@@ -86,7 +91,9 @@ impl Ruler {
         let inside = |value: &f64| *value >= self.low * 0.999 && *value <= self.high * 1.001;
         match self.scale {
             Scale::Linear => RangedCoordf64::from(self.low..self.high).key_points(most),
-            Scale::Percentile => PERCENTILES.map(|(value, _)| value).into_iter().filter(inside).collect(),
+            Scale::Percentile => {
+                PERCENTILES.map(|(value, _)| value).into_iter().filter(inside).collect()
+            }
             Scale::Log => decades(self.low, self.high).into_iter().filter(inside).collect(),
         }
     }
@@ -157,7 +164,8 @@ mod tests {
         assert_eq!(ruler(Scale::Log, 0.9, 12.0).labelled(10), [1.0, 2.0, 5.0, 10.0]);
         assert_eq!(ruler(Scale::Log, 0.9, 1_200.0).labelled(10), [1.0, 10.0, 100.0, 1_000.0]);
         let percentiles = ruler(Scale::Percentile, 1.0, 1_000.0);
-        let names: Vec<_> = percentiles.labelled(10).iter().map(|at| percentiles.format_ext(at)).collect();
+        let names: Vec<_> =
+            percentiles.labelled(10).iter().map(|at| percentiles.format_ext(at)).collect();
         assert_eq!(names, ["0 %", "50 %", "75 %", "90 %", "95 %", "99 %", "99.9 %"]);
         assert_eq!(ruler(Scale::Linear, 0.0, 1e4).format_ext(&2_500.0), "2,500");
         assert_eq!(ruler(Scale::Linear, 0.0, 1.0).format_ext(&0.25), "0.25");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use metrics::{
     Completion, EventSample, FailureClass, Interval, Lost, Notes, Recorder, RunFacts, RunRecord,
-    RunResult, Scope, Series, SeriesPoint, StageDescription, StageWindow, Timeline, TokenUsage, Warning,
-    WorkerLost, WorkerResult,
+    RunResult, Scope, Series, SeriesPoint, StageDescription, StageWindow, Timeline, TokenUsage,
+    Warning, WorkerLost, WorkerResult,
 };
 
 fn ms(milliseconds: u64) -> Duration {

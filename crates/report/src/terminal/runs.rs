@@ -17,7 +17,8 @@ pub struct RunLine {
 
 /// A line a run.
 pub fn list(runs: impl IntoIterator<Item = RunLine>) -> String {
-    let header = ["run", "began (UTC)", "verdict", "req/s", "ttft p50", "ttft p99", "errors", "labels"];
+    let header =
+        ["run", "began (UTC)", "verdict", "req/s", "ttft p50", "ttft p99", "errors", "labels"];
     let mut rows = Vec::new();
     let mut unread = Vec::new();
     for RunLine { directory, run } in runs {
@@ -46,7 +47,8 @@ fn row(directory: String, result: &RunResult) -> Vec<String> {
     let facts = &result.facts;
     let began = iso_8601(facts.started_at_unix_ns).unwrap_or_default();
     let rates = &result.overall.rates;
-    let labels: Vec<_> = facts.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let labels: Vec<_> =
+        facts.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     vec![
         directory,
         began.get(..19).unwrap_or_default().replace('T', " "),
@@ -74,7 +76,10 @@ mod tests {
         ]);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[2].starts_with("demo-1") && lines[2].contains("INVALID"), "{text}");
-        assert!(lines[2].contains("2024-02-29 12:34:56") && lines[2].contains("gpu=h100"), "{text}");
+        assert!(
+            lines[2].contains("2024-02-29 12:34:56") && lines[2].contains("gpu=h100"),
+            "{text}"
+        );
         assert_eq!(lines.last(), Some(&"cut-off: no summary"));
     }
 }
