@@ -75,7 +75,10 @@ mod tests {
             RunLine { directory: "demo-1".to_owned(), run: Ok(run) },
         ]);
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[2].starts_with("demo-1") && lines[2].contains("INVALID"), "{text}");
+        assert!(
+            lines[2].trim_start().starts_with("demo-1") && lines[2].contains("INVALID"),
+            "{text}"
+        );
         assert!(
             lines[2].contains("2024-02-29 12:34:56") && lines[2].contains("gpu=h100"),
             "{text}"
