@@ -1,6 +1,11 @@
 //! What a run is called by, and what it ran on: for whoever finds its results later.
 
-use std::{collections::BTreeMap, fs, thread::available_parallelism};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+};
 
 /// Flags that only describe a run.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -58,18 +63,27 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
 /// The commit that the working directory is at: benchmark configurations are kept in repositories.
 fn git_head() -> Option<String> {
     let here = std::env::current_dir().ok()?;
-    let folder = here.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
+    let found = here.ancestors().map(|folder| folder.join(".git")).find(|git| git.exists())?;
+    let folder = worktree(&found).unwrap_or_else(|| found.clone());
+    let shared = fs::read_to_string(folder.join("commondir")).ok();
+    let shared = shared.map_or_else(|| folder.clone(), |path| folder.join(path.trim()));
     let head = fs::read_to_string(folder.join("HEAD")).ok()?;
     let Some(branch) = head.trim().strip_prefix("ref: ") else {
         return Some(head.trim().to_owned());
     };
-    let loose = fs::read_to_string(folder.join(branch)).ok();
+    let loose = fs::read_to_string(shared.join(branch)).ok();
     let packed = || {
-        let text = fs::read_to_string(folder.join("packed-refs")).ok()?;
+        let text = fs::read_to_string(shared.join("packed-refs")).ok()?;
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         Some(lines.find(|(_, name)| *name == branch)?.0.to_owned())
     };
     loose.map(|commit| commit.trim().to_owned()).or_else(packed)
+}
+
+/// In a worktree `.git` is a file that names the folder.
+fn worktree(git: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(git).ok()?;
+    Some(git.parent()?.join(text.trim().strip_prefix("gitdir: ")?))
 }
 
 #[cfg(test)]
