@@ -13,8 +13,10 @@ const DECADES: u32 = 5;
 const LEAST: f64 = 0.001;
 /// The first bar is not further from the last than this.
 const WIDEST: u64 = 20_000;
-/// Bars of a decade of time.
-const BARS_A_DECADE: f64 = 40.0;
+/// As many bars are wanted, as far as their widths, in bars of a decade of time, allow.
+const BARS: f64 = 60.0;
+const FEWEST_A_DECADE: f64 = 40.0;
+const MOST_A_DECADE: f64 = 400.0;
 
 /// The percentile curves of the usual latencies over the measured stages.
 pub(crate) fn percentiles(result: &RunResult, headline: &Headline) -> Chart {
@@ -112,6 +114,7 @@ pub(crate) fn histogram(
 
 /// Bars of equal width on a logarithmic axis.
 struct Bins {
+    a_decade: f64,
     first: i32,
     count: usize,
 }
@@ -121,12 +124,14 @@ impl Bins {
         // A gap of 0 µs, between events of one read, would stretch the axis over five decades.
         let (low, max) = samples.quantile(LEAST).zip(samples.max())?;
         let low = low.max(max / WIDEST);
-        let (first, last) = (place(low) - 1, place(max) + 1);
-        Some(Self { first, count: usize::try_from(last - first + 1).ok()? })
+        let decades = (log_ms(max) / log_ms(low)).log10();
+        let a_decade = (BARS / decades.max(1e-3)).clamp(FEWEST_A_DECADE, MOST_A_DECADE);
+        let (first, last) = (place(low, a_decade) - 1, place(max, a_decade) + 1);
+        Some(Self { a_decade, first, count: usize::try_from(last - first + 1).ok()? })
     }
 
     fn middles(&self) -> Vec<f64> {
-        let middle = |bar: i32| 10_f64.powf((f64::from(bar) + 0.5) / BARS_A_DECADE);
+        let middle = |bar: i32| 10_f64.powf((f64::from(bar) + 0.5) / self.a_decade);
         (self.first..).take(self.count).map(middle).collect()
     }
 
@@ -135,7 +140,7 @@ impl Bins {
         let mut counts = vec![0_u64; self.count];
         for (us, count) in samples.buckets() {
             // What is less than the first bar is in it.
-            let bar = usize::try_from(place(us) - self.first).unwrap_or_default();
+            let bar = usize::try_from(place(us, self.a_decade) - self.first).unwrap_or_default();
             counts[bar.min(self.count - 1)] += count;
         }
         let all = samples.count() as f64;
@@ -143,8 +148,8 @@ impl Bins {
     }
 }
 
-fn place(us: u64) -> i32 {
-    (log_ms(us).log10() * BARS_A_DECADE).floor() as i32
+fn place(us: u64, a_decade: f64) -> i32 {
+    (log_ms(us).log10() * a_decade).floor() as i32
 }
 
 #[cfg(test)]
