@@ -33,7 +33,7 @@ pub(crate) struct RecoverArgs {
 /// Prints the table of what the journal holds, and writes the files that are missing.
 pub(crate) fn recover(arguments: &RecoverArgs) -> anyhow::Result<Exit> {
     let directory = ResultsDirectory::open(arguments.directory.clone());
-    let Recorded { plan, result } = recorded(directory.path())?;
+    let Recorded { plan, result } = recorded(&directory)?;
     if directory.path().join("summary.json").exists() {
         print(&result, &plan.collect, arguments.format)?;
         eprintln!("summary.json is there already and stays as it is");
@@ -50,11 +50,11 @@ struct Recorded {
 
 /// The answer of a run that has no other file than its journal.
 pub(crate) fn result_of_journal(directory: &Path) -> anyhow::Result<RunResult> {
-    Ok(recorded(directory)?.result)
+    Ok(recorded(&ResultsDirectory::open(directory.to_owned()))?.result)
 }
 
-fn recorded(directory: &Path) -> anyhow::Result<Recorded> {
-    let journal = ResultsDirectory::open(directory.to_owned()).journal_path();
+fn recorded(directory: &ResultsDirectory) -> anyhow::Result<Recorded> {
+    let journal = directory.journal_path();
     let file = File::open(&journal).map_err(|error| unusable(&journal, error))?;
     match file.try_lock_shared() {
         Ok(()) => {}
@@ -65,14 +65,14 @@ fn recorded(directory: &Path) -> anyhow::Result<Recorded> {
     }
     let mut recovered = read(&journal)?;
     if let Some(plan) = &mut recovered.plan {
-        read_schedule(plan, &directory)?;
+        read_schedule(plan, directory)?;
     }
     let written = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let written_unix_ns = i64::try_from(written.as_nanos()).unwrap_or(i64::MAX);
     let (plan, merged) = recovered
         .conclude(written_unix_ns)
         .ok_or_else(|| unusable(&journal, "its run had not begun: there is nothing to report"))?;
-    let id = name_of(&std::path::absolute(directory)?);
+    let id = name_of(&std::path::absolute(directory.path())?);
     let mut result = result_of(&plan, id, 0, &merged, Vec::new())?;
     result.facts.ended_at_unix_ns = written_unix_ns;
     Ok(Recorded { plan, result })

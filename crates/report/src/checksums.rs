@@ -19,7 +19,9 @@ const CHECKSUMS_FILE: &str = "SHA256SUMS";
 /// Writes the checksums of what is there.
 pub(crate) fn write(directory: &Path) -> Result<(), ReportError> {
     let mut names: Vec<String> =
-        [CONFIG_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE].map(str::to_owned).into();
+        [CONFIG_FILE, METRICS_FILE, REPORT_FILE, "schedule.csv", "schedule.jsonl", SUMMARY_FILE]
+            .map(str::to_owned)
+            .into();
     let plots = fs::read_dir(directory.join(PLOTS_FOLDER)).into_iter().flatten().flatten();
     let mut plots: Vec<_> = plots
         .filter_map(|entry| entry.file_name().into_string().ok())
