@@ -7,11 +7,11 @@ fn document(result: RunResult) -> Document {
 
 fn table<'a>(document: &'a Document, section: &str) -> &'a Table {
     let section = document.sections.iter().find(|candidate| candidate.id == section).unwrap();
-    let tables = section.blocks.iter().filter_map(|block| match block {
+    let mut tables = section.blocks.iter().filter_map(|block| match block {
         Block::Table(table) => Some(table),
         Block::Chart(_) | Block::Lines(_) | Block::Verbatim(_) => None,
     });
-    tables.last().unwrap()
+    tables.next_back().unwrap()
 }
 
 #[test]
