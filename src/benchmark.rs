@@ -9,8 +9,8 @@ use std::{
 };
 
 use anyhow::Context;
-use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged};
-use metrics::{RunFacts, RunResult, Warning};
+use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged, Preparation};
+use metrics::{RunFacts, RunResult};
 use report::{ResultsDirectory, StoredRun};
 use tokio::runtime::Runtime;
 use workload::{Api, Config, Plan};
@@ -186,6 +186,10 @@ async fn measure(
         start_ahead: crew.start_ahead(),
         journal: directory.journal_path(),
         build: BUILD.to_owned(),
+        prepared: Preparation {
+            probe_requests: prepared.probe_requests,
+            warnings: prepared.warnings.clone(),
+        },
     };
     let coordinator = Coordinator::start(options).await?;
     interrupts.end(coordinator.interrupter());
@@ -197,9 +201,7 @@ async fn measure(
         hands.release().await;
         return Err(stop.into());
     }
-    let id = name_of(directory.path());
-    let warnings = prepared.warnings.clone();
-    let result = result_of(plan, id, prepared.probe_requests, &merged, warnings)?;
+    let result = result_of(plan, name_of(directory.path()), &merged)?;
     Ok((result, hands))
 }
 
@@ -220,13 +222,7 @@ pub(crate) fn name_of(directory: &Path) -> String {
 }
 
 /// The result, with the facts that only the command knows.
-pub(crate) fn result_of(
-    plan: &Plan,
-    id: String,
-    probe_requests: u64,
-    merged: &Merged,
-    warnings: Vec<Warning>,
-) -> anyhow::Result<RunResult> {
+pub(crate) fn result_of(plan: &Plan, id: String, merged: &Merged) -> anyhow::Result<RunResult> {
     let facts = RunFacts {
         id,
         name: plan.name.clone(),
@@ -240,11 +236,10 @@ pub(crate) fn result_of(
         streamed: plan.target.stream,
         seed: plan.seed,
         prompt_salt: plan.prompt_salt.to_string(),
-        probe_requests,
         tokenstorm_version: BUILD.to_owned(),
         ..RunFacts::default()
     };
-    Ok(RunResult::build(merged.record(plan, facts, warnings))?)
+    Ok(RunResult::build(merged.record(plan, facts))?)
 }
 
 pub(crate) fn print(result: &RunResult, collect: &[String], format: Format) -> anyhow::Result<()> {

@@ -109,10 +109,14 @@ fn resume(
         let connected = gathering.open(&coordinator).await?;
         let merged = coordinator.finished().await?;
         watching.abort();
-        offered(&merged.ending)?;
-        let mut result = result_of(&plan, name_of(directory.path()), 0, &merged, Vec::new())?;
-        describe(&mut result, &arguments.labels);
-        let exit = present(&result, &directory, &plan.collect, arguments.format);
+        let exit = match offered(&merged.ending) {
+            Ok(()) => {
+                let mut result = result_of(&plan, name_of(directory.path()), &merged)?;
+                describe(&mut result, &arguments.labels);
+                present(&result, &directory, &plan.collect, arguments.format)
+            }
+            Err(stop) => Err(stop.into()),
+        };
         connected.release().await;
         exit
     });

@@ -73,7 +73,7 @@ fn recorded(directory: &ResultsDirectory) -> anyhow::Result<Recorded> {
         .conclude(written_unix_ns)
         .ok_or_else(|| unusable(&journal, "its run had not begun: there is nothing to report"))?;
     let id = name_of(&std::path::absolute(directory.path())?);
-    let mut result = result_of(&plan, id, 0, &merged, Vec::new())?;
+    let mut result = result_of(&plan, id, &merged)?;
     result.facts.ended_at_unix_ns = written_unix_ns;
     Ok(Recorded { plan, result })
 }

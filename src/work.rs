@@ -132,10 +132,11 @@ impl WorkerArgs {
         credentials: &Credentials,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Exit> {
+        let mut patience = self.join_timeout;
         loop {
             let options = self.options(credentials)?;
             let worker = tokio::select! {
-                worker = self.place(door, options) => worker?,
+                worker = self.place(door, options, patience) => worker?,
                 () = interrupts.next() => return Err(interrupted().into()),
             };
             tracing::info!(coordinator = self.coordinator, "this worker has a place");
@@ -143,9 +144,21 @@ impl WorkerArgs {
             let coordinator = &self.coordinator;
             match end {
                 WorkerEnd::Complete | WorkerEnd::Left => return Ok(Exit::Ok),
-                WorkerEnd::Closed => eprintln!(
-                    "the coordinator counted this worker as lost: it comes back as a new one"
-                ),
+                WorkerEnd::Over => {
+                    eprintln!("the run is over");
+                    return Ok(Exit::Ok);
+                }
+                WorkerEnd::CalledOff(reason) => {
+                    let line = format!("no load was offered: {reason}");
+                    return Err(Stop::new(Exit::Internal, line).into());
+                }
+                WorkerEnd::Closed => {
+                    eprintln!(
+                        "the coordinator counted this worker as lost: it comes back as a new one"
+                    );
+                    // Its run may have ended meanwhile, and its coordinator with it.
+                    patience = patience.min(PATIENCE);
+                }
                 WorkerEnd::Orphaned => {
                     let line = format!("no word of the coordinator at {coordinator} for too long");
                     return Err(Stop::new(Exit::Internal, line).into());
@@ -185,12 +198,13 @@ impl WorkerArgs {
         &self,
         door: &Peer<CoordinatorMessage>,
         options: WorkerOptions,
+        limit: Duration,
     ) -> anyhow::Result<Worker> {
         let registering = Worker::start(options, door.clone());
         let registered = tokio::select! {
             registered = registering => registered,
-            () = self.tell_of_waiting(door) => {
-                let (coordinator, limit) = (&self.coordinator, self.join_timeout);
+            () = self.tell_of_waiting(door, limit) => {
+                let coordinator = &self.coordinator;
                 let line = format!("the coordinator at {coordinator} gave no place within {limit:?}");
                 return Err(Stop::new(Exit::Internal, line).into());
             }
@@ -202,9 +216,9 @@ impl WorkerArgs {
     }
 
     /// Says once what it waits for; returns when it has waited for long enough.
-    async fn tell_of_waiting(&self, door: &Peer<CoordinatorMessage>) {
-        let limit = Instant::now() + self.join_timeout;
-        tokio::time::sleep(SILENCE.min(self.join_timeout)).await;
+    async fn tell_of_waiting(&self, door: &Peer<CoordinatorMessage>, limit: Duration) {
+        let until = Instant::now() + limit;
+        tokio::time::sleep(SILENCE.min(limit)).await;
         let coordinator = &self.coordinator;
         if door.is_connected() {
             eprintln!("waiting for a place at {coordinator}");
@@ -213,7 +227,7 @@ impl WorkerArgs {
                 "waiting for the coordinator at {coordinator}: dialling again until it answers"
             );
         }
-        tokio::time::sleep_until(limit).await;
+        tokio::time::sleep_until(until).await;
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use coordinator::{
-    Coordinator, CoordinatorOptions, Ending, FleetSize, Listener, Merged, Protection,
+    Coordinator, CoordinatorOptions, Ending, FleetSize, Listener, Merged, Preparation, Protection,
 };
 use metrics::Books;
 use protocol::{Certificates, Cookie, Input, Journal, Limit, Loss, LossCause, Node, Record, Trust};
@@ -152,6 +152,7 @@ fn options(plan: Plan, journal: &Path) -> CoordinatorOptions {
         start_ahead: Duration::from_secs(1),
         journal: journal.to_owned(),
         build: BUILD.to_owned(),
+        prepared: Preparation::default(),
     }
 }
 

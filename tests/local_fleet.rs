@@ -7,7 +7,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use coordinator::{Coordinator, CoordinatorOptions, Ending, FleetSize, Merged};
+use coordinator::{Coordinator, CoordinatorOptions, Ending, FleetSize, Merged, Preparation};
 use metrics::{Books, RunFacts};
 use serde_json::{Value, json};
 use simulator::{Running, Simulator, SimulatorConfig};
@@ -62,6 +62,7 @@ async fn measure(
         join_timeout: Duration::from_secs(30),
         start_ahead: Duration::from_millis(500),
         journal: folder.path().join("journal"),
+        prepared: Preparation::default(),
         build: "test".to_owned(),
     };
     let coordinator = Coordinator::start(options).await.unwrap();
@@ -153,7 +154,7 @@ async fn who_leaves_a_closed_loop_loses_nothing() {
 }
 
 fn workers_sum_to_the_whole(plan: &Plan, merged: &Merged) {
-    let record = merged.record(plan, RunFacts::default(), Vec::new());
+    let record = merged.record(plan, RunFacts::default());
     let mut sum = Books::default();
     record.workers.iter().for_each(|worker| sum.merge(&worker.books));
     assert_eq!(sum, record.merged.books());

@@ -35,6 +35,7 @@ impl Recovered {
             roster: Roster::resumed(size, String::new(), members),
             start_unix_ns: Some(start.unix_ns),
             stopped_at: self.stopped_at,
+            prepared: self.prepared,
             ledger: self.ledger,
         };
         Some((*plan, merged))

@@ -41,4 +41,4 @@ pub use recovery::{Enrolled, Recovered, Start};
 pub use roster::{FleetSize, Member, Role, Roster, Standing};
 pub use run::{Command, Ending, Event, Phase, Run};
 pub use settlement::Settlement;
-pub use start::{Coordinator, CoordinatorError, CoordinatorOptions, Merged};
+pub use start::{Coordinator, CoordinatorError, CoordinatorOptions, Merged, Preparation};

@@ -54,6 +54,8 @@ pub struct Membership {
     places: BTreeMap<WorkerId, Place>,
     /// The last change that is on disk.
     written: u64,
+    /// Which coordinator of the run this is.
+    term: u64,
 }
 
 impl Membership {
@@ -61,16 +63,17 @@ impl Membership {
     #[must_use]
     pub fn new(on_loss: OnWorkerLoss, terms: Terms, now_ns: u64) -> Self {
         let leases = Leases::new(terms, now_ns);
-        Self { on_loss, leases, ownership: None, places: BTreeMap::new(), written: 0 }
+        Self { on_loss, leases, ownership: None, places: BTreeMap::new(), written: 0, term: 0 }
     }
 
-    /// Of a run that another coordinator began: its owners, and its start. `workers` are
+    /// Of a run that other coordinators, `term` of them, began: its owners, and its start. `workers` are
     /// those who are neither lost nor complete, with the clocks as they were at their start and the most
     /// that can have been granted to them.
     #[must_use]
     pub fn resumed(
         on_loss: OnWorkerLoss,
         terms: Terms,
+        term: u64,
         ownership: Ownership,
         start: StartInstant,
         workers: impl IntoIterator<Item = (WorkerId, Reading, Limit)>,
@@ -78,6 +81,7 @@ impl Membership {
     ) -> Self {
         let mut membership = Self::new(on_loss, terms, now_ns);
         membership.written = ownership.epoch();
+        membership.term = term;
         membership.ownership = Some(ownership);
         for (worker, at_arm, limit) in workers {
             membership.leases.admit_again(worker, at_arm, limit, now_ns);
@@ -122,7 +126,10 @@ impl Membership {
         place.epoch = place.epoch.max(heartbeat.epoch);
         let Heartbeat { clock_offset_ns: offset_ns, clock_error_ns: error_ns, .. } = *heartbeat;
         let reading = (error_ns < u64::MAX).then_some(Reading { offset_ns, error_ns });
-        self.leases.holds_rounds(heartbeat.worker, heartbeat.rounds_granted);
+        // Else a grant of the coordinator before us may still come to it.
+        if heartbeat.term == self.term {
+            self.leases.holds_rounds(heartbeat.worker, heartbeat.rounds_granted);
+        }
         self.leases.heard(heartbeat.worker, reading, heartbeat.rounds_begun, now_ns);
         Heard::Here
     }
@@ -180,7 +187,8 @@ impl Membership {
         let unheard = self.ownership.as_ref().map(|table| table.unheard(worker, place.epoch));
         let mut changes: Vec<Change> = unheard.unwrap_or_default();
         changes.retain(|change| change.epoch <= self.written);
-        Some(CoordinatorHeartbeat { worker, grant: self.leases.grant(worker, now_ns), changes })
+        let grant = self.leases.grant(worker, now_ns);
+        Some(CoordinatorHeartbeat { worker, grant, changes, term: self.term })
     }
 
     /// What a sign of life is answered with at once: a fast closed loop does not wait for the rhythm.
@@ -288,6 +296,7 @@ mod tests {
             epoch,
             rounds_begun: 0,
             rounds_granted: 0,
+            term: 0,
         }
     }
 

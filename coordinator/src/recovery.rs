@@ -5,16 +5,16 @@
 
 use std::time::Duration;
 
-use protocol::{Limit, Record, WorkerId};
+use protocol::{Assigned, Limit, Record, WorkerId};
 use workload::Plan;
 
 use crate::{
-    Acceptance, Ledger, Member, Ownership, Reach, Reading, Role, Standing, Terms,
+    Acceptance, Ledger, Member, Ownership, Preparation, Reach, Reading, Role, Standing, Terms,
     limit_of_predecessor,
 };
 
 /// A worker of the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Enrolled {
     /// Which one.
     pub id: WorkerId,
@@ -24,6 +24,8 @@ pub struct Enrolled {
     pub at_arm: Option<Reading>,
     /// The last comparison of clocks.
     pub latest: Option<Reading>,
+    /// What it said about its inputs.
+    pub assigned: Option<Assigned>,
 }
 
 /// The start, as it was agreed on.
@@ -54,6 +56,8 @@ pub struct Recovered {
     pub resumed: u32,
     /// Everything that was merged.
     pub ledger: Ledger,
+    /// What was found before the load.
+    pub prepared: Preparation,
     /// Workers of the roster, before spares.
     ranks: usize,
     /// Parts that the ledger did not take: none in a journal of our own.
@@ -94,6 +98,14 @@ impl Recovered {
             }
             Record::Stop { at } => self.stopped_at = Some(at),
             Record::Resumed { .. } => self.resumed += 1,
+            Record::Prepared { probe_requests, warnings } => {
+                self.prepared = Preparation { probe_requests, warnings };
+            }
+            Record::Assigned { worker, assigned } => {
+                if let Some(known) = self.workers.iter_mut().find(|known| known.id == worker) {
+                    known.assigned = Some(assigned);
+                }
+            }
             Record::End => self.ended = true,
         }
     }
@@ -135,7 +147,7 @@ impl Recovered {
             host: one.host.clone(),
             role: if owns(one.id) { Role::Owner } else { Role::Spare },
             standing: self.standing(one),
-            assigned: None,
+            assigned: one.assigned.clone(),
             clock: one.latest.map(|reading| (reading.offset_ns, reading.error_ns)),
         };
         self.workers.iter().map(member).collect()
@@ -156,7 +168,7 @@ impl Recovered {
     fn enrol(&mut self, id: WorkerId, host: String) {
         self.ledger.admit(id);
         if self.workers.iter().all(|known| known.id != id) {
-            self.workers.push(Enrolled { id, host, at_arm: None, latest: None });
+            self.workers.push(Enrolled { id, host, at_arm: None, latest: None, assigned: None });
         }
     }
 

@@ -17,7 +17,8 @@ impl Merged {
     /// Everything that the result is computed from. `facts` are those that only the command knows; the
     /// others are filled in.
     #[must_use]
-    pub fn record(&self, plan: &Plan, facts: RunFacts, mut warnings: Vec<Warning>) -> RunRecord {
+    pub fn record(&self, plan: &Plan, facts: RunFacts) -> RunRecord {
+        let mut warnings = self.prepared.warnings.clone();
         let mut merged = self.ledger.total().clone();
         let stages = self.stages(plan, &merged);
         let settlement = self.ledger.settle(plan, self.offered_until(plan));
@@ -63,6 +64,7 @@ impl Merged {
             .to_owned(),
             interrupted: self.ending == Ending::Interrupted,
             degraded: matches!(self.ending, Ending::Degraded(_)),
+            probe_requests: self.prepared.probe_requests,
             ..facts
         }
     }
@@ -106,6 +108,8 @@ impl Merged {
         account.books.values().chain(gaps).for_each(|scope| books.merge(scope));
         let ownership = self.ledger.ownership();
         let loss = ownership.and_then(|ownership| ownership.loss(id));
+        // The end of a spare is nobody's loss.
+        let owned = ownership.is_some_and(|table| table.tenures().iter().any(|t| t.owner == id));
         let last_told = Duration::from_secs(account.covered_to.into());
         let (offset_ns, error_ns) = member.clock.unwrap_or_default();
         Some(WorkerResult {
@@ -122,7 +126,7 @@ impl Merged {
             clock_offset_us: offset_ns / 1_000,
             clock_error_us: error_ns.div_ceil(1_000),
             cpu_seconds: Some(account.cpu.as_secs_f64()),
-            lost: (!account.complete).then(|| WorkerLost {
+            lost: (!account.complete && owned).then(|| WorkerLost {
                 at: loss.map_or(last_told, |loss| loss.noticed_at),
                 taken_over_at: ownership.and_then(|ownership| ownership.taken_over_at(id)),
                 in_flight_at_last_snapshot: books.lost.in_flight_at_last_snapshot,

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use metrics::Warning;
 use protocol::{COORDINATOR_GROUP, CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
 use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
@@ -40,6 +41,17 @@ pub struct CoordinatorOptions {
     pub journal: PathBuf,
     /// This build; a worker of another one is refused.
     pub build: String,
+    /// What was found before the load, for the result.
+    pub prepared: Preparation,
+}
+
+/// What was found before the load. It is in the journal too: whoever writes the result in the end knows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Preparation {
+    /// Requests that were sent to see whether the target answers.
+    pub probe_requests: u64,
+    /// Doubts, in words for the report.
+    pub warnings: Vec<Warning>,
 }
 
 /// Why there is no result at all.
@@ -75,6 +87,7 @@ struct State {
     ledger: Ledger,
     membership: Membership,
     resumed: Option<Resumed>,
+    prepared: Preparation,
 }
 
 /// How long things may take.
@@ -102,6 +115,7 @@ pub struct Coordinator {
     door: ActorRef<CoordinatorMessage>,
     progress: watch::Receiver<Progress>,
     finished: oneshot::Receiver<Finished>,
+    prepared: Preparation,
 }
 
 /// What a run leaves: the merged books and who kept them.
@@ -117,6 +131,8 @@ pub struct Merged {
     pub start_unix_ns: Option<i64>,
     /// The run time at which the load was stopped early.
     pub stopped_at: Option<Duration>,
+    /// What was found before it.
+    pub prepared: Preparation,
 }
 
 impl Coordinator {
@@ -132,6 +148,8 @@ impl Coordinator {
             plan: Box::new(Plan::clone(&plan)),
             created_unix_ns: unix_now_ns(),
         })?;
+        let Preparation { probe_requests, warnings } = options.prepared.clone();
+        let _ = journal.append(&Record::Prepared { probe_requests, warnings })?;
         JournalWriter::wait_for(journal.durable(), first).await?;
         // Until workers of other processes are let in, one that is expected alone has no heir.
         let alone = options.size == FleetSize::exactly(NonZeroU32::MIN);
@@ -143,6 +161,7 @@ impl Coordinator {
             ledger: Ledger::of(stages),
             membership: Membership::new(plan.on_worker_loss, terms, CoordinatorClock.now_ns()),
             resumed: None,
+            prepared: options.prepared,
         };
         let waits = Waits { join: options.join_timeout, start_ahead: options.start_ahead };
         Self::run(plan, options.inputs, options.size, waits, journal, state).await
@@ -185,6 +204,7 @@ impl Coordinator {
             membership: Membership::resumed(
                 on_loss,
                 terms,
+                u64::from(recovered.resumed) + 1,
                 ownership,
                 StartInstant { agreed_ns: start.coordinator_ns, own_ns: start_ns },
                 workers,
@@ -196,6 +216,7 @@ impl Coordinator {
                 start_unix_ns: start.unix_ns,
                 stopped_at: recovered.stopped_at,
             }),
+            prepared: recovered.prepared,
         };
         let waits = Waits { join: Duration::ZERO, start_ahead: Duration::ZERO };
         Self::run(Arc::new(*plan), inputs, size, waits, writer, state).await
@@ -230,7 +251,7 @@ impl Coordinator {
         };
         let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await?;
         let door = opened.await.map_err(|_| CoordinatorError::Failed)?;
-        Ok(Self { supervisor, door, progress, finished })
+        Ok(Self { supervisor, door, progress, finished, prepared: state.prepared })
     }
 
     /// Lets workers of other processes in, through this process's node.
@@ -267,7 +288,8 @@ impl Coordinator {
     pub async fn finished(self) -> Result<Merged, CoordinatorError> {
         let Finished { ending, ledger, roster, start_unix_ns, stopped_at } =
             self.finished.await.map_err(|_| CoordinatorError::Failed)?;
-        Ok(Merged { ending, ledger, roster, start_unix_ns, stopped_at })
+        let prepared = self.prepared;
+        Ok(Merged { ending, ledger, roster, start_unix_ns, stopped_at, prepared })
     }
 }
 

@@ -9,8 +9,8 @@ mod orders;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use protocol::{
-    Armed, Closed, CoordinatorMessage, Goodbye, Heartbeat, Hello, Peer, Record, Refusal, Welcome,
-    Wire, WorkerId, WorkerMessage, worker_group,
+    Armed, Assigned, Closed, CoordinatorMessage, Goodbye, Heartbeat, Hello, Peer, Record, Refusal,
+    Welcome, Wire, WorkerId, WorkerMessage, worker_group,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SupervisionEvent};
 use tokio::{
@@ -38,8 +38,10 @@ pub(crate) enum SupervisorMessage {
     Heartbeat(Heartbeat),
     /// From the door.
     Goodbye(Goodbye),
-    /// A call to a worker has ended.
+    /// Something that only [`Run`] has to know.
     Happened(Event),
+    /// A worker has read its inputs, or refuses.
+    Assigned(WorkerId, Result<Assigned, Refusal>),
     /// The worker's clock as used for its start.
     Armed(WorkerId, Result<Armed, Refusal>),
     /// From the ledger.
@@ -194,6 +196,7 @@ impl Actor for Supervisor {
                 state.beat();
             }
             SupervisorMessage::Happened(event) => state.happen(event).await?,
+            SupervisorMessage::Assigned(worker, answer) => state.assigned(worker, answer).await?,
             SupervisorMessage::Armed(worker, answer) => state.armed(worker, answer).await?,
             SupervisorMessage::LastDelta(worker) => {
                 state.membership.complete(worker);
@@ -243,7 +246,7 @@ impl SupervisorState {
             let _ = reply.send(Wire::new(Welcome::Refused(refusal)));
             return Ok(());
         }
-        let incarnation = hello.incarnation;
+        let (incarnation, host) = (hello.incarnation, hello.host.clone());
         let mut reply = Some(reply);
         for command in self.run.on(Event::Registered(hello)) {
             let Command::Welcome(welcome) = command else {
@@ -253,6 +256,9 @@ impl SupervisorState {
             match welcome {
                 Welcome::Accepted { ordinal } | Welcome::Spare { ordinal } => {
                     self.join(WorkerId { ordinal, incarnation }, peer.clone())?;
+                }
+                Welcome::Refused(Refusal { ref reason, retry_after: None }) => {
+                    tracing::warn!(host, reason, "a worker was refused");
                 }
                 Welcome::Refused(_) => {}
             }
@@ -308,6 +314,18 @@ impl SupervisorState {
             self.carry_out(command).await?;
         }
         if self.finished.is_none() { Ok(()) } else { self.show() }
+    }
+
+    async fn assigned(
+        &mut self,
+        worker: WorkerId,
+        answer: Result<Assigned, Refusal>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Ok(assigned) = &answer {
+            let assigned = assigned.clone();
+            self.write_down(Record::Assigned { worker, assigned }, None).await?;
+        }
+        self.happen(Event::Assigned(worker, answer)).await
     }
 
     async fn armed(

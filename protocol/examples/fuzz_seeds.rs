@@ -158,6 +158,7 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
         epoch: 1,
         rounds_begun: 7,
         rounds_granted: 8,
+        term: 1,
     };
     corpus.message("heartbeat", &heartbeat)?;
     let beat = CoordinatorHeartbeat {
@@ -168,6 +169,7 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
             limit: Limit::Due(Duration::from_secs(9)),
         }),
         changes: vec![change()],
+        term: 1,
     };
     corpus.message("coordinator-heartbeat", &beat)?;
     let (limit, reason) = (Limit::Round(8), "stopped".to_owned());

@@ -12,7 +12,7 @@ mod cookie;
 mod trust;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -21,7 +21,7 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt};
 use ractor::{Actor, ActorId, ActorRef};
 use ractor_cluster::{
-    NetworkStream, NodeEventSubscription, NodeServer, NodeServerMessage,
+    NetworkStream, NodeEventSubscription, NodeServer, NodeServerMessage, NodeSessionMessage,
     node::{NodeConnectionMode, NodeServerSessionInformation},
 };
 use tokio::net::TcpStream;
@@ -47,6 +47,9 @@ const KEEPALIVE_INTERVAL_S: u32 = 1;
 /// Probes without an answer.
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// Addresses without the cookie that are remembered.
+const MOST_STRANGERS: usize = 1_024;
+
 /// Why a node cannot take part.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -59,6 +62,9 @@ pub enum ClusterError {
     /// A socket failed.
     #[error(transparent)]
     Socket(#[from] std::io::Error),
+    /// Nobody answered.
+    #[error("it does not answer")]
+    ConnectTimeout,
     /// The TLS handshake took too long.
     #[error("the TLS handshake took longer than {HANDSHAKE_DEADLINE:?}")]
     HandshakeTimeout,
@@ -77,13 +83,43 @@ struct Sessions(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    open: HashSet<ActorId>,
-    authenticated: HashSet<ActorId>,
+    open: HashMap<ActorId, Session>,
+    /// How many have ended.
+    ended: u64,
+    /// How often each address came without the cookie.
+    strangers: HashMap<String, u32>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Session {
+    actor: ActorRef<NodeSessionMessage>,
+    /// The other node's name, once it has proved that it knows the cookie.
+    peer: Option<String>,
 }
 
 impl Sessions {
     fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Known {
+    /// Ends the authenticated sessions of a peer; whether there were any.
+    fn end_those_of(&self, peer: &str) -> bool {
+        let theirs = self.open.values().filter(|one| one.peer.as_deref() == Some(peer));
+        theirs.map(|one| one.actor.stop(None)).count() > 0
+    }
+
+    /// Whether a stranger is worth a line: the first time, the second, the fourth, and so on.
+    fn is_news(&mut self, address: &str) -> bool {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        if self.strangers.len() >= MOST_STRANGERS && !self.strangers.contains_key(host) {
+            return false;
+        }
+        let times = self.strangers.entry(host.to_owned()).or_default();
+        *times += 1;
+        times.is_power_of_two()
     }
 }
 
@@ -118,6 +154,17 @@ impl Node {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.with(|known| known.open.len())
+    }
+
+    /// How many sessions have ended, since the node started: tells whether one that was just handed over did.
+    #[must_use]
+    pub fn ended_sessions(&self) -> u64 {
+        self.sessions.with(|known| known.ended)
+    }
+
+    /// Ends every session: who dials anew must not have two.
+    pub fn end_sessions(&self) {
+        self.sessions.with(|known| known.open.values().for_each(|one| one.actor.stop(None)));
     }
 
     /// Takes a connection that somebody opened to us: secures it and hands it over.
@@ -189,17 +236,20 @@ fn watch_peer(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ends sessions that do not authenticate in time: the library waits for ever.
+/// Ends sessions that do not authenticate in time: the library waits for ever. And lets a peer in that dials
+/// again while its former session still looks alive here: of two sessions to one node the library keeps the one with
+/// the lower random number, so that every other peer would be kept out until the kernel gives the old one up.
 struct Watch(Arc<Sessions>);
 
 impl NodeEventSubscription for Watch {
     fn node_session_opened(&self, session: NodeServerSessionInformation) {
         let id = session.actor.get_id();
-        self.0.with(|known| known.open.insert(id));
+        let new = Session { actor: session.actor.clone(), peer: None };
+        self.0.with(|known| known.open.insert(id, new));
         let sessions = Arc::clone(&self.0);
         tokio::spawn(async move {
             tokio::time::sleep(HANDSHAKE_DEADLINE).await;
-            let silent = sessions.with(|k| k.open.contains(&id) && !k.authenticated.contains(&id));
+            let silent = sessions.with(|k| k.open.get(&id).is_some_and(|one| one.peer.is_none()));
             if silent {
                 tracing::warn!(peer = session.peer_addr, "a peer did not authenticate in time");
                 session.actor.stop(None);
@@ -207,21 +257,36 @@ impl NodeEventSubscription for Watch {
         });
     }
 
+    /// Only who has dialled the same node before knows the random name that brings it to a second session.
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
-        let id = session.actor.get_id();
-        self.0.with(|known| {
-            known.open.remove(&id);
-            if !known.authenticated.remove(&id) {
-                tracing::warn!(
-                    peer = session.peer_addr,
-                    "a peer ended without authenticating: is its cookie ours?"
-                );
+        let address = session.peer_addr;
+        let claimed = session.peer_name.map(|name| name.name);
+        let (dials_again, is_news) = self.0.with(|known| {
+            known.ended += 1;
+            let was = known.open.remove(&session.actor.get_id());
+            if was.is_some_and(|one| one.peer.is_some()) {
+                return (false, false);
             }
+            let dials_again = claimed.is_some_and(|name| known.end_those_of(&name));
+            // Who dials tells itself what became of it.
+            (dials_again, !dials_again && session.is_server && known.is_news(&address))
         });
+        if dials_again {
+            tracing::info!(peer = address, "a peer dials again: its former connection is ended");
+        } else if is_news {
+            tracing::warn!(
+                peer = address,
+                "a peer ended without authenticating: is its cookie ours?"
+            );
+        }
     }
 
     fn node_session_authenticated(&self, session: NodeServerSessionInformation) {
-        let id = session.actor.get_id();
-        self.0.with(|known| known.authenticated.insert(id));
+        let name = session.peer_name.map(|name| name.name).unwrap_or_default();
+        self.0.with(|known| {
+            if let Some(one) = known.open.get_mut(&session.actor.get_id()) {
+                one.peer = Some(name);
+            }
+        });
     }
 }

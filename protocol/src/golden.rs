@@ -13,8 +13,8 @@ use workload::Shard;
 use crate::{
     Abort, Acknowledge, Arm, Armed, Assigned, Change, Chunk, ClassCovers, Closed,
     CoordinatorHeartbeat, Covers, Fetch, Goodbye, Grant, Heartbeat, Hello, Input, IntervalEnd,
-    LEASE, Limit, Loss, LossCause, Move, PROTOCOL_VERSION, Part, Record, Refusal, Stop, TimePing,
-    TimePong, Welcome, WorkerId, decode, encode,
+    LEASE, Limit, Loss, LossCause, Move, Over, PROTOCOL_VERSION, Part, Record, Refusal, Stop,
+    TimePing, TimePong, Welcome, WorkerId, decode, encode,
 };
 
 const WORKER: WorkerId = WorkerId { ordinal: 3, incarnation: 5 };
@@ -46,7 +46,7 @@ fn these_are_the_bytes_of_protocol_4() {
 #[test]
 fn what_a_worker_says() {
     let hello = Hello {
-        protocol: 3,
+        protocol: 4,
         build: "b".to_owned(),
         ordinal: Some(3),
         incarnation: 5,
@@ -54,7 +54,7 @@ fn what_a_worker_says() {
         processors: 4,
         epoch: 1,
     };
-    same(&hello, &[3, 1, b'b', 1, 3, 5, 1, b'h', 4, 1]);
+    same(&hello, &[4, 1, b'b', 1, 3, 5, 1, b'h', 4, 1]);
     same(&TimePing { worker: WORKER }, &[3, 5]);
     let heartbeat = Heartbeat {
         worker: WORKER,
@@ -64,8 +64,9 @@ fn what_a_worker_says() {
         epoch: 1,
         rounds_begun: 7,
         rounds_granted: 8,
+        term: 6,
     };
-    same(&heartbeat, &[3, 5, 9, 1, 2, 1, 7, 8]);
+    same(&heartbeat, &[3, 5, 9, 1, 2, 1, 7, 8, 6]);
     let limit = Limit::Due(Duration::new(8, 200));
     same(&Goodbye { worker: WORKER, limit, reason: "r".to_owned() }, &[3, 5, 0, 8, 200, 1, b'r']);
     same(&Fetch { worker: WORKER, sha256: "ab".to_owned(), offset: 6 }, &[3, 5, 2, b'a', b'b', 6]);
@@ -96,9 +97,14 @@ fn what_the_coordinator_says() {
         &[1, b'p', 12, 2, b'a', b'b'],
     );
     let grant = Grant { given_at_coordinator_ns: 1, length: LEASE, limit: Limit::Round(8) };
-    let beat = CoordinatorHeartbeat { worker: WORKER, grant: Some(grant), changes: vec![change()] };
+    let changes = vec![change()];
+    let beat = CoordinatorHeartbeat { worker: WORKER, grant: Some(grant), changes, term: 6 };
     // 500,000,000 ns are 0x1DCD6500.
-    same(&beat, &[3, 5, 1, 1, 2, 252, 0, 0x65, 0xCD, 0x1D, 1, 8, 1, 2, 9, 1, 1, 4, 3, 5, 7, 8, 6]);
+    same(
+        &beat,
+        &[3, 5, 1, 1, 2, 252, 0, 0x65, 0xCD, 0x1D, 1, 8, 1, 2, 9, 1, 1, 4, 3, 5, 7, 8, 6, 6],
+    );
+    same(&Over { called_off: Some("n".to_owned()) }, &[1, 1, b'n']);
 }
 
 #[test]
@@ -136,4 +142,8 @@ fn records_of_the_journal() {
     let record = Record::Ownership { loss: Some(loss), change: Some(change()) };
     same(&record, &[8, 1, 3, 5, 0, 8, 0, 7, 0, 1, 1, 2, 9, 1, 1, 4, 3, 5, 7, 8, 6]);
     same(&Record::Resumed { at_unix_ns: 1, epoch: 2 }, &[9, 2, 2]);
+    let warnings = vec![metrics::Warning::new("c", "m")];
+    same(&Record::Prepared { probe_requests: 1, warnings }, &[10, 1, 1, 1, b'c', 1, b'm']);
+    let assigned = Assigned { lanes: 2, tokenizer: None, warnings: Vec::new() };
+    same(&Record::Assigned { worker: WORKER, assigned }, &[11, 3, 5, 2, 0, 0]);
 }

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use workload::Plan;
 
-use crate::{Change, Loss, MAX_FRAME_BYTES, Part, WireError, WorkerId, decode, encode};
+use crate::{Assigned, Change, Loss, MAX_FRAME_BYTES, Part, WireError, WorkerId, decode, encode};
 
 /// Bytes before each record's content.
 const HEADER_BYTES: usize = 8;
@@ -79,6 +79,20 @@ pub enum Record {
         at_unix_ns: i64,
         /// The last change of owners that it knows of.
         epoch: u64,
+    },
+    /// What was found before the load: for the result, whoever writes it.
+    Prepared {
+        /// Requests that were sent to see whether the target answers.
+        probe_requests: u64,
+        /// Doubts, in words for the report.
+        warnings: Vec<metrics::Warning>,
+    },
+    /// What a worker said about its inputs.
+    Assigned {
+        /// Which one.
+        worker: WorkerId,
+        /// Its words.
+        assigned: Assigned,
     },
 }
 

@@ -27,8 +27,8 @@ pub use journal::{Journal, JournalError, JournalTail, Record, append_frame, read
 pub use lease::{DRIFT_PPM, Grant, HEARTBEAT_EVERY, LEASE, LONG_LEASE, Limit, grown_error_ns};
 pub use messages::{
     Abort, Acknowledge, Arm, Armed, Assigned, Assignment, Chunk, Closed, CoordinatorHeartbeat,
-    CoordinatorMessage, Fetch, Goodbye, Heartbeat, Hello, Input, MAX_CHUNK_BYTES, Refusal, Stop,
-    TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
+    CoordinatorMessage, Fetch, Goodbye, Heartbeat, Hello, Input, MAX_CHUNK_BYTES, Over, Refusal,
+    Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
 };
 pub use ownership::{Change, ClassCovers, Loss, LossCause, Move};
 pub use part::{

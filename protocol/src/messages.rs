@@ -58,6 +58,9 @@ pub enum WorkerMessage {
     /// The coordinator lives, twice a second, and grants. No reply: the worker's own heartbeat says what
     /// it heard. Silence: the worker starts nothing once its last grant has run out, and ends 10 s later.
     Heartbeat(Wire<CoordinatorHeartbeat>),
+    /// The books are closed: cancel what is open, and end. No reply. Silence: the worker misses its coordinator, and
+    /// ends after a while.
+    Over(Wire<Over>),
     /// This incarnation has been lost and stays so: cancel every stream, drop what is not acknowledged,
     /// and register as a new one. No reply. Silence: it is told again whenever it is heard.
     Closed(Wire<Closed>),
@@ -173,6 +176,9 @@ pub struct Heartbeat {
     pub rounds_begun: u64,
     /// Closed loop: the round up to which it holds a grant, so that a coordinator which took over the run knows.
     pub rounds_granted: u64,
+    /// The latest coordinator that it has heard ([`CoordinatorHeartbeat::term`]): no grant of an earlier one will
+    /// be taken any more, so only then is `rounds_granted` all that it holds.
+    pub term: u64,
 }
 
 /// The coordinator's sign of life, twice a second, and what it permits.
@@ -184,6 +190,9 @@ pub struct CoordinatorHeartbeat {
     pub grant: Option<Grant>,
     /// Every change of owners that this worker has not been heard to know, with its own moves.
     pub changes: Vec<Change>,
+    /// Which coordinator of the run says it, from 0: each that takes it over is one more. A grant of an earlier one,
+    /// left in a socket, is not taken.
+    pub term: u64,
 }
 
 /// A worker is no longer part of the run.
@@ -191,6 +200,13 @@ pub struct CoordinatorHeartbeat {
 pub struct Closed {
     /// Which incarnation.
     pub worker: WorkerId,
+}
+
+/// The run is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Over {
+    /// Why no load was offered at all; `None` of a run that had its books.
+    pub called_off: Option<String>,
 }
 
 /// A worker leaves.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The fleet under faults, longer than the gate has time for: 5,000 random rounds of the model in virtual time, then real processes of which
 # one is killed, cut off for 1 s and for 20 s, stopped for 10 s, and a coordinator that is killed. Ends with code 1 when one fails; a round of the
-# model that fails names its seed, and `FLEET_MODEL_SEED=N cargo test --test fleet_model` plays it again. Some four minutes.
+# model that fails names its seed, and `FLEET_MODEL_SEED=N cargo test --test fleet_model` plays it again. In the end fleet-faults.py: cuts and
+# stops in open and closed loop, and random rounds of the command's own processes. Some twenty minutes.
 #
 # usage: scripts/long/fleet-faults.sh
 set -uo pipefail
@@ -16,4 +17,6 @@ for name in \
     a_worker_that_is_cut_off_or_stopped_sends_nothing_beside_its_heir; do
     cargo test --test cluster -- --include-ignored --exact "$name" || failed=1
 done
+cargo build && scripts/long/fleet-faults.py cuts || failed=1
+scripts/long/fleet-faults.py 20 || failed=1
 exit "$failed"

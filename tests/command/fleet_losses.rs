@@ -1,6 +1,6 @@
 //! Killed workers, killed coordinators: the books say what became of every request.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -83,6 +83,66 @@ fn a_run_whose_coordinator_is_killed_is_gone_on_with_by_another() {
     assert_eq!(number(&summary, "/books/lost"), 0, "{summary:#}");
     let sent = number(&summary, "/books/completed");
     assert_eq!(bench.simulator.truth().received, sent, "none twice, none forgotten");
+}
+
+/// Returns in the moment in which the journal has grown.
+fn wait_for_growth(journal: &Path) {
+    let length = || std::fs::metadata(journal).unwrap().len();
+    let before = length();
+    while length() == before {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Killed when a part is written and most likely not yet acknowledged, and killed when what was written is
+/// acknowledged and nothing follows yet: by the workers' reports once a second it is one or the other.
+#[test]
+fn coordinators_that_die_around_an_acknowledgement_leave_exact_books() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let load = ["--concurrency", "4", "--duration", "16", "--listen", &listen];
+    let leading = coordinator(&bench, 2, &[&load[..], &["--set", "load.rampUp=0"]].concat());
+    leading.said("workers are here");
+    let workers = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
+    leading.said("3/16 s");
+    let results = results_in(bench.folder.path());
+    let journal = results.join("journal");
+    wait_for_growth(&journal);
+    leading.kill();
+    let again = || {
+        let mut command = tokenstorm();
+        command.args(["coordinator", "--listen", &listen, "--resume"]).arg(&results);
+        command.env("TOKENSTORM_COOKIE", crate::fleet_support::COOKIE);
+        Process::start(command)
+    };
+    let second = again();
+    second.said("8/16 s");
+    wait_for_growth(&journal);
+    std::thread::sleep(Duration::from_millis(400));
+    second.kill();
+    let ended = again().finished();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for worker in workers.map(Process::finished) {
+        assert_eq!(worker.code, Some(0), "{worker:?}");
+    }
+    let summary = read_json(&results.join("summary.json"));
+    let due = balance(&summary);
+    assert_eq!(number(&summary, "/books/completed"), due, "{summary:#}");
+    // What the first coordinator knew before the load is in the last one's result.
+    assert_eq!(number(&summary, "/run/probeRequests"), 1, "{summary:#}");
+    assert_ne!(number(&summary, "/run/lanes"), 0, "{summary:#}");
+    let truth = bench.simulator.truth_with_requests();
+    assert_eq!(truth.received, due + 1, "none twice, none forgotten");
+    no_body_twice(truth);
+}
+
+fn no_body_twice(truth: simulator::Truth) {
+    let mut bodies: Vec<_> = truth.requests.unwrap().into_iter().map(|r| r.body_sha256).collect();
+    let all = bodies.len();
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), all, "a request was sent by two workers");
 }
 
 #[test]
@@ -179,9 +239,5 @@ fn a_frozen_worker_sends_nothing_twice_and_comes_back_as_a_spare() {
     assert_eq!(balance(&summary), 440);
     let truth = bench.simulator.truth_with_requests();
     agrees_with_the_server(&summary, truth.received);
-    let mut bodies: Vec<_> = truth.requests.unwrap().into_iter().map(|r| r.body_sha256).collect();
-    let all = bodies.len();
-    bodies.sort();
-    bodies.dedup();
-    assert_eq!(bodies.len(), all, "a request was sent by two workers");
+    no_body_twice(truth);
 }

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Cookie, Node};
+use protocol::{COORDINATOR_GROUP, Cookie, CoordinatorMessage, Hello, Node, Peer, Welcome, Wire};
+use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use serde_json::json;
 use worker::{Credentials, Dialer, Worker, WorkerOptions};
 
@@ -128,7 +129,10 @@ fn fewer_workers_than_the_minimum_are_no_run() {
     assert_eq!(left, 0, "a run that never began leaves nothing");
     let worker = worker.finished();
     assert_eq!(worker.code, Some(1), "{worker:?}");
-    assert!(worker.stderr.lines().last().unwrap().starts_with("error: "), "{worker:?}");
+    // At once, in the coordinator's words; not because it misses it after a while.
+    let said =
+        "error: no load was offered: only 1 of 3 workers came in time, and at least 2 are needed";
+    assert_eq!(errors(&worker.stderr), [said]);
 }
 
 #[test]
@@ -188,35 +192,99 @@ fn nobody_speaks_to_other_machines_unprotected() {
     one_line(Process::start(short), "the cookie has 5 characters");
 }
 
+/// What nobody of ours would send, under the name of a message that the door takes.
+struct Rogue(Vec<u8>);
+
+impl ractor::Message for Rogue {
+    fn serializable() -> bool {
+        true
+    }
+
+    fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
+        Ok(SerializedMessage::Cast {
+            variant: "Heartbeat".to_owned(),
+            args: self.0,
+            metadata: None,
+        })
+    }
+}
+
+fn stranger(incarnation: u64) -> WorkerOptions {
+    WorkerOptions {
+        ordinal: None,
+        incarnation,
+        host: "stranger".to_owned(),
+        processors: 1,
+        build: "0.0.1".to_owned(),
+        cache: None,
+        credentials: Credentials::default(),
+    }
+}
+
+/// It knows the cookie, and is of another build, of another protocol, and no friend.
+///
 /// One node a process: this is the only test here that has one.
 #[test]
-fn another_build_is_refused_in_words() {
+fn a_stranger_with_the_cookie_is_refused_in_words_and_disturbs_nobody() {
     let bench = bench();
     let leading = coordinator(&bench, 1, &LOAD);
     let port = port(&leading);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let refused = runtime.block_on(async {
+    runtime.block_on(async {
         let node = Node::start("stranger", &Cookie::new(COOKIE).unwrap()).await.unwrap();
-        let dialer = Dialer { node, host: "127.0.0.1".to_owned(), port, trust: None };
+        let dialer = Dialer { node: node.clone(), host: "127.0.0.1".to_owned(), port, trust: None };
         let door = dialer.door();
-        tokio::spawn(dialer.keep_connected(|| 7));
-        let options = WorkerOptions {
-            ordinal: None,
-            incarnation: 99,
-            host: "stranger".to_owned(),
-            processors: 1,
-            build: "0.0.1".to_owned(),
-            cache: None,
-            credentials: Credentials::default(),
-        };
-        let started = Worker::start(options, door);
+        let dialling = tokio::spawn(dialer.keep_connected(|| 7));
+        let started = Worker::start(stranger(99), door.clone());
         let started = tokio::time::timeout(Duration::from_secs(60), started).await.unwrap();
-        started.map(|_| ()).unwrap_err().to_string()
+        let refused = started.map(|_| ()).unwrap_err().to_string();
+        let said = "build 0.0.1 does not match the coordinator's";
+        assert!(refused.contains(said), "{refused}");
+        leading.said(said);
+
+        let (said, reason) = ("protocol 99 does not match the coordinator's", ask(&door).await);
+        assert!(reason.contains(said), "{reason}");
+        leading.said(said);
+
+        let rogue = Peer::<Rogue>::of_group(COORDINATOR_GROUP);
+        // The library drops what has not even a length; what follows a right one is ours to refuse.
+        rogue.send(Rogue(vec![0xff; 100])).unwrap();
+        rogue.send(Rogue([&100_u64.to_be_bytes()[..], &[0xff; 100]].concat())).unwrap();
+        leading.said("a message of a worker is unreadable and was dropped");
+        dialling.abort();
+        rogue.send(Rogue(vec![0; 3 << 20])).unwrap();
+        let ended = async {
+            while node.sessions() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
     });
-    assert!(refused.contains("build 0.0.1 does not match the coordinator's"), "{refused}");
     let worker = worker(port, &[]);
-    assert_eq!(leading.finished().code, Some(0));
-    assert_eq!(worker.finished().code, Some(0));
+    let ended = leading.finished();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(complaints(&ended.stderr).len(), 3, "one line for each: {ended:?}");
+    let worker = worker.finished();
+    assert_eq!((worker.code, complaints(&worker.stderr).len()), (Some(0), 0), "{worker:?}");
+}
+
+/// A registration by another protocol; the reason of its refusal.
+async fn ask(door: &Peer<CoordinatorMessage>) -> String {
+    let hello = Hello {
+        protocol: 99,
+        build: "0.0.1".to_owned(),
+        ordinal: None,
+        // That of a worker whose actor is here, or it would be asked to wait.
+        incarnation: 99,
+        host: "stranger".to_owned(),
+        processors: 1,
+        epoch: 0,
+    };
+    let ask = |reply| CoordinatorMessage::Register(Wire::new(hello), reply);
+    match door.ask(ask, Duration::from_secs(10)).await {
+        Ok(Wire(Ok(Welcome::Refused(refusal)))) => refusal.reason,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn command_line(process: u32) -> String {

@@ -7,6 +7,7 @@ mod calibrate;
 mod examples;
 mod failures;
 mod fleet;
+mod fleet_links;
 mod fleet_losses;
 mod fleet_refusals;
 mod fleet_support;

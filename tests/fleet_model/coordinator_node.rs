@@ -96,12 +96,20 @@ impl CoordinatorNode {
         let run_time = std::time::Duration::from_nanos(now_ns.saturating_sub(start_ns));
         let terms = Terms::of(&plan);
         let workers: Vec<_> = recovered.at_work(terms, run_time).collect();
+        let term = u64::from(recovered.resumed) + 1;
         let ledger = recovered.ledger;
         let ownership = ledger.ownership().expect("armed").clone();
         let epoch = ownership.epoch();
         let start = StartInstant { agreed_ns: start_ns, own_ns: start_ns };
-        let membership =
-            Membership::resumed(plan.on_worker_loss, terms, ownership, start, workers, now_ns);
+        let membership = Membership::resumed(
+            plan.on_worker_loss,
+            terms,
+            term,
+            ownership,
+            start,
+            workers,
+            now_ns,
+        );
         disk.records.push(Record::Resumed { at_unix_ns: 0, epoch });
         Self {
             paused_until: 0,

@@ -440,6 +440,7 @@ impl WorkerNode {
             epoch: self.lease.claims().epoch(),
             rounds_begun: self.lease.gate().rounds_begun(),
             rounds_granted: self.lease.gate().rounds_granted(),
+            term: self.lease.term(),
         };
         let mut said = vec![Up::Heartbeat(heartbeat)];
         if let Some((limit, _)) = self.leaving {

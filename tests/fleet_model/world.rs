@@ -247,13 +247,18 @@ impl World {
         }
     }
 
-    /// The process is killed, or its machine is: what was not synced may be lost. All that was under way is.
+    /// The process is killed, or its machine is: what was not synced may be lost, and so is what is
+    /// under way to it.
     fn crash(&mut self) {
         if self.coordinator.take().is_some() {
             self.disk.crash(&mut self.dice);
             self.returns_at = self.now + self.dice.between(300, 9_000) * MS;
             self.up.clear();
-            self.down.clear();
+            // What a worker's system has received by then may still be read, even after its successor's words.
+            self.down.retain(|_| self.dice.once_in(2));
+            for one in &mut self.down {
+                one.at += self.dice.between(0, 12_000) * MS;
+            }
         }
     }
 

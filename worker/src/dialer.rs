@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use protocol::{
-    COORDINATOR_GROUP, ClusterError, CoordinatorMessage, HANDSHAKE_DEADLINE, Node, Peer, Trust,
-};
-use tokio::net::TcpStream;
+use protocol::{COORDINATOR_GROUP, ClusterError, CoordinatorMessage, Node, Peer, Trust};
+use tokio::{net::TcpStream, time::Instant};
 
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -18,6 +16,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a new connection may take to show the coordinator's door.
 const DOOR_DEADLINE: Duration = Duration::from_secs(6);
+/// How long an address may take to answer: as long as its system waits before it asks a second time. Longer, and a way
+/// that is whole again would be found only at the third.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+/// How long the end of our own former session is waited for.
+const END_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Waits between attempts.
 #[derive(Clone, Debug)]
@@ -72,7 +75,7 @@ impl Dialer {
         let mut told = String::new();
         loop {
             match self.dial().await {
-                Ok(()) if appears(&door).await => {
+                Ok(ended) if self.appears(&door, ended).await => {
                     tracing::info!(
                         host = self.host,
                         port = self.port,
@@ -85,7 +88,7 @@ impl Dialer {
                     }
                     tracing::warn!(host = self.host, "the connection to the coordinator is lost");
                 }
-                Ok(()) => self.tell(
+                Ok(_) => self.tell(
                     &mut told,
                     "it did not answer: are cookie and certificates the same there?".to_owned(),
                 ),
@@ -103,24 +106,38 @@ impl Dialer {
         }
     }
 
-    async fn dial(&self) -> Result<(), ClusterError> {
+    /// How many sessions had ended before this one was begun.
+    async fn dial(&self) -> Result<u64, ClusterError> {
+        self.hang_up().await;
         let connect = TcpStream::connect((self.host.as_str(), self.port));
-        let stream = tokio::time::timeout(HANDSHAKE_DEADLINE, connect)
+        let stream = tokio::time::timeout(CONNECT_DEADLINE, connect)
             .await
-            .map_err(|_| ClusterError::HandshakeTimeout)??;
-        self.node.join(stream, &self.host, self.trust.as_ref()).await
+            .map_err(|_| ClusterError::ConnectTimeout)??;
+        let ended = self.node.ended_sessions();
+        self.node.join(stream, &self.host, self.trust.as_ref()).await?;
+        Ok(ended)
     }
-}
 
-async fn appears(door: &Peer<CoordinatorMessage>) -> bool {
-    let deadline = tokio::time::Instant::now() + DOOR_DEADLINE;
-    while tokio::time::Instant::now() < deadline {
-        if door.is_connected() {
-            return true;
+    /// A session of ours that shows no door, and still looks alive, would stand in the way of the next.
+    async fn hang_up(&self) {
+        self.node.end_sessions();
+        let deadline = Instant::now() + END_DEADLINE;
+        while self.node.sessions() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EVERY / 10).await;
         }
-        tokio::time::sleep(LOOK_EVERY / 4).await;
     }
-    false
+
+    /// Whether the door is seen before the session ends again.
+    async fn appears(&self, door: &Peer<CoordinatorMessage>, ended: u64) -> bool {
+        let deadline = Instant::now() + DOOR_DEADLINE;
+        while Instant::now() < deadline && self.node.ended_sessions() == ended {
+            if door.is_connected() {
+                return true;
+            }
+            tokio::time::sleep(LOOK_EVERY / 4).await;
+        }
+        false
+    }
 }
 
 #[cfg(test)]

@@ -49,18 +49,21 @@ pub struct Lease {
     worker: WorkerId,
     gate: Arc<Gate>,
     claims: Claims,
+    /// The latest coordinator that was heard.
+    term: u64,
 }
 
 impl Lease {
     /// Of a worker that is armed; a spare has no shard.
     #[must_use]
     pub fn new(worker: WorkerId, shard: Option<Shard>, gate: Arc<Gate>) -> Self {
-        Self { worker, gate, claims: Claims::new(worker, shard) }
+        Self { worker, gate, claims: Claims::new(worker, shard), term: 0 }
     }
 
     /// Takes a heartbeat at our own run time `now`, with what is known of the coordinator's clock: opens the
     /// gate as far as it grants, and gives back the classes that are newly ours. One for another incarnation
-    /// changes nothing.
+    /// changes nothing; one of a coordinator whose successor was heard grants nothing, because that one has been told
+    /// what we hold.
     pub fn hear(
         &mut self,
         heartbeat: &CoordinatorHeartbeat,
@@ -72,7 +75,9 @@ impl Lease {
         }
         // The classes first: what is granted may be theirs.
         let taken = self.claims.hear(&heartbeat.changes, now);
-        if let (Some(grant), Some(clock)) = (heartbeat.grant, clock) {
+        self.term = self.term.max(heartbeat.term);
+        let grant = heartbeat.grant.filter(|_| heartbeat.term == self.term);
+        if let (Some(grant), Some(clock)) = (grant, clock) {
             self.gate.grant(until(&grant, &clock), grant.limit);
         }
         taken
@@ -88,6 +93,12 @@ impl Lease {
     #[must_use]
     pub fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// The latest coordinator that was heard.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.term
     }
 
     /// What the lanes ask.
@@ -117,7 +128,7 @@ mod tests {
     fn heartbeat(given_at_coordinator_ns: u64) -> CoordinatorHeartbeat {
         let limit = Limit::Due(Duration::from_secs(50));
         let grant = Grant { given_at_coordinator_ns, length: LEASE, limit };
-        CoordinatorHeartbeat { worker: ME, grant: Some(grant), changes: Vec::new() }
+        CoordinatorHeartbeat { worker: ME, grant: Some(grant), changes: Vec::new(), term: 0 }
     }
 
     fn lease() -> Lease {
@@ -151,6 +162,18 @@ mod tests {
         let stray = CoordinatorHeartbeat { worker: other, ..heartbeat(SECOND) };
         lease.hear(&stray, Some(clock), Duration::ZERO);
         assert_eq!(lease.standing(0), Standing::Waiting);
+    }
+
+    #[test]
+    fn what_a_coordinator_granted_whose_successor_was_heard_is_not_taken() {
+        let mut lease = lease();
+        let clock = Some(ClockOffset { offset_ns: 0, error_ns: 0, measured_at_ns: 0 });
+        let successor = CoordinatorHeartbeat { grant: None, term: 1, ..heartbeat(0) };
+        lease.hear(&successor, clock, Duration::ZERO);
+        lease.hear(&heartbeat(SECOND), clock, Duration::ZERO);
+        assert_eq!((lease.standing(SECOND), lease.term()), (Standing::Waiting, 1));
+        lease.hear(&CoordinatorHeartbeat { term: 1, ..heartbeat(SECOND) }, clock, Duration::ZERO);
+        assert_eq!(lease.standing(SECOND), Standing::Held);
     }
 
     proptest! {

@@ -12,6 +12,7 @@ mod booking;
 mod claims;
 mod client_actor;
 mod clock_sync;
+mod crew;
 mod dialer;
 mod gate;
 mod health;

@@ -34,13 +34,22 @@ const STOPPED_NS: u64 = 1_500_000_000;
 /// Time for a heartbeat there and one back.
 const GRACE_NS: u64 = 2_000_000_000;
 
+/// What was heard of the coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The last change of owners.
+    pub(crate) epoch: u64,
+    /// Which coordinator of the run it is.
+    pub(crate) term: u64,
+}
+
 /// What the line shares with the rest of the worker.
 pub(crate) struct Link {
     pub(crate) door: Peer<CoordinatorMessage>,
     pub(crate) clock: watch::Sender<Option<ClockOffset>>,
     pub(crate) in_flight: watch::Receiver<u64>,
-    /// The last change of owners that was heard.
-    pub(crate) epoch: watch::Receiver<u64>,
+    /// What was heard of the coordinator.
+    pub(crate) heard: watch::Receiver<Heard>,
     pub(crate) gate: Arc<Gate>,
     /// Whether this worker was told to leave.
     pub(crate) leave: watch::Receiver<Option<Leave>>,
@@ -181,14 +190,17 @@ impl Link {
     fn beat(&self, worker: WorkerId) -> Result<(), PeerError> {
         let known = *self.clock.borrow();
         let now_ns = Clock::boottime_ns();
+        // Before the rounds are read: what is granted after this term was heard is of this term.
+        let heard = *self.heard.borrow();
         let heartbeat = Heartbeat {
             worker,
             in_flight: *self.in_flight.borrow(),
             clock_offset_ns: known.map_or(0, |clock| clock.offset_ns),
             clock_error_ns: known.map_or(u64::MAX, |clock| clock.error_at(now_ns)),
-            epoch: *self.epoch.borrow(),
+            epoch: heard.epoch,
             rounds_begun: self.gate.rounds_begun(),
             rounds_granted: self.gate.rounds_granted(),
+            term: heard.term,
         };
         self.door.send(CoordinatorMessage::Heartbeat(Wire::new(heartbeat)))
     }

@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     Gate,
-    link::Link,
+    link::{Heard, Link},
     threads::LaneThreads,
     worker_actor::{WorkerActor, WorkerArguments},
 };
@@ -69,10 +69,14 @@ pub(crate) struct Leave {
 }
 
 /// How a worker ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerEnd {
     /// Its last delta is on the coordinator's disk.
     Complete,
+    /// The coordinator closed the books without a last delta of it: it was a spare, or too late.
+    Over,
+    /// No load was offered, for this reason.
+    CalledOff(String),
     /// It was told to leave before it was part of the load.
     Left,
     /// The coordinator counts it as lost: as a new incarnation it may come back.
@@ -100,7 +104,7 @@ impl Worker {
         let (clock_compared, clock_known) = watch::channel(None);
         let (in_flight, in_flight_known) = watch::channel(0);
         let (completed, complete) = watch::channel(false);
-        let (epoch, epoch_known) = watch::channel(0);
+        let (heard, heard_known) = watch::channel(Heard::default());
         let (ended, ended_known) = watch::channel(None);
         let (leave, told_to_leave) = watch::channel(None);
         let gate = Arc::new(Gate::default());
@@ -114,7 +118,7 @@ impl Worker {
             complete: completed,
             threads: LaneThreads::start()?,
             gate: Arc::clone(&gate),
-            epoch,
+            heard,
             cache,
             ended: ended.clone(),
             leave: told_to_leave.clone(),
@@ -126,7 +130,7 @@ impl Worker {
             clock: clock_compared,
             in_flight: in_flight_known,
             complete: complete.clone(),
-            epoch: epoch_known,
+            heard: heard_known,
             gate,
             leave: told_to_leave,
         };
@@ -168,15 +172,21 @@ impl Worker {
                 Err(_) => WorkerEnd::Failed,
             },
             early = self.ended.wait_for(Option::is_some) => {
-                early.ok().and_then(|end| *end).unwrap_or(WorkerEnd::Failed)
+                early.ok().and_then(|end| end.clone()).unwrap_or(WorkerEnd::Failed)
             }
         };
         if end == WorkerEnd::Orphaned {
             let reason = "no word of the coordinator for too long".to_owned();
             let _ = self.actor.cast(WorkerMessage::Abort(Wire::new(Abort { reason })));
         }
-        if end != WorkerEnd::Complete {
-            tokio::time::sleep(LAST_WORDS).await;
+        match end {
+            // Nothing was sent, or all has ended.
+            WorkerEnd::Complete | WorkerEnd::CalledOff(_) => {}
+            WorkerEnd::Over
+            | WorkerEnd::Left
+            | WorkerEnd::Closed
+            | WorkerEnd::Orphaned
+            | WorkerEnd::Failed => tokio::time::sleep(LAST_WORDS).await,
         }
         self.alive.abort();
         self.actor.stop(None);

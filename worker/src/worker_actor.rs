@@ -9,22 +9,23 @@ use std::{
 
 use client::{Client, ClientOptions, Clock, Credentials};
 use protocol::{
-    Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Goodbye, Limit, Peer,
-    Refusal, Wire, WorkerId, WorkerMessage,
+    Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Over, Peer, Refusal,
+    Wire, WorkerId, WorkerMessage,
 };
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, SupervisionEvent, thread_local::ThreadLocalActor,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
 
 use crate::{
-    Claim, Gate, Lease, WorkerEnd,
+    Gate, Lease, WorkerEnd,
     bodies::Bodies,
     client_actor::{ClientActor, LaneArguments, LaneMessage},
     clock_sync::ClockOffset,
+    crew::{Cap, Crew},
     inputs::Inputs,
-    link::GOODBYE,
+    link::Heard,
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
     start::Leave,
     threads::LaneThreads,
@@ -49,8 +50,8 @@ pub(crate) struct WorkerArguments {
     pub(crate) threads: LaneThreads,
     /// What the lanes ask before they write.
     pub(crate) gate: Arc<Gate>,
-    /// The last change of owners that was heard.
-    pub(crate) epoch: watch::Sender<u64>,
+    /// What was heard of the coordinator.
+    pub(crate) heard: watch::Sender<Heard>,
     /// Where fetched inputs are kept.
     pub(crate) cache: Option<PathBuf>,
     /// Told when this worker ends without having completed.
@@ -76,21 +77,6 @@ struct Hired {
     lanes: NonZeroU32,
     options: ClientOptions,
     prompts: Arc<PromptSource>,
-}
-
-/// The actors of an assigned run.
-struct Crew {
-    id: WorkerId,
-    lanes: Vec<ActorRef<LaneMessage>>,
-    recorder: ActorRef<RecorderMessage>,
-    lease: Lease,
-    cap: Option<Cap>,
-    /// Run time, once the start is known.
-    clock: Option<Clock>,
-    /// Closed loop: limited by rounds.
-    closed_loop: bool,
-    /// What its goodbye names, once it leaves.
-    leaves_at: Option<Limit>,
 }
 
 impl Actor for WorkerActor {
@@ -136,10 +122,12 @@ impl Actor for WorkerActor {
             WorkerMessage::Abort(Wire(Ok(abort))) => state.abort(&abort.reason),
             WorkerMessage::Heartbeat(Wire(Ok(heartbeat))) => state.hear(&heartbeat),
             WorkerMessage::Closed(Wire(Ok(closed))) => state.closed(closed.worker),
+            WorkerMessage::Over(Wire(Ok(over))) => state.over(over),
             WorkerMessage::Acknowledge(Wire(Err(error)))
             | WorkerMessage::Stop(Wire(Err(error)))
             | WorkerMessage::Abort(Wire(Err(error)))
             | WorkerMessage::Heartbeat(Wire(Err(error)))
+            | WorkerMessage::Over(Wire(Err(error)))
             | WorkerMessage::Closed(Wire(Err(error))) => {
                 tracing::warn!(%error, "a message of the coordinator is unreadable");
             }
@@ -287,7 +275,8 @@ impl WorkerState {
             tracing::info!(classes = taken.len(), "this worker takes over from a lost one");
             crew.take_over(&taken);
         }
-        let _ = self.arguments.epoch.send(crew.lease.claims().epoch());
+        let heard = Heard { epoch: crew.lease.claims().epoch(), term: crew.lease.term() };
+        let _ = self.arguments.heard.send(heard);
         let told_to_leave = *self.arguments.leave.borrow();
         if let (Some(leave), Some(grant)) = (told_to_leave, heartbeat.grant) {
             crew.leave(grant.limit, leave.grace, &self.arguments.door);
@@ -302,6 +291,18 @@ impl WorkerState {
         self.arguments.gate.shut();
         self.abort("this worker was counted as lost");
         let _ = self.arguments.ended.send(Some(WorkerEnd::Closed));
+    }
+
+    /// Nobody takes anything from us any more.
+    fn over(&mut self, over: Over) {
+        if self.ended && self.arguments.ended.borrow().is_some() {
+            return;
+        }
+        self.arguments.gate.shut();
+        let reason = over.called_off.as_deref().unwrap_or("the run is over");
+        self.abort(reason);
+        let end = over.called_off.map_or(WorkerEnd::Over, WorkerEnd::CalledOff);
+        let _ = self.arguments.ended.send(Some(end));
     }
 
     fn abort(&mut self, reason: &str) {
@@ -356,76 +357,4 @@ async fn open_prompts(plan: Arc<Plan>) -> Result<(PromptSource, Vec<metrics::War
     let opened = tokio::task::spawn_blocking(move || PromptSource::open(&plan)).await;
     let opened = opened.map_err(|error| Refusal::for_good(error.to_string()))?;
     opened.map_err(|errors| in_lines(&errors))
-}
-
-/// The worker's share of a cap on requests in flight.
-struct Cap {
-    total: u32,
-    permits: Arc<Semaphore>,
-}
-
-impl Cap {
-    fn of(plan: &Plan, shard: Option<Shard>) -> Option<Self> {
-        let Drive::Open { cap: Some(cap), .. } = plan.drive else { return None };
-        let own = shard.map_or(0, |shard| shard.share(cap.get()));
-        Some(Self { total: cap.get(), permits: Arc::new(Semaphore::new(own as usize)) })
-    }
-}
-
-/// How far before the end of its grant a worker that leaves ends: by then the lease has not run out either.
-const BEFORE_THE_GRANT_ENDS: Duration = Duration::from_millis(100);
-
-impl Crew {
-    /// Offers on up to an instant that the grant just heard still covers, so that others can take over
-    /// without a gap; then only follows what is open. Said again for as long as grants come: the goodbye was lost.
-    fn leave(&mut self, granted: Limit, grace: Duration, door: &Peer<CoordinatorMessage>) {
-        let limit = match self.leaves_at {
-            Some(limit) => limit,
-            None => self.stop_for_others(granted, grace),
-        };
-        self.leaves_at = Some(limit);
-        let goodbye = Goodbye { worker: self.id, limit, reason: GOODBYE.to_owned() };
-        if let Err(error) = door.send(CoordinatorMessage::Goodbye(Wire::new(goodbye))) {
-            tracing::debug!(%error, "the goodbye was not sent");
-        }
-    }
-
-    fn stop_for_others(&self, granted: Limit, grace: Duration) -> Limit {
-        let now = self.clock.map_or(Duration::ZERO, |clock| clock.now());
-        let gate = self.lease.gate();
-        let (at, limit) = match granted {
-            Limit::Due(due) if !self.closed_loop => {
-                let last = due.saturating_sub(BEFORE_THE_GRANT_ENDS);
-                let at = Duration::from_secs(last.as_secs());
-                gate.leave_at(Limit::Due(at));
-                (at, Limit::Due(at))
-            }
-            // The others begin at their next whole second but one; until then slots that are behind catch up.
-            Limit::Due(_) | Limit::Round(_) => {
-                (Duration::from_secs(now.as_secs() + 2), gate.leave_rounds())
-            }
-        };
-        tracing::info!(?limit, "this worker leaves");
-        for lane in &self.lanes {
-            let _ = lane.cast(LaneMessage::Stop(at, grace));
-        }
-        limit
-    }
-
-    /// Gives each lane its part of what is newly ours, with the part of the cap that belongs to it.
-    fn take_over(&self, claims: &[Claim]) {
-        // The recorder first: it answers for the seconds of a class from the first of them on.
-        let _ = self.recorder.cast(RecorderMessage::Owned(self.lease.claims().clone()));
-        let Some(count) = u32::try_from(self.lanes.len()).ok().and_then(NonZeroU32::new) else {
-            return;
-        };
-        for claim in claims {
-            if let Some(cap) = &self.cap {
-                cap.permits.add_permits(claim.class.share(cap.total) as usize);
-            }
-            for (lane, actor) in (0..).zip(&self.lanes) {
-                let _ = actor.cast(LaneMessage::Claim(claim.lane(lane, count)));
-            }
-        }
-    }
 }

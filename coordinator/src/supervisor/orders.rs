@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use protocol::{
-    Abort, Arm, Armed, Assigned, Assignment, Record, Refusal, Stop, Wire, WorkerId, WorkerMessage,
+    Abort, Arm, Armed, Assigned, Assignment, Over, Record, Refusal, Stop, Wire, WorkerId,
+    WorkerMessage,
 };
 use ractor::ActorProcessingErr;
 use tokio::time::Instant;
@@ -72,7 +73,7 @@ impl SupervisorState {
                 let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);
                 let answer: Result<Assigned, Refusal> =
                     answered(peer.ask(assign, ASSIGN_DEADLINE).await);
-                let _ = me.cast(SupervisorMessage::Happened(Event::Assigned(worker, answer)));
+                let _ = me.cast(SupervisorMessage::Assigned(worker, answer));
             });
         }
         Ok(())
@@ -187,6 +188,7 @@ impl SupervisorState {
             (Err(reason), Ending::Completed) => Ending::Degraded(reason),
             (Ok(()) | Err(_), ending) => ending,
         };
+        self.tell_the_end(&ending);
         let ledger = ractor::call!(self.ledger, LedgerMessage::Close)?;
         let finished = Finished {
             ending,
@@ -200,6 +202,19 @@ impl SupervisorState {
         }
         self.me.stop(None);
         Ok(())
+    }
+
+    /// Who has had its last word knows by it that it may end; the others wait.
+    fn tell_the_end(&self, ending: &Ending) {
+        let called_off = match ending {
+            Ending::Refused(reason) | Ending::NotStarted(reason) => Some(reason.clone()),
+            Ending::Interrupted if !self.run.began() => Some("interrupted".to_owned()),
+            Ending::Completed | Ending::Interrupted | Ending::Degraded(_) => None,
+        };
+        for worker in self.peers.keys().filter(|worker| !self.run.is_complete(**worker)) {
+            let over = Over { called_off: called_off.clone() };
+            self.tell(*worker, WorkerMessage::Over(Wire::new(over)));
+        }
     }
 
     /// Returns once the record is on disk; a journal that fails is an event, not an error.
