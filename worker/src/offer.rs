@@ -3,9 +3,13 @@
 //! Open loop: the schedule decides when a request starts, whatever the server's state. Closed loop: a
 //! slot asks again when it was answered. Both are a function of (plan, seed, shard) and the clock.
 
-use std::{collections::VecDeque, iter::Peekable, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque, iter::Peekable, panic::AssertUnwindSafe, rc::Rc, sync::Arc,
+    time::Duration,
+};
 
 use client::Pacer;
+use futures_util::FutureExt;
 use metrics::{NotSent, Scope};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -112,13 +116,22 @@ async fn open_loop(
                 let body = body.unwrap_or_else(|| lane.bodies.order(arrival.number));
                 let lane = Rc::clone(lane);
                 let permission = Permission::Due(arrival.due);
-                requests.spawn_local(async move {
+                begin(requests, async move {
                     let stage = arrival.stage;
                     let _came = request(&lane, booking, body, stage, permission, permit).await;
                 });
             }
             Err(why) => why.book(booking),
         }
+    }
+}
+
+/// Starts a request here and now, up to its first wait, and gives the rest a task of its own: a new task would first wait
+/// behind all the reads that are in the lane's queue. A panic is that request's alone, as it would be in its task.
+fn begin(requests: &mut JoinSet<()>, request: impl Future<Output = ()> + 'static) {
+    let mut request = Box::pin(request);
+    if AssertUnwindSafe(request.as_mut()).catch_unwind().now_or_never().is_none() {
+        requests.spawn_local(request);
     }
 }
 
@@ -136,6 +149,7 @@ async fn reach(lane: &Lane, pacer: &mut impl Pacer, due: Duration) -> bool {
         tokio::select! {
             biased;
             () = pacer.until(due) => return lane.early_end.offers(due),
+            () = lane.client.precedence().overdue(lane.clock.monotonic_at(due)) => {}
             () = lane.early_end.changed() => {}
         }
     }
@@ -257,7 +271,7 @@ async fn start_slots(
         if !reach(lane, pacer, slot.start).await {
             return;
         }
-        requests.spawn_local(closed_loop(Rc::clone(lane), slot));
+        begin(requests, closed_loop(Rc::clone(lane), slot));
     }
 }
 
@@ -436,6 +450,25 @@ mod tests {
     }
 
     async fn nothing(_: Rc<Lane>) {}
+
+    #[tokio::test]
+    async fn a_request_begins_at_once_and_ends_in_a_task_of_its_own() {
+        let tasks = LocalSet::new();
+        let (told, mut steps) = tokio::sync::mpsc::unbounded_channel();
+        let whole = async {
+            let mut requests = JoinSet::new();
+            begin(&mut requests, async { panic!("one request's own affair") });
+            begin(&mut requests, async move {
+                told.send(1).unwrap();
+                tokio::task::yield_now().await;
+                told.send(2).unwrap();
+            });
+            assert_eq!(steps.try_recv(), Ok(1), "before anything else has its turn");
+            assert!(requests.join_next().await.unwrap().is_ok() && requests.is_empty());
+            assert_eq!(steps.try_recv(), Ok(2));
+        };
+        tasks.run_until(whole).await;
+    }
 
     #[tokio::test]
     async fn an_open_loop_offers_its_whole_schedule() {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::HeaderMap;
@@ -12,6 +13,7 @@ use workload::{Api, HttpVersion, Target};
 use crate::clock::{Clock, ClockStep, StampConverter};
 use crate::credentials::Credentials;
 use crate::endpoint::{Endpoint, headers};
+use crate::precedence::Precedence;
 use crate::transport::{
     Addresses, Connector, Http2, Pool, TlsError, kernel_stamps_are_on, tls_config,
 };
@@ -104,6 +106,7 @@ pub struct Client {
     pub(crate) http2: Option<Http2>,
     pub(crate) clock: Clock,
     pub(crate) stamps: Cell<StampConverter>,
+    precedence: Rc<Precedence>,
 }
 
 impl Client {
@@ -132,13 +135,19 @@ impl Client {
             options.source_addresses,
             options.turn,
         );
+        let precedence = Rc::new(Precedence::default());
         // Each answer says what stamps it had; here they are only turned on.
         let _stamped = kernel_stamps_are_on();
         Ok(Self {
             api: target.api,
             stream: target.stream,
             headers: headers(target, &endpoint, &options.credentials)?,
-            connector: Connector::new(addresses, tls, options.connect_timeout),
+            connector: Connector::new(
+                addresses,
+                tls,
+                options.connect_timeout,
+                Rc::clone(&precedence),
+            ),
             endpoint,
             credentials: options.credentials,
             request_timeout: options.request_timeout,
@@ -149,6 +158,7 @@ impl Client {
             },
             clock,
             stamps: Cell::new(StampConverter::new()),
+            precedence,
         })
     }
 
@@ -159,6 +169,11 @@ impl Client {
         let step = stamps.refresh();
         self.stamps.set(stamps);
         step
+    }
+
+    /// Where a start says that it is due, so that this client's reads let it go first.
+    pub fn precedence(&self) -> &Precedence {
+        &self.precedence
     }
 
     /// How many connections wait for a request.

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::socket::Socket;
 use super::stamps::Stamps;
 use super::wire::{Scratch, Wire, scratch};
-use crate::clock::Clock;
+use crate::{clock::Clock, precedence::Precedence};
 
 /// No connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -36,6 +36,7 @@ pub(crate) struct Connector {
     tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     timeout: Duration,
     scratch: Scratch,
+    precedence: Rc<Precedence>,
 }
 
 /// A connection that speaks no HTTP yet.
@@ -53,8 +54,9 @@ impl Connector {
         addresses: Addresses,
         tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
         timeout: Duration,
+        precedence: Rc<Precedence>,
     ) -> Self {
-        Self { addresses, tls, timeout, scratch: scratch() }
+        Self { addresses, tls, timeout, scratch: scratch(), precedence }
     }
 
     /// A connection for HTTP/1.1.
@@ -72,8 +74,8 @@ impl Connector {
             .within(deadline, self.addresses.reach(deadline))
             .await
             .map_err(|reason| self.tcp_error(&reason))?;
-        let socket =
-            Socket::new(tcp, Rc::clone(&stamps)).map_err(|reason| self.tcp_error(&reason))?;
+        let socket = Socket::new(tcp, Rc::clone(&stamps), Rc::clone(&self.precedence))
+            .map_err(|reason| self.tcp_error(&reason))?;
         let fd = socket.fd();
         let wire = match &self.tls {
             None => Wire::Plain(socket),

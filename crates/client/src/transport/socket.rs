@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::stamps::{Gate, Stamps, Write};
-use crate::clock::Clock;
+use crate::{clock::Clock, precedence::Precedence};
 
 /// Room for the one control message that is asked for.
 const CONTROL_BYTES: usize = cmsg_space::<TimeSpec>();
@@ -26,27 +26,36 @@ const CONTROL_BYTES: usize = cmsg_space::<TimeSpec>();
 pub(crate) struct Socket {
     tcp: TcpStream,
     stamps: Rc<Stamps>,
+    precedence: Rc<Precedence>,
 }
 
 impl Socket {
     /// Takes a connected stream over: no Nagle delay, kernel stamps where the kernel has them.
-    pub(crate) fn new(tcp: TcpStream, stamps: Rc<Stamps>) -> io::Result<Self> {
+    pub(crate) fn new(
+        tcp: TcpStream,
+        stamps: Rc<Stamps>,
+        precedence: Rc<Precedence>,
+    ) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         // Without stamps the instants are those of user space, and the answer says so.
         let _without_stamps = setsockopt(&tcp, sockopt::ReceiveTimestampns, &true);
-        Ok(Self { tcp, stamps })
+        Ok(Self { tcp, stamps, precedence })
     }
 
     pub(crate) fn fd(&self) -> RawFd {
         self.tcp.as_raw_fd()
     }
 
-    /// Reads what is there; 0 at the end of the stream.
+    /// Reads what is there; 0 at the end of the stream. A request that is due goes before it.
     pub(crate) fn poll_receive(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.precedence.goes_first() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             ready!(self.tcp.poll_read_ready(context))?;
             let mut emptied = None;
@@ -70,6 +79,7 @@ impl Socket {
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (bytes, kernel_ns) = receive(self.fd(), buffer)?;
         let now_ns = Clock::monotonic_ns();
+        self.precedence.saw(now_ns);
         if bytes == 0 {
             self.stamps.ended(now_ns);
         } else {
