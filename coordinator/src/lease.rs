@@ -23,6 +23,8 @@ const LATE: Duration = Duration::from_millis(500);
 pub const LOOK_EVERY: Duration = protocol::HEARTBEAT_EVERY;
 /// Rounds that a slot may always begin ahead.
 const FEWEST_ROUNDS: u64 = 2;
+/// Rounds that may be granted before a ceiling is on disk.
+pub(crate) const FIRST_CEILING: u64 = 2 * FEWEST_ROUNDS;
 
 /// A worker's clock against ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +108,10 @@ struct Holder {
     begun: Vec<(u64, u64)>,
     /// Rounds begun at which the half of what was granted is used up.
     middle: u64,
+    /// Closed loop: no round from here on is granted, because a coordinator after us would not know of it.
+    ceiling: u64,
+    /// The ceiling that is on its way to the disk.
+    next_ceiling: u64,
 }
 
 /// Run time zero.
@@ -146,6 +152,8 @@ impl Leases {
             untold: false,
             begun: Vec::new(),
             middle: u64::MAX,
+            ceiling: FIRST_CEILING,
+            next_ceiling: FIRST_CEILING,
         });
     }
 
@@ -156,7 +164,10 @@ impl Leases {
             holder.heard_ns = now_ns.saturating_sub(nanoseconds(UNHEARD));
             holder.at_arm = Some(at_arm);
             holder.limit = holder.limit.max(limit);
-            holder.untold = limit == Limit::Round(u64::MAX);
+            if let Limit::Round(round) = limit {
+                holder.untold = true;
+                (holder.ceiling, holder.next_ceiling) = (round, round);
+            }
         }
     }
 
@@ -167,6 +178,8 @@ impl Leases {
         if holder.untold {
             holder.limit = self.terms.nothing();
             holder.untold = false;
+            // It has waited for a grant of ours: it gets one with the answer.
+            holder.middle = 0;
         }
         if let Limit::Round(known) = holder.limit {
             holder.limit = Limit::Round(known.max(round));
@@ -208,12 +221,13 @@ impl Leases {
     pub fn grant(&mut self, worker: WorkerId, now_ns: u64) -> Option<Grant> {
         let (start_ns, terms) = (self.start?.agreed_ns, self.terms);
         let holder = self.holders.get_mut(&worker)?;
-        if !holder.is_heard(now_ns) {
+        // What it is granted before it has told, its word would not have.
+        if holder.untold || !holder.is_heard(now_ns) {
             return None;
         }
         let limit = match terms.reach {
             Reach::Due => Limit::Due(holder.run_time(start_ns, now_ns, terms.length)?),
-            Reach::Rounds => Limit::Round(holder.rounds_ahead()),
+            Reach::Rounds => Limit::Round(holder.rounds_ahead().min(holder.ceiling)),
             Reach::AnyRound => Limit::Round(u64::MAX),
         };
         holder.limit = holder.limit.max(limit);
@@ -221,6 +235,36 @@ impl Leases {
             holder.middle = holder.rounds_begun().midpoint(round);
         }
         Some(Grant { given_at_coordinator_ns: now_ns, length: terms.length, limit: holder.limit })
+    }
+
+    /// Whether a worker has still to tell what the coordinator before us granted.
+    #[must_use]
+    pub fn is_untold(&self, worker: WorkerId) -> bool {
+        self.holders.get(&worker).is_some_and(|holder| holder.untold)
+    }
+
+    /// The ceiling that a worker will need soon, to be written down; each is named once. As far beyond what is granted
+    /// now as that is beyond what is begun: so it is on disk before it is needed, and a worker costs a record in some
+    /// seconds.
+    pub fn next_ceiling(&mut self, worker: WorkerId) -> Option<u64> {
+        let holder = self.holders.get_mut(&worker)?;
+        if self.terms.reach != Reach::Rounds {
+            return None;
+        }
+        let wanted = holder.rounds_ahead();
+        let ahead = wanted.saturating_sub(holder.rounds_begun());
+        if wanted.saturating_add(ahead / 2) <= holder.next_ceiling {
+            return None;
+        }
+        holder.next_ceiling = wanted.saturating_add(ahead);
+        Some(holder.next_ceiling)
+    }
+
+    /// A ceiling is on disk.
+    pub fn raise_ceiling(&mut self, worker: WorkerId, below: u64) {
+        if let Some(holder) = self.holders.get_mut(&worker) {
+            holder.ceiling = holder.ceiling.max(below);
+        }
     }
 
     /// Whether a worker has used up the half of its rounds: it is granted more before its slots have to wait.
@@ -236,6 +280,12 @@ impl Leases {
             Reach::Due => Reach::Due,
             Reach::Rounds | Reach::AnyRound => Reach::Rounds,
         };
+    }
+
+    /// Closed loop: whether nothing is held back.
+    #[must_use]
+    pub fn grants_any_round(&self) -> bool {
+        self.terms.reach == Reach::AnyRound
     }
 
     /// Looks for silence: those who are lost now, each named once. To be called every [`LOOK_EVERY`].
@@ -395,6 +445,7 @@ mod tests {
     #[test]
     fn rounds_are_granted_by_twice_the_pace_and_at_least_two() {
         let mut leases = leases(CLOSED);
+        leases.raise_ceiling(WORKER, u64::MAX);
         leases.open(START);
         let mut rounds = |begun, at_ms: u64| {
             leases.heard(WORKER, None, begun, at_ms * MS);
@@ -407,13 +458,34 @@ mod tests {
     }
 
     #[test]
+    fn no_round_is_granted_that_a_successor_would_not_know_of() {
+        let mut leases = leases(CLOSED);
+        leases.open(START);
+        let mut rounds = |leases: &mut Leases, begun, at_ms: u64| {
+            leases.heard(WORKER, None, begun, at_ms * MS);
+            let limit = leases.grant(WORKER, at_ms * MS).map(|grant| grant.limit);
+            (limit, leases.next_ceiling(WORKER))
+        };
+        let round = |round| Some(Limit::Round(round));
+        assert_eq!(rounds(&mut leases, 0, 10_000), (round(2), None));
+        // Wanted are 6, and then as many again as that is ahead.
+        assert_eq!(rounds(&mut leases, 2, 10_500), (round(4), Some(10)));
+        assert_eq!(rounds(&mut leases, 2, 10_600), (round(4), None), "it is asked for once");
+        leases.raise_ceiling(WORKER, 10);
+        assert_eq!(rounds(&mut leases, 2, 10_700), (round(6), None));
+    }
+
+    #[test]
     fn what_a_predecessor_granted_of_rounds_the_worker_tells() {
         let mut leases = Leases::new(CLOSED, 0);
-        leases.admit_again(WORKER, Reading::default(), Limit::Round(u64::MAX), 5_000 * MS);
+        leases.admit_again(WORKER, Reading::default(), Limit::Round(90), 5_000 * MS);
         leases.open(START);
-        assert_eq!(leases.clone().close(WORKER), Some(Limit::Round(u64::MAX)), "nobody knows");
+        assert_eq!(leases.clone().close(WORKER), Some(Limit::Round(90)), "what is on disk");
+        leases.heard(WORKER, None, 3, 9_999 * MS);
+        assert_eq!(leases.grant(WORKER, 9_999 * MS), None, "it would not be in its word");
         leases.holds_rounds(WORKER, 40);
         leases.heard(WORKER, None, 3, 10_000 * MS);
+        assert!(leases.wants_rounds(WORKER), "the answer grants");
         let limit = leases.grant(WORKER, 10_000 * MS).map(|grant| grant.limit);
         assert_eq!(limit, Some(Limit::Round(40)), "what it holds it keeps");
         leases.holds_rounds(WORKER, 41);
@@ -423,6 +495,7 @@ mod tests {
     #[test]
     fn more_rounds_are_wanted_once_the_half_is_begun() {
         let mut leases = leases(CLOSED);
+        leases.raise_ceiling(WORKER, u64::MAX);
         leases.open(START);
         let mut asks = |begun, at_ms: u64| {
             leases.heard(WORKER, None, begun, at_ms * MS);

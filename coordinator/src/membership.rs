@@ -23,6 +23,9 @@ pub struct Look {
     pub records: Vec<Record>,
     /// To be sent now.
     pub heartbeats: Vec<CoordinatorHeartbeat>,
+    /// Closed loop: workers whose grants need a higher ceiling on disk soon. For the journal, and then for
+    /// [`Membership::raise_ceiling`].
+    pub ceilings: Vec<(WorkerId, u64)>,
 }
 
 /// What a sign of life is worth.
@@ -145,7 +148,11 @@ impl Membership {
             .map(|(worker, limit)| self.lose(worker, limit, LossCause::Silent, now_ns))
             .collect();
         records.extend(self.adopt(now_ns));
-        Look { records, heartbeats: self.heartbeats(now_ns) }
+        let heartbeats = self.heartbeats(now_ns);
+        let leases = &mut self.leases;
+        let ceilings =
+            self.places.keys().filter_map(|one| Some((*one, leases.next_ceiling(*one)?)));
+        Look { records, heartbeats, ceilings: ceilings.collect() }
     }
 
     /// A worker leaves by its own limit, or what it reported cannot be right; `None` if it had no place.
@@ -191,9 +198,27 @@ impl Membership {
         Some(CoordinatorHeartbeat { worker, grant, changes, term: self.term })
     }
 
-    /// What a sign of life is answered with at once: a fast closed loop does not wait for the rhythm.
+    /// What a sign of life is answered with at once: a fast closed loop does not wait for the rhythm, nor does one whose
+    /// coordinator has changed.
     pub fn answer(&mut self, worker: WorkerId, now_ns: u64) -> Option<CoordinatorHeartbeat> {
-        if self.leases.wants_rounds(worker) { self.heartbeat(worker, now_ns) } else { None }
+        let waits = self.leases.wants_rounds(worker) || self.leases.is_untold(worker);
+        if waits { self.heartbeat(worker, now_ns) } else { None }
+    }
+
+    /// As of [`Look::ceilings`], for a worker that was just heard: a fast closed loop does not wait for the rhythm.
+    pub fn next_ceiling(&mut self, worker: WorkerId) -> Option<u64> {
+        self.leases.next_ceiling(worker)
+    }
+
+    /// A ceiling is on disk: what it permits may be granted.
+    pub fn raise_ceiling(&mut self, worker: WorkerId, below: u64) {
+        self.leases.raise_ceiling(worker, below);
+    }
+
+    /// Closed loop: whether nothing is held back, because nobody can take over.
+    #[must_use]
+    pub fn grants_any_round(&self) -> bool {
+        self.leases.grants_any_round()
     }
 
     /// Somebody may come who could take over.

@@ -10,7 +10,7 @@ use workload::Plan;
 
 use crate::{
     Acceptance, Ledger, Member, Ownership, Preparation, Reach, Reading, Role, Standing, Terms,
-    limit_of_predecessor,
+    lease::FIRST_CEILING, limit_of_predecessor,
 };
 
 /// A worker of the journal.
@@ -26,6 +26,8 @@ pub struct Enrolled {
     pub latest: Option<Reading>,
     /// What it said about its inputs.
     pub assigned: Option<Assigned>,
+    /// Closed loop: the most rounds that can have been granted to it.
+    pub rounds: u64,
 }
 
 /// The start, as it was agreed on.
@@ -101,8 +103,13 @@ impl Recovered {
             Record::Prepared { probe_requests, warnings } => {
                 self.prepared = Preparation { probe_requests, warnings };
             }
+            Record::Rounds { worker, below } => {
+                if let Some(known) = self.known(worker) {
+                    known.rounds = known.rounds.max(below);
+                }
+            }
             Record::Assigned { worker, assigned } => {
-                if let Some(known) = self.workers.iter_mut().find(|known| known.id == worker) {
+                if let Some(known) = self.known(worker) {
                     known.assigned = Some(assigned);
                 }
             }
@@ -111,8 +118,8 @@ impl Recovered {
     }
 
     /// Those who may still be at work: armed, and neither lost nor complete. With each the most that the
-    /// coordinators before can have granted to it, `run_time` being that at which this one started. How many
-    /// rounds of a closed loop they granted is not in the journal: each worker tells.
+    /// coordinators before can have granted to it, `run_time` being that at which this one started. Of the
+    /// rounds of a closed loop the journal has a ceiling; how many it holds each worker tells.
     pub fn at_work(
         &self,
         terms: Terms,
@@ -128,7 +135,8 @@ impl Recovered {
             let due = limit_of_predecessor(terms, run_time, one.latest.unwrap_or(at_arm), run_time);
             let limit = match terms.reach {
                 Reach::Due => Limit::Due(due),
-                Reach::Rounds | Reach::AnyRound => Limit::Round(u64::MAX),
+                Reach::Rounds => Limit::Round(one.rounds),
+                Reach::AnyRound => Limit::Round(u64::MAX),
             };
             (one.id, at_arm, limit)
         })
@@ -168,12 +176,18 @@ impl Recovered {
     fn enrol(&mut self, id: WorkerId, host: String) {
         self.ledger.admit(id);
         if self.workers.iter().all(|known| known.id != id) {
-            self.workers.push(Enrolled { id, host, at_arm: None, latest: None, assigned: None });
+            let (at_arm, latest, assigned) = (None, None, None);
+            let rounds = FIRST_CEILING;
+            self.workers.push(Enrolled { id, host, at_arm, latest, assigned, rounds });
         }
     }
 
+    fn known(&mut self, worker: WorkerId) -> Option<&mut Enrolled> {
+        self.workers.iter_mut().find(|known| known.id == worker)
+    }
+
     fn compare(&mut self, worker: WorkerId, reading: Reading) {
-        if let Some(known) = self.workers.iter_mut().find(|known| known.id == worker) {
+        if let Some(known) = self.known(worker) {
             known.at_arm.get_or_insert(reading);
             known.latest = Some(reading);
         }

@@ -50,6 +50,8 @@ pub(crate) enum SupervisorMessage {
     Broken(WorkerId),
     /// A change of owners is on disk.
     Written(u64),
+    /// A worker's ceiling of rounds is on disk.
+    RoundsWritten(WorkerId, u64),
     /// From the ledger.
     JournalFailed(String),
     /// From the user.
@@ -195,6 +197,7 @@ impl Actor for Supervisor {
                 state.membership.written(epoch);
                 state.beat();
             }
+            SupervisorMessage::RoundsWritten(worker, below) => state.raise(worker, below),
             SupervisorMessage::Happened(event) => state.happen(event).await?,
             SupervisorMessage::Assigned(worker, answer) => state.assigned(worker, answer).await?,
             SupervisorMessage::Armed(worker, answer) => state.armed(worker, answer).await?,
@@ -287,6 +290,9 @@ impl SupervisorState {
                 self.stop_again(worker);
                 if let Some(beat) = self.membership.answer(worker, self.clock.now_ns()) {
                     self.tell(worker, WorkerMessage::Heartbeat(Wire::new(beat)));
+                }
+                if let Some(below) = self.membership.next_ceiling(worker) {
+                    self.write_ceiling(worker, below).await?;
                 }
                 let (offset_ns, error_ns) = (heartbeat.clock_offset_ns, heartbeat.clock_error_ns);
                 if self.run.clock(worker, offset_ns, error_ns) && self.run.began() {

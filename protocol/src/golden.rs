@@ -145,5 +145,6 @@ fn records_of_the_journal() {
     let warnings = vec![metrics::Warning::new("c", "m")];
     same(&Record::Prepared { probe_requests: 1, warnings }, &[10, 1, 1, 1, b'c', 1, b'm']);
     let assigned = Assigned { lanes: 2, tokenizer: None, warnings: Vec::new() };
-    same(&Record::Assigned { worker: WORKER, assigned }, &[11, 3, 5, 2, 0, 0]);
+    same(&Record::Rounds { worker: WORKER, below: 9 }, &[11, 3, 5, 9]);
+    same(&Record::Assigned { worker: WORKER, assigned }, &[12, 3, 5, 2, 0, 0]);
 }

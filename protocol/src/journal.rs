@@ -87,6 +87,14 @@ pub enum Record {
         /// Doubts, in words for the report.
         warnings: Vec<metrics::Warning>,
     },
+    /// Closed loop: on disk before a worker is granted a round at or beyond the one named before, so that another
+    /// coordinator knows the most that it can hold.
+    Rounds {
+        /// Which one.
+        worker: WorkerId,
+        /// It is granted only rounds below this, until another record says more.
+        below: u64,
+    },
     /// What a worker said about its inputs.
     Assigned {
         /// Which one.

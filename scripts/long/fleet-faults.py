@@ -5,7 +5,7 @@ A round is a function of its seed: open or closed loop, so many workers and spar
 killed, stopped for a while, cut off for a while (nothing passes, nobody is told) or its connection is broken at its own
 end only, a new one comes, or the coordinator is killed and another goes on with its run. Then:
 
-- due = completed + failed + cancelled + not sent + lost;
+- due = completed + failed + cancelled + not sent + lost, and none failed;
 - no body reached the server twice;
 - what is known to have been sent <= what the server saw <= that + what the lost may have sent after their last words.
 
@@ -149,6 +149,7 @@ class Round:
         simulator_port, self.port = free_port(), free_port()
         simulator = await self.start("simulate", "--listen", f"127.0.0.1:{simulator_port}", "--fixed", "--itl-ms", 3)
         try:
+            await self.until_said("ground truth at", simulator)
             await self.lead_and_disturb(simulator_port, count, spares, closed)
             await asyncio.sleep(1)
             return judge(self.summary(), truth(simulator_port))
@@ -262,6 +263,8 @@ def judge(summary, truth):
     bodies = [request["bodySha256"] for request in truth["requests"]]
     if len(bodies) != len(set(bodies)):
         problems.append(f"{len(bodies) - len(set(bodies))} bodies reached the server twice")
+    if books["failed"]:
+        problems.append(f"the server is well, and requests failed: {books['failedBy']}")
     known = books["completed"] + books["failed"] + books["cancelled"] + books["lostBy"]["inFlightAtLastSnapshot"]
     most = known + books["lostBy"]["dueAfterLastSnapshot"]
     if not known <= truth["received"] <= most:

@@ -19,4 +19,5 @@ for name in \
 done
 cargo build && scripts/long/fleet-faults.py cuts || failed=1
 scripts/long/fleet-faults.py 20 || failed=1
+scripts/long/fleet-sizes.py || failed=1
 exit "$failed"

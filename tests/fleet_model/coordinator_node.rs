@@ -16,6 +16,7 @@ use crate::world::MS;
 enum Waiting {
     Acknowledge(WorkerId, u64, bool),
     Change(u64),
+    Rounds(WorkerId, u64),
 }
 
 /// The journal, as the disk has it: only a prefix is sure to survive.
@@ -141,6 +142,8 @@ impl CoordinatorNode {
         match message {
             Up::Heartbeat(heartbeat) => match self.membership.heard(&heartbeat, now_ns) {
                 Heard::Here => {
+                    let ceiling = self.membership.next_ceiling(heartbeat.worker);
+                    self.write_ceilings(ceiling.map(|below| (heartbeat.worker, below)), disk);
                     let answer = self.membership.answer(heartbeat.worker, now_ns);
                     answer.map(|beat| (beat.worker, Down::Heartbeat(beat))).into_iter().collect()
                 }
@@ -177,12 +180,23 @@ impl CoordinatorNode {
                     Waiting::Acknowledge(worker, sequence, _) if *worker == part.worker => {
                         Some(*sequence)
                     }
-                    Waiting::Acknowledge(..) | Waiting::Change(_) => None,
+                    Waiting::Acknowledge(..) | Waiting::Change(_) | Waiting::Rounds(..) => None,
                 });
                 let durable = unsure.min().map_or(self.ledger.accepted(part.worker), |one| one - 1);
                 vec![(part.worker, Down::Acknowledge(durable))]
             }
             Acceptance::Ahead | Acceptance::Refused => Vec::new(),
+        }
+    }
+
+    fn write_ceilings(
+        &mut self,
+        ceilings: impl IntoIterator<Item = (WorkerId, u64)>,
+        disk: &mut Disk,
+    ) {
+        for (worker, below) in ceilings {
+            let record = Record::Rounds { worker, below };
+            self.append(disk, record, Some(Waiting::Rounds(worker, below)));
         }
     }
 
@@ -213,6 +227,7 @@ impl CoordinatorNode {
         self.next_look = now + u64::try_from(LOOK_EVERY.as_nanos()).expect("short");
         let look = self.membership.look(self.clock.at(now));
         look.records.into_iter().for_each(|record| self.decide(record, disk));
+        self.write_ceilings(look.ceilings, disk);
         said.extend(look.heartbeats.into_iter().map(|beat| (beat.worker, Down::Heartbeat(beat))));
         said
     }
@@ -240,6 +255,9 @@ impl CoordinatorNode {
                     }
                 }
                 Some((_, Waiting::Change(epoch))) => self.membership.written(epoch),
+                Some((_, Waiting::Rounds(worker, below))) => {
+                    self.membership.raise_ceiling(worker, below);
+                }
                 None => {}
             }
         }

@@ -7,7 +7,7 @@ use coordinator::{Reading, Recovered};
 use metrics::{Books, NotSent};
 use protocol::{Limit, Loss, LossCause, Record, WorkerId};
 use worker::ClockOffset;
-use workload::{Config, Drive, Plan, PlanInputs, Shard, Sources};
+use workload::{Config, Drive, OnWorkerLoss, Plan, PlanInputs, Shard, Sources};
 
 use crate::coordinator_node::{CoordinatorNode, Disk};
 use crate::dice::Dice;
@@ -443,7 +443,8 @@ impl World {
         }
         let known = books.started() + books.lost.in_flight_at_last_snapshot;
         // How far a slot came that nobody can take over is known to nobody.
-        let boundless = self.losses().any(|loss| loss.limit == Limit::Round(u64::MAX));
+        let boundless = self.plan.on_worker_loss != OnWorkerLoss::Takeover
+            && self.losses().any(|loss| loss.limit == Limit::Round(u64::MAX));
         let most = if boundless { u64::MAX } else { known + books.lost.due_after_last_snapshot };
         let seen = self.server.len() as u64;
         if !(known..=most).contains(&seen) {

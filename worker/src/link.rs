@@ -123,9 +123,12 @@ impl Link {
     async fn beat_on(&self, worker: WorkerId) {
         let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
         let mut last = Instant::now();
+        let mut term = self.heard.borrow().term;
         loop {
             tokio::select! {
                 _ = beats.tick() => {}
+                // It grants nothing before it has heard what we hold.
+                () = self.successor_of(term) => term = self.heard.borrow().term,
                 // Not earlier than a while after the last one, however fast the rounds are.
                 () = self.gate.half_used() => tokio::time::sleep_until(last + RARELY).await,
             }
@@ -135,6 +138,14 @@ impl Link {
                 Ok(()) | Err(PeerError::NotConnected) => {}
                 Err(PeerError::Gone | PeerError::NoAnswer(_) | PeerError::Dropped) => return,
             }
+        }
+    }
+
+    /// Returns when a later coordinator than this one was heard.
+    async fn successor_of(&self, term: u64) {
+        if self.heard.clone().wait_for(|heard| heard.term > term).await.is_err() {
+            // The worker ends.
+            std::future::pending().await
         }
     }
 

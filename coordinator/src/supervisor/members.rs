@@ -37,14 +37,35 @@ impl SupervisorState {
 
     /// Half a second has passed.
     pub(super) async fn look(&mut self) -> Result<(), ActorProcessingErr> {
-        let Look { records, heartbeats } = self.membership.look(self.clock.now_ns());
+        let Look { records, heartbeats, ceilings } = self.membership.look(self.clock.now_ns());
         for beat in heartbeats {
             self.tell(beat.worker, WorkerMessage::Heartbeat(Wire::new(beat)));
         }
         for record in records {
             self.decide(record, Event::Lost).await?;
         }
+        for (worker, below) in ceilings {
+            self.write_ceiling(worker, below).await?;
+        }
         Ok(())
+    }
+
+    /// What is granted beyond a ceiling waits for this.
+    pub(super) async fn write_ceiling(
+        &mut self,
+        worker: WorkerId,
+        below: u64,
+    ) -> Result<(), ActorProcessingErr> {
+        let then = SupervisorMessage::RoundsWritten(worker, below);
+        self.write_down(Record::Rounds { worker, below }, Some(then)).await
+    }
+
+    /// A ceiling is on disk: who waits for it hears so.
+    pub(super) fn raise(&mut self, worker: WorkerId, below: u64) {
+        self.membership.raise_ceiling(worker, below);
+        if let Some(beat) = self.membership.answer(worker, self.clock.now_ns()) {
+            self.tell(worker, WorkerMessage::Heartbeat(Wire::new(beat)));
+        }
     }
 
     /// Heartbeats outside of the rhythm.
@@ -79,19 +100,19 @@ impl SupervisorState {
             tracing::warn!(worker = %loss.worker, cause = ?loss.cause, "a worker is lost");
         }
         let heirs = change.iter().flat_map(|change| &change.moves).map(|one| one.to).collect();
-        let epoch = change.as_ref().map(|change| change.epoch);
-        self.write_down(Record::Ownership { loss, change }, epoch).await?;
+        let then = change.as_ref().map(|change| SupervisorMessage::Written(change.epoch));
+        self.write_down(Record::Ownership { loss, change }, then).await?;
         if let Some(loss) = loss {
             self.happen(event(loss.worker)).await?;
         }
         self.happen(Event::Inherited(heirs)).await
     }
 
-    /// The ledger takes it at once; a change is told when it is on disk. A slow disk holds up no heartbeat.
+    /// The ledger takes it at once; `then` is told when it is on disk. A slow disk holds up no heartbeat.
     pub(super) async fn write_down(
         &mut self,
         record: Record,
-        epoch: Option<u64>,
+        then: Option<SupervisorMessage>,
     ) -> Result<(), ActorProcessingErr> {
         let written = ractor::call!(self.ledger, LedgerMessage::Decide, Box::new(record))?;
         let number = match written {
@@ -100,8 +121,8 @@ impl SupervisorState {
         };
         let (me, durable) = (self.me.clone(), self.durable.clone());
         tokio::spawn(async move {
-            let message = match (JournalWriter::wait_for(durable, number).await, epoch) {
-                (Ok(()), Some(epoch)) => SupervisorMessage::Written(epoch),
+            let message = match (JournalWriter::wait_for(durable, number).await, then) {
+                (Ok(()), Some(then)) => then,
                 (Ok(()), None) => return,
                 (Err(error), _) => SupervisorMessage::JournalFailed(error.to_string()),
             };

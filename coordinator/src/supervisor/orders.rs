@@ -54,7 +54,13 @@ impl SupervisorState {
         let mut records: Vec<Record> = Vec::new();
         if !ranks.is_empty() {
             self.membership.own(&ranks.iter().map(|(worker, _)| *worker).collect::<Vec<_>>());
+            let any_round = self.membership.grants_any_round();
+            let unlimited = ranks.iter().filter(|_| any_round);
+            let unlimited =
+                unlimited.map(|(worker, _)| Record::Rounds { worker: *worker, below: u64::MAX });
+            let unlimited: Vec<_> = unlimited.collect();
             records.push(Record::Roster(ranks));
+            records.extend(unlimited);
         }
         records.extend(spares.into_iter().map(|(worker, _)| {
             let (worker, host) = host(worker);
