@@ -4,13 +4,18 @@
 //! same refusals with the same exit code, the prompts read and made. No probe, no model list, no
 //! simulator: a plan can be made on a train.
 
+mod curve;
 mod need;
 mod view;
 
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use client::{Client, Clock, Credentials};
 use metrics::Warning;
+use report::PlanView;
 use simulator::SimulatorConfig;
 use workload::{Config, Plan, PlanInputs, PromptSource};
 
@@ -33,6 +38,9 @@ pub(crate) struct PlanArgs {
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
+    /// Write the offered load over time as a picture
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
 }
 
 /// Prints the plan; what this machine cannot carry is told after it, as `run` would refuse it.
@@ -46,8 +54,13 @@ pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     let service = Service::of(&config);
     let limits = this_machine(&plan, service, arguments.workers);
     warnings.extend(limits.iter().flatten().cloned());
-    let facts = Facts { plan: &plan, service, prompts: &prompts, workers: arguments.workers };
+    let workers = arguments.workers;
+    let price = price(&config);
+    let facts = Facts { plan: &plan, service, prompts: &prompts, workers, price };
     let view = facts.view(warnings).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
+    if let Some(file) = &arguments.png {
+        draw(&view, file)?;
+    }
     let need = need::Answer::of(&plan, view.tokens.each.output);
     let text = if arguments.json {
         let mut shown = report::plan_json(&view);
@@ -61,6 +74,21 @@ pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     say(&text)?;
     _ = limits.map_err(|problems| Stop::bad_configuration(&problems))?;
     Ok(Exit::Ok)
+}
+
+fn draw(view: &PlanView, file: &Path) -> anyhow::Result<()> {
+    let picture = report::plan_png(view)?.ok_or_else(|| {
+        let line = "there is nothing to draw by --png: the answers decide when this run ends";
+        Stop::new(Exit::BadConfiguration, line)
+    })?;
+    std::fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Of a million tokens, input and output; what is not told costs nothing.
+fn price(config: &Config) -> Option<(f64, f64)> {
+    let (input, output) =
+        (config.number("price.inputPerMillion"), config.number("price.outputPerMillion"));
+    (input.is_some() || output.is_some()).then(|| (input.unwrap_or(0.0), output.unwrap_or(0.0)))
 }
 
 /// As `run` plans it, but for what only a server or chance could tell: the model's name where none is

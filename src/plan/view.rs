@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use metrics::Warning;
 use report::{
-    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
-    PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
+    PlannedPause, PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget,
+    PlannedTokens,
 };
 use workload::{
     Api, ArrivalProcess, CapPolicy, Drive, LengthPlan, LengthShape, Offered, OutputLengths, Pause,
@@ -17,6 +18,7 @@ use workload::{
     ThinkTime,
 };
 
+use super::curve::{self, Bins};
 use crate::limits::Service;
 
 /// Longer schedules, an hour at 5,000 requests a second, are not gone through: that would take seconds.
@@ -34,6 +36,8 @@ pub(super) struct Facts<'a> {
     pub(super) service: Service,
     pub(super) prompts: &'a PromptSource,
     pub(super) workers: NonZeroU32,
+    /// Of a million tokens, input and output.
+    pub(super) price: Option<(f64, f64)>,
 }
 
 /// Requests of a schedule, where it can be counted.
@@ -43,6 +47,7 @@ struct Counted {
     total: Option<u64>,
     /// The schedule was gone through.
     is_complete: bool,
+    curve: Option<PlannedCurve>,
 }
 
 impl Facts<'_> {
@@ -55,6 +60,7 @@ impl Facts<'_> {
         let stages = plan.stages.iter().zip(&counted.by_stage);
         let is_cut = counted.is_complete && counted.total == plan.requests;
         let last_due = if is_cut { plan.arrivals(Shard::WHOLE).last() } else { None };
+        let tokens = self.tokens(counted.total)?;
         Ok(PlanView {
             name: plan.name.clone(),
             target: self.target(),
@@ -66,8 +72,10 @@ impl Facts<'_> {
             drain: plan.drain,
             first_due: first_due(plan),
             prompts: self.prompts(),
-            tokens: self.tokens(counted.total)?,
+            cost: self.cost(tokens.total),
+            tokens,
             shares,
+            curve: counted.curve,
             warnings,
         })
     }
@@ -80,17 +88,36 @@ impl Facts<'_> {
             // A closed loop sends what is asked for, unless its time ends first.
             let asked = self.plan.requests.filter(|_| self.plan.end().is_none());
             let total = expected.or(asked);
-            return Counted { by_stage, by_rank, total, is_complete: false };
+            let curve = curve::of_levels(self.plan);
+            return Counted { by_stage, by_rank, total, is_complete: false, curve };
         }
         let mut total = 0;
-        for (rank, stage, requests) in self.plan.due_counts(self.workers).advance(Duration::MAX) {
-            *by_stage[usize::from(stage)].get_or_insert(0) += requests;
-            *by_rank[rank as usize].get_or_insert(0) += requests;
-            total += requests;
+        let mut bins = Bins::of(self.plan, expected.unwrap_or(0));
+        let mut counts = self.plan.due_counts(self.workers);
+        while let Some(until) = bins.until() {
+            let mut of_bin = 0;
+            for (rank, stage, requests) in counts.advance(until) {
+                *by_stage[usize::from(stage)].get_or_insert(0) += requests;
+                *by_rank[rank as usize].get_or_insert(0) += requests;
+                of_bin += requests;
+            }
+            bins.take(of_bin);
+            total += of_bin;
         }
         let counted = |all: Vec<Option<u64>>| all.into_iter().map(|n| n.or(Some(0))).collect();
         let (by_stage, by_rank) = (counted(by_stage), counted(by_rank));
-        Counted { by_stage, by_rank, total: Some(total), is_complete: true }
+        Counted { by_stage, by_rank, total: Some(total), is_complete: true, curve: bins.curve() }
+    }
+
+    fn cost(&self, total: InOut) -> Option<PlannedCost> {
+        let (input, output) = self.price?;
+        let spent = |tokens: Option<f64>, price: f64| Some(tokens? / 1e6 * price);
+        let total = spent(total.input, input).zip(spent(total.output, output));
+        Some(PlannedCost {
+            input_per_million: input,
+            output_per_million: output,
+            total: total.map(|(input, output)| input + output),
+        })
     }
 
     fn shares(&self, by_rank: &[Option<u64>]) -> Vec<PlannedShare> {

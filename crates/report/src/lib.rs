@@ -31,8 +31,9 @@ pub use markdown::markdown;
 pub use metrics_json::metrics_json;
 pub use pdf::pdf;
 pub use plan::{
-    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
-    PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens, plan_json,
+    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
+    PlannedPause, PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget,
+    PlannedTokens, plan_json, plan_png,
 };
 pub use plot::{Plot, plots};
 pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, locate};

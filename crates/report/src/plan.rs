@@ -8,6 +8,10 @@ use std::time::Duration;
 use metrics::Warning;
 use serde_json::{Value, json};
 
+use crate::chart::{Axis, Band, Chart, Scale, Series, Shape, Visible};
+use crate::directory::ReportError;
+use crate::plot::picture;
+
 /// The version of the JSON form's layout.
 const SCHEMA_VERSION: u32 = 1;
 
@@ -38,8 +42,47 @@ pub struct PlanView {
     pub tokens: PlannedTokens,
     /// One for each worker, by rank.
     pub shares: Vec<PlannedShare>,
+    /// The load over time; `None` where the answers decide when it ends.
+    pub curve: Option<PlannedCurve>,
+    /// What the tokens would cost, where prices are given.
+    pub cost: Option<PlannedCost>,
     /// Doubts.
     pub warnings: Vec<Warning>,
+}
+
+/// The load over time, in equal steps from the run's start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedCurve {
+    /// `requests/s` or `users`.
+    pub unit: &'static str,
+    /// The length of a step.
+    pub step: Duration,
+    /// The mean of each step.
+    pub values: Vec<f64>,
+}
+
+impl PlannedCurve {
+    /// Where it ends.
+    pub(crate) fn end(&self) -> Duration {
+        self.step.mul_f64(self.values.len() as f64)
+    }
+
+    /// The value at a share of its length, from 0 to 1.
+    pub(crate) fn at(&self, share: f64) -> f64 {
+        let step = (share * self.values.len() as f64) as usize;
+        self.values.get(step.min(self.values.len().saturating_sub(1))).copied().unwrap_or(0.0)
+    }
+}
+
+/// What the tokens would cost, in the currency of the prices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlannedCost {
+    /// Of a million input tokens.
+    pub input_per_million: f64,
+    /// Of a million output tokens.
+    pub output_per_million: f64,
+    /// Of all; `None` where the number of tokens is not known.
+    pub total: Option<f64>,
 }
 
 /// Where requests would go.
@@ -246,6 +289,41 @@ pub struct PlannedShare {
     pub in_flight: Option<u32>,
 }
 
+/// The load over time as a PNG; `None` where its course is not known.
+///
+/// # Errors
+/// It cannot be drawn or encoded.
+pub fn plan_png(view: &PlanView) -> Result<Option<Vec<u8>>, ReportError> {
+    view.curve.as_ref().map(|curve| picture(&chart(view, curve))).transpose()
+}
+
+fn chart(view: &PlanView, curve: &PlannedCurve) -> Chart {
+    let end_s = curve.end().as_secs_f64();
+    let step_s = curve.step.as_secs_f64();
+    let band = |stage: &PlannedStage| Band {
+        name: stage.name.clone(),
+        from: stage.start.as_secs_f64(),
+        to: stage.end.map_or(end_s, |end| end.as_secs_f64().min(end_s)),
+    };
+    // The last value once more, at the end: what is drawn goes from each instant to the next.
+    let values = curve.values.iter().chain(curve.values.last()).map(|value| Some(*value));
+    Chart {
+        id: "offered_load",
+        title: format!("{}: the offered load", view.name),
+        note: String::new(),
+        x: Axis { label: "s since the start", scale: Scale::Linear },
+        y: Axis { label: curve.unit, scale: Scale::Linear },
+        at: (0..=curve.values.len()).map(|step| step as f64 * step_s).collect(),
+        series: vec![Series {
+            name: curve.unit.to_owned(),
+            shape: Shape::Bars,
+            visible: Visible::AtFirst,
+            values: values.collect(),
+        }],
+        bands: view.stages.iter().map(band).collect(),
+    }
+}
+
 /// The plan for programs.
 pub fn plan_json(view: &PlanView) -> Value {
     json!({
@@ -272,9 +350,23 @@ pub fn plan_json(view: &PlanView) -> Value {
             "total": in_out(view.tokens.total),
             "perSecondAtMost": in_out(view.tokens.per_s),
         },
+        "cost": view.cost.map(cost),
+        "offered": view.curve.as_ref().map(curve),
         "workers": view.shares.iter().enumerate().map(share).collect::<Vec<_>>(),
         "warnings": view.warnings.iter().map(warning).collect::<Vec<_>>(),
     })
+}
+
+fn cost(cost: PlannedCost) -> Value {
+    json!({
+        "inputPerMillion": cost.input_per_million,
+        "outputPerMillion": cost.output_per_million,
+        "total": cost.total,
+    })
+}
+
+fn curve(curve: &PlannedCurve) -> Value {
+    json!({"unit": curve.unit, "stepSeconds": curve.step.as_secs_f64(), "values": curve.values})
 }
 
 fn load(load: &PlannedLoad) -> Value {

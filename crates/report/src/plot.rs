@@ -6,6 +6,7 @@
 mod picture;
 mod ruler;
 
+pub(crate) use picture::picture;
 pub use picture::{Plot, plots};
 
 use std::sync::OnceLock;

@@ -3,6 +3,7 @@
 //! One unit a table (milliseconds), three significant digits, an absent figure marked with its reason below. The verdict
 //! comes last, where the eye is when the command ends: it decides how the rest is to be read.
 
+mod curve;
 mod plan;
 mod progress;
 mod runs;

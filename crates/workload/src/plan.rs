@@ -17,6 +17,7 @@ mod prompt_plan;
 mod schedule_file;
 mod stage_list;
 mod stages;
+mod windows;
 
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};

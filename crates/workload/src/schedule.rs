@@ -85,6 +85,11 @@ impl Plan {
         (expected < u64::MAX).then_some(expected)
     }
 
+    /// How many arrivals are due before `t`, of all.
+    pub(crate) fn all_due_before(&self, t: Duration) -> u64 {
+        self.due_before(Shard::WHOLE, t).iter().sum()
+    }
+
     fn spans(&self) -> impl Iterator<Item = Span> {
         self.stages.iter().map(|stage| Span::new(stage, self.rows()))
     }
@@ -104,6 +109,18 @@ impl Plan {
     }
 }
 
+impl ArrivalProcess {
+    /// The next gap on the axis of Λ, in nano-arrivals; of mean 1.
+    pub(crate) fn nano_gap(self, gaps: &mut Random) -> u64 {
+        let gap = match self {
+            Self::Even => 1.0,
+            Self::Poisson => gaps.exponential(),
+            Self::Gamma { burstiness } => gaps.gamma(burstiness) / burstiness,
+        };
+        rounded(gap * NANO)
+    }
+}
+
 impl Iterator for Arrivals {
     type Item = Arrival;
 
@@ -111,9 +128,12 @@ impl Iterator for Arrivals {
         loop {
             let found = match self.spans.get(self.stage)?.process() {
                 ArrivalProcess::Even => self.next_even()?,
-                ArrivalProcess::Poisson => self.next_random(Random::exponential)?,
-                ArrivalProcess::Gamma { burstiness } => {
-                    self.next_random(|gaps| gaps.gamma(burstiness) / burstiness)?
+                // Matched here and not in the loop over gaps, which walks the numbers of all workers.
+                ArrivalProcess::Poisson => {
+                    self.next_random(|gaps| ArrivalProcess::Poisson.nano_gap(gaps))?
+                }
+                gamma @ ArrivalProcess::Gamma { .. } => {
+                    self.next_random(|gaps| gamma.nano_gap(gaps))?
                 }
             };
             if found.is_some() {
@@ -141,11 +161,11 @@ impl Arrivals {
     /// Random arrivals are summed one by one, in gaps of mean 1. What a gap has left at its stage's end goes
     /// on in a next stage of the same process: one renewal process on the axis of Λ, and Poisson remains
     /// Poisson across the boundary.
-    fn next_random(&mut self, gap: impl Fn(&mut Random) -> f64) -> Option<Option<Arrival>> {
+    fn next_random(&mut self, nano_gap: impl Fn(&mut Random) -> u64) -> Option<Option<Arrival>> {
         let span = self.spans.get(self.stage)?;
         while self.number < self.limit {
             if !self.drawn {
-                self.position += u128::from(rounded(gap(&mut self.gaps) * NANO));
+                self.position += u128::from(nano_gap(&mut self.gaps));
             }
             if self.position >= span.total() {
                 self.enter_next(self.position - span.total());

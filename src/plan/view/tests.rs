@@ -15,7 +15,8 @@ fn view(sets: &[&str], workers: u32) -> PlanView {
     let plan = plan(sets);
     let (prompts, _) = PromptSource::open(&plan).unwrap();
     let workers = NonZeroU32::new(workers).unwrap();
-    let facts = Facts { plan: &plan, service: Service::Elsewhere, prompts: &prompts, workers };
+    let facts =
+        Facts { plan: &plan, service: Service::Elsewhere, prompts: &prompts, workers, price: None };
     facts.view(Vec::new()).unwrap()
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::plan::{
-    InOut, PlanView, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause, PlannedPrompts,
-    PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+    InOut, PlanView, PlannedCost, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause,
+    PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
 };
 
 use super::MIN_WIDTH;
 use super::aligned;
+use super::curve;
 use crate::figures::{
     self, ABSENT, counted, labelled, percent, quantity, rough, thousands, wrapped,
 };
@@ -26,6 +27,7 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
         Some(line("prompts", prompts(&view.prompts))),
         Some(line("tokens in", tokens(view, |tokens| tokens.input))),
         Some(line("tokens out", tokens(view, |tokens| tokens.output))),
+        view.cost.map(|told| line("cost", cost(told))),
         workers(&view.shares).map(|text| line("workers", text)),
         first_due(&view.first_due).map(|text| line("first due", text)),
     ];
@@ -37,6 +39,7 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
         vec![format!("{}: the plan; nothing was sent", view.name)],
         lines(what.into()),
         vec![stages(view, width)],
+        curve::drawn(view, width.into()).into_iter().collect(),
         lines(with.into()),
         warnings.collect(),
     ];
@@ -107,7 +110,7 @@ fn load(load: &PlannedLoad) -> String {
 }
 
 /// A configured length of time is mostly round: 5 min, not 5 min 00 s.
-fn length(time: Duration) -> String {
+pub(super) fn length(time: Duration) -> String {
     let text = figures::length(time);
     let round = text.strip_suffix(" 00 s").or_else(|| text.strip_suffix(" 00 min"));
     round.map(str::to_owned).unwrap_or(text)
@@ -204,7 +207,7 @@ fn level(level: &PlannedLevel) -> String {
 }
 
 /// As configured: 50, 0.5, 33.333.
-fn plain(level: f64) -> String {
+pub(super) fn plain(level: f64) -> String {
     if level.fract() == 0.0 {
         return thousands(level as u64);
     }
@@ -274,6 +277,18 @@ fn tokens(view: &PlanView, side: impl Fn(InOut) -> Option<f64>) -> String {
     parts.extend(side(total).map(|total| format!("{} in all", in_all(total))));
     parts.extend(side(per_s).map(|per_s| format!("up to {} a second", rough(per_s))));
     parts.join(", ")
+}
+
+fn cost(cost: PlannedCost) -> String {
+    let prices = format!(
+        "at {} and {} a million tokens in and out",
+        plain(cost.input_per_million),
+        plain(cost.output_per_million)
+    );
+    match cost.total {
+        Some(total) => format!("about {} in all, {prices}", quantity(total)),
+        None => format!("not known, as the number of tokens is not; {prices}"),
+    }
 }
 
 /// Nothing for one worker, which has all.

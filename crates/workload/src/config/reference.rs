@@ -40,6 +40,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ),
     ("answers", "What an answer must have to count as completed."),
     ("metrics", "What is shown and what is collected beside the load."),
+    ("price", "What tokens cost, for `tokenstorm plan`."),
     ("client", "How a worker sends."),
     ("fleet", "How workers act together."),
     (

@@ -81,7 +81,7 @@ impl<'a> Builder<'a> {
         let collect = self.collect();
         let required = self.required_of_answers();
         let (stages, drive, schedule) = load?;
-        Some(Plan {
+        let plan = Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
             seed: self.config.integer("benchmark.seed").unwrap_or(DEFAULT_SEED),
             prompt_salt: self.prompt_salt(inputs),
@@ -96,7 +96,8 @@ impl<'a> Builder<'a> {
             collect,
             on_worker_loss: self.on_worker_loss(),
             required,
-        })
+        };
+        Some(self.with_cooldown_requests(plan))
     }
 
     fn prompt_salt(&mut self, inputs: &PlanInputs) -> u64 {

@@ -31,7 +31,8 @@ impl Builder<'_> {
                 Listed { parts, levels: level.into_iter().collect() }
             }
         };
-        let stages = self.lay_out(listed.parts);
+        let is_open = matches!(listed.levels.first(), Some(Level::Rate(_)));
+        let stages = self.lay_out(listed.parts, is_open);
         let drive = match listed.levels.first()? {
             Level::Rate(_) => self.open_loop(),
             Level::Slots(_) => self.closed_loop(&stages, pause)?,

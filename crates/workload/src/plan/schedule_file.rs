@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::build::Builder;
-use super::stages::{Part, one_after_the_other};
+use super::stages::Part;
+use super::windows::one_after_the_other;
 use super::{Offered, PlanError, Stage, StageKind};
 use crate::schedule::{ScheduleFile, ScheduleFormat, detect};
 
 /// Keys that a schedule overrides, and by what.
-const OVERRIDDEN: [(&str, &str); 11] = [
+const OVERRIDDEN: [(&str, &str); 13] = [
     ("load.rate", "its rows say when requests are due"),
     ("load.arrivals", "its rows say when requests are due"),
     ("load.burstiness", "its rows say when requests are due"),
@@ -17,6 +18,8 @@ const OVERRIDDEN: [(&str, &str); 11] = [
     ("load.rounds.size", "its rows say when requests are due"),
     ("benchmark.warmup", "its first row is the first request"),
     ("benchmark.cooldown", "its last row is the last request"),
+    ("benchmark.warmupRequests", "its first row is the first request"),
+    ("benchmark.cooldownRequests", "its last row is the last request"),
     ("stages", "its rows are one stage"),
     ("prompts.inputLength.mean", "its rows say how long prompts are"),
     ("prompts.outputLength.mean", "its rows say how many tokens are ordered"),

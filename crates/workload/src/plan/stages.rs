@@ -1,14 +1,12 @@
-//! The stages that a load makes: warm-up, ramp, hold, cool-down.
+//! The stages that a load makes within `duration`: ramp and hold.
 //!
-//! The warm-up precedes `duration` and offers the first stage's starting load; a ramp is part of
-//! `duration`; a cool-down follows it at the last stage's load. Whether a level means requests per second
-//! or slots is the drive's affair: the shapes are the same.
+//! Whether a level means requests per second or slots is the drive's affair: the shapes are the same.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::build::Builder;
-use super::{ArrivalProcess, Offered, PlanError, Stage, StageKind};
+use super::{ArrivalProcess, Offered, PlanError, StageKind};
 
 /// The level of the load, in the unit of its drive.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,7 +42,7 @@ impl Part {
         Self { name, kind, length, offered, arrivals: ArrivalProcess::Even }
     }
 
-    fn starts_at_nothing(&self) -> bool {
+    pub(super) fn starts_at_nothing(&self) -> bool {
         matches!(self.offered, Offered::Linear { from: 0.0, .. })
     }
 
@@ -268,49 +266,4 @@ impl Builder<'_> {
         let off_level = self.config.number("load.onOff.offRate").unwrap_or(0.0);
         Some(Offered::OnOff { level: rate, off_level, on, off })
     }
-
-    /// The parts one after the other, between a warm-up and a cool-down.
-    pub(super) fn lay_out(&mut self, mut parts: Vec<Part>) -> Vec<Stage> {
-        let warmup = self.config.duration("benchmark.warmup").unwrap_or_default();
-        if let Some(first) = parts.first().filter(|_| !warmup.is_zero()).cloned() {
-            if first.starts_at_nothing() {
-                self.warn("warmup_idle", "the warm-up offers nothing, because `load.ramp.from` is 0: set it, or leave out `benchmark.warmup`");
-            }
-            let offered = steady(first.offered, first.offered.starting());
-            let warmup = Part::new(StageKind::Warmup, Some(warmup), offered);
-            parts.insert(0, Part { arrivals: first.arrivals, ..warmup });
-        }
-        let cooldown = self.config.duration("benchmark.cooldown").unwrap_or_default();
-        if let Some(last) = parts.last().filter(|_| !cooldown.is_zero()).cloned() {
-            if last.length.is_none() {
-                self.refuse(PlanError::Needs {
-                    what: "benchmark.cooldown",
-                    needs: "`benchmark.duration`: a number of requests alone leaves open when it begins",
-                });
-            }
-            let offered = steady(last.offered, last.offered.ending());
-            let cooldown = Part::new(StageKind::Cooldown, Some(cooldown), offered);
-            parts.push(Part { arrivals: last.arrivals, ..cooldown });
-        }
-        one_after_the_other(parts)
-    }
-}
-
-/// What a warm-up or a cool-down offers beside a load: bursts stay bursts.
-fn steady(offered: Offered, level: f64) -> Offered {
-    match offered {
-        Offered::Burst { .. } => offered,
-        _ => Offered::Constant { level },
-    }
-}
-
-pub(super) fn one_after_the_other(parts: Vec<Part>) -> Vec<Stage> {
-    let mut start = Duration::ZERO;
-    let mut stages = Vec::with_capacity(parts.len());
-    for Part { name, kind, length, offered, arrivals } in parts {
-        let end = length.map(|length| start + length);
-        stages.push(Stage { name, kind, start, end, offered, arrivals });
-        start = end.unwrap_or(start);
-    }
-    stages
 }

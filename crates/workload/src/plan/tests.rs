@@ -359,6 +359,40 @@ fn a_cool_down_follows_the_duration_at_the_last_level() {
 }
 
 #[test]
+fn warm_up_and_cool_down_can_be_counted_in_requests() {
+    let sets = [
+        "load.rate=20",
+        "benchmark.duration=10",
+        "benchmark.warmupRequests=30",
+        "benchmark.cooldownRequests=7",
+    ];
+    for more in [
+        &[][..],
+        &["load.arrivals=poisson"],
+        &["load.burstiness=0.4"],
+        &["load.type=burst", "load.burst.size=10"],
+    ] {
+        let counted = plan(&[&sets[..], more].concat());
+        let mut by_stage = [0, 0, 0];
+        for arrival in counted.arrivals(crate::Shard::WHOLE) {
+            by_stage[usize::from(arrival.stage)] += 1;
+        }
+        assert_eq!((by_stage[0], by_stage[2]), (30, 7), "{more:?}");
+        assert_eq!(counted.stages[1].length(), Some(Duration::from_secs(10)));
+        assert_eq!(counted.duration(), Some(Duration::from_secs(10)));
+        assert!(!counted.headline(0) && counted.headline(1) && !counted.headline(2));
+    }
+    let target = "target.endpoint=http://t/v1";
+    let closed = refusal(&[target, "load.concurrency=3", "benchmark.warmupRequests=30"]);
+    assert!(closed[0].contains("closed loop"), "{closed:?}");
+    let both =
+        refusal(&[target, "load.rate=3", "benchmark.cooldownRequests=30", "benchmark.cooldown=3"]);
+    assert!(both[0].contains("does not go with `benchmark.cooldown`"), "{both:?}");
+    let nothing = refusal(&[target, "load.type=ramp", "load.rate=3", "benchmark.warmupRequests=3"]);
+    assert!(nothing[0].contains("load.ramp.from"), "{nothing:?}");
+}
+
+#[test]
 fn processes_and_pauses_are_read() {
     let arrivals = |sets: &[&str]| plan(&[&["load.rate=4"], sets].concat()).stages[0].arrivals;
     assert_eq!(arrivals(&["load.burstiness=0.5"]), ArrivalProcess::Gamma { burstiness: 0.5 });

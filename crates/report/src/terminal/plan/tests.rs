@@ -1,7 +1,7 @@
 use metrics::Warning;
 
 use super::*;
-use crate::plan::{PlannedTokens, plan_json};
+use crate::plan::{PlannedCurve, PlannedTokens, plan_json};
 
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -69,6 +69,12 @@ fn open_loop() -> PlanView {
             PlannedShare { requests: Some(3_750), in_flight: Some(33) },
             PlannedShare { requests: Some(3_750), in_flight: Some(33) },
         ],
+        curve: None,
+        cost: Some(PlannedCost {
+            input_per_million: 0.5,
+            output_per_million: 1.5,
+            total: Some(6.19),
+        }),
         warnings: vec![Warning::new("not_collected", "`queue_depth` is asked for")],
     }
 }
@@ -113,6 +119,8 @@ fn closed_loop() -> PlanView {
             per_s: InOut::default(),
         },
         shares: vec![PlannedShare { requests: None, in_flight: Some(32) }],
+        curve: None,
+        cost: None,
         warnings: Vec::new(),
         ..open
     }
@@ -138,6 +146,7 @@ fn an_open_loop_with_a_ramp_over_three_workers() {
                  (at most 400); tokenizer: bundled (Qwen3)
     tokens in    about 500 a request, 5.63 million in all, up to 25,000 a second
     tokens out   about 200 a request, 2.25 million in all, up to 10,000 a second
+    cost         about 6.19 in all, at 0.5 and 1.5 a million tokens in and out
     workers      3, each with 3,750 requests, 33 to 34 in flight
     first due    0, 0.02, 0.04 … seconds after the start
 
@@ -166,6 +175,27 @@ fn a_closed_loop_over_a_data_set() {
     tokens in    210 a request, 21,000 in all
     tokens out   not known: not every record says
     ");
+}
+
+#[test]
+fn the_load_is_drawn_over_a_line_of_the_stages() {
+    let mut view = open_loop();
+    // Up for the half of 300 s, as its stages are, then held.
+    let values = (0..30).map(|step| f64::from(step.min(15)) * 50.0 / 15.0).collect();
+    view.curve = Some(PlannedCurve { unit: "requests/s", step: seconds(10.0), values });
+    let drawn = super::curve::drawn(&view, 34).unwrap();
+    let lines: Vec<&str> = drawn.lines().collect();
+    assert_eq!(lines.len(), 12, "{drawn}");
+    assert_eq!(lines[0], "requests/s over time");
+    let ink =
+        |line: &str| line.chars().filter(|cell| ('\u{2801}'..='\u{28ff}').contains(cell)).count();
+    let (top, bottom) = (ink(lines[1]), ink(lines[8]));
+    assert!((14..=17).contains(&top) && (27..=30).contains(&bottom), "{drawn}");
+    assert!(lines[1].starts_with("50 │") && lines[5].starts_with("25 │"), "{drawn}");
+    assert_eq!(lines[10], "   ╵ramp          ╵hold");
+    assert!(lines[11].starts_with("   0 s") && lines[11].ends_with("5 min"), "{drawn}");
+    view.curve = None;
+    assert_eq!(super::curve::drawn(&view, 34), None);
 }
 
 #[test]
