@@ -192,8 +192,8 @@ fn the_load_is_drawn_over_a_line_of_the_stages() {
     let (top, bottom) = (ink(lines[1]), ink(lines[8]));
     assert!((14..=17).contains(&top) && (27..=30).contains(&bottom), "{drawn}");
     assert!(lines[1].starts_with("50 │") && lines[5].starts_with("25 │"), "{drawn}");
-    assert_eq!(lines[10], "   ╵ramp          ╵hold");
-    assert!(lines[11].starts_with("   0 s") && lines[11].ends_with("5 min"), "{drawn}");
+    assert_eq!(lines[10], "    ╵ramp          ╵hold");
+    assert!(lines[11].starts_with("    0 s") && lines[11].ends_with("5 min"), "{drawn}");
     view.curve = None;
     assert_eq!(super::curve::drawn(&view, 34), None);
 }
