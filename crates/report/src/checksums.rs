@@ -1,7 +1,8 @@
 //! `SHA256SUMS`: what the files of a run were when it ended, in the form that `sha256sum --check` reads.
 //!
 //! A result travels: it is copied, archived, edited by hand. Whoever doubts it can see whether it is what the run wrote.
-//! The journal is left out, it can be large and each of its records has its own checksum.
+//! The journal is left out:
+//! it can be large, and each of its records has its own checksum. So is the page, which can be made anew at any time.
 
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::directory::{
-    CONFIG_FILE, METRICS_FILE, PLOTS_FOLDER, REPORT_FILE, ReportError, SUMMARY_FILE, write_file,
+    CONFIG_FILE, METRICS_FILE, PLOTS_FOLDER, ReportError, SUMMARY_FILE, write_file,
 };
 
 /// The file's name.
@@ -19,7 +20,7 @@ const CHECKSUMS_FILE: &str = "SHA256SUMS";
 /// Writes the checksums of what is there.
 pub(crate) fn write(directory: &Path) -> Result<(), ReportError> {
     let mut names: Vec<String> =
-        [CONFIG_FILE, METRICS_FILE, REPORT_FILE, "schedule.csv", "schedule.jsonl", SUMMARY_FILE]
+        [CONFIG_FILE, METRICS_FILE, "schedule.csv", "schedule.jsonl", SUMMARY_FILE]
             .map(str::to_owned)
             .into();
     let plots = fs::read_dir(directory.join(PLOTS_FOLDER)).into_iter().flatten().flatten();
