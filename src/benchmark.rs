@@ -12,17 +12,18 @@ use anyhow::Context;
 use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged, Preparation};
 use metrics::{RunFacts, RunResult};
 use report::{ResultsDirectory, StoredRun};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::AbortHandle};
 use workload::{Api, Config, Plan};
 
 use crate::{
     crew::{Crew, Hands},
     exit::{Exit, Stop},
+    hold,
     interrupt::Interrupts,
     labels::{self, Labels},
     prepare::{self, Prepared, Probe},
     progress, say,
-    settings::{Loaded, Settings},
+    settings::{Loaded, Settings, length},
     target,
 };
 
@@ -41,6 +42,9 @@ pub(crate) struct BenchmarkArgs {
     /// Where the results directory is made
     #[arg(long, value_name = "DIR", default_value = "results")]
     output: PathBuf,
+    /// After the run, wait so long for its results to be fetched: see `tokenstorm results pack`
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = length)]
+    pub(crate) hold_results: Duration,
     /// Do not try the target with one request first
     #[arg(long)]
     no_probe: bool,
@@ -77,12 +81,13 @@ pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Resul
             Err(error) => Err(error),
         };
         match measured {
-            Ok((mut result, hands)) => {
+            Ok(Measured { mut result, hands, listening }) => {
                 describe(&mut result, &arguments.labels);
                 let collect = &prepared.plan.collect;
                 let exit = present(&result, &directory, collect, arguments.format);
                 hands.release().await;
-                exit
+                listening.abort();
+                hold::until_fetched(exit, directory.path(), arguments.hold_results).await
             }
             Err(error) => {
                 directory.discard()?;
@@ -171,12 +176,20 @@ fn give_way() {
     let _ = rustix::process::setpriority_process(None, CONTROL_NICENESS);
 }
 
+/// A run that is over.
+struct Measured {
+    result: RunResult,
+    hands: Hands,
+    /// What listens for signals that would end it.
+    listening: AbortHandle,
+}
+
 async fn measure(
     prepared: &Prepared,
     directory: &ResultsDirectory,
     crew: &Crew,
     interrupts: Interrupts,
-) -> anyhow::Result<(RunResult, Hands)> {
+) -> anyhow::Result<Measured> {
     let plan = &prepared.plan;
     let options = CoordinatorOptions {
         plan: plan.clone(),
@@ -192,7 +205,7 @@ async fn measure(
         },
     };
     let coordinator = Coordinator::start(options).await?;
-    interrupts.end(coordinator.interrupter());
+    let listening = interrupts.end(coordinator.interrupter());
     let watching = tokio::spawn(progress::show(coordinator.progress(), plan.clone()));
     let hands = crew.gather(&coordinator, &prepared.credentials).await?;
     let merged = coordinator.finished().await?;
@@ -202,7 +215,7 @@ async fn measure(
         return Err(stop.into());
     }
     let result = result_of(plan, name_of(directory.path()), &merged)?;
-    Ok((result, hands))
+    Ok(Measured { result, hands, listening })
 }
 
 /// Whether any load was; why it ended early goes to stderr.

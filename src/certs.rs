@@ -23,11 +23,18 @@ pub(crate) struct CertsArgs {
     /// A name or address by which workers dial the coordinator
     #[arg(long, value_name = "NAME", required = true, num_args = 1..)]
     host: Vec<String>,
+    /// Leave a folder alone that has them all
+    #[arg(long)]
+    if_missing: bool,
 }
 
 /// Writes an authority's certificate, one for the coordinator, one for the workers, and a cookie.
 pub(crate) fn certs(arguments: &CertsArgs) -> anyhow::Result<Exit> {
     let path = |name: &str| arguments.out.join(name);
+    if arguments.if_missing && FILES.iter().all(|name| path(name).exists()) {
+        eprintln!("{} has them all already", arguments.out.display());
+        return Ok(Exit::Ok);
+    }
     if let Some(there) = FILES.iter().map(|name| path(name)).find(|path| path.exists()) {
         let line = format!("{} is there already, and nothing is overwritten", there.display());
         return Err(Stop::new(Exit::BadConfiguration, line).into());

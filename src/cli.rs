@@ -34,7 +34,7 @@ pub(crate) enum Verb {
     Simulate(SimulateArgs),
     /// Show what a results directory holds: a page, PDF, Markdown, JSON or CSV
     Report(ReportArgs),
-    /// List, show or remove the runs of a folder
+    /// List, show, pack or remove the runs of a folder
     Results(ResultsArgs),
     /// Report what is left of a run whose coordinator died
     Recover(RecoverArgs),

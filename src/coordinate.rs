@@ -21,6 +21,7 @@ use crate::{
     crew::{Crew, Gathering, inputs_of},
     exit::{Exit, Stop},
     fleet_secrets::SecretArgs,
+    hold,
     interrupt::Interrupts,
     progress, recover,
     settings::length,
@@ -104,7 +105,7 @@ fn resume(
         let coordinator =
             Coordinator::resume(&directory.journal_path(), BUILD.to_owned(), inputs).await;
         let coordinator = coordinator.map_err(in_words)?;
-        interrupts.end(coordinator.interrupter());
+        let listening = interrupts.end(coordinator.interrupter());
         let watching = tokio::spawn(progress::show(coordinator.progress(), plan.clone()));
         let connected = gathering.open(&coordinator).await?;
         let merged = coordinator.finished().await?;
@@ -118,7 +119,8 @@ fn resume(
             Err(stop) => Err(stop.into()),
         };
         connected.release().await;
-        exit
+        listening.abort();
+        hold::until_fetched(exit, directory.path(), arguments.hold_results).await
     });
     runtime.shutdown_background();
     exit

@@ -3,7 +3,10 @@
 //! They are listened for before anything is asked of the target: without a listener the kernel ends the process without
 //! a word, and a probe may wait for minutes.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::AbortHandle,
+};
 
 /// What asks the program to end.
 pub(crate) struct Interrupts {
@@ -28,9 +31,10 @@ impl Interrupts {
         }
     }
 
-    /// Of a run: the first ends the load with a drain, the second cancels what is open, the third ends the process.
-    pub(crate) fn end(mut self, interrupt: impl Fn() + Send + 'static) {
-        tokio::spawn(async move {
+    /// Of a run: the first ends the load with a drain, the second cancels what is open, the third ends the process. What
+    /// is given back ends that, for a program that has something else to do after the run.
+    pub(crate) fn end(mut self, interrupt: impl Fn() + Send + 'static) -> AbortHandle {
+        let listening = tokio::spawn(async move {
             for received in 1.. {
                 self.next().await;
                 match received {
@@ -43,5 +47,6 @@ impl Interrupts {
                 interrupt();
             }
         });
+        listening.abort_handle()
     }
 }

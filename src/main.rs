@@ -9,10 +9,12 @@ mod coordinate;
 mod crew;
 mod exit;
 mod fleet_secrets;
+mod hold;
 mod interrupt;
 mod labels;
 mod limits;
 mod local_workers;
+mod pack;
 mod plan;
 mod prepare;
 mod progress;
@@ -34,6 +36,11 @@ use crate::{
     cli::{Cli, Verb},
     exit::Exit,
 };
+
+/// The static build's allocator: musl's own has one lock for all threads, and lanes would wait for each other in it.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// To stdout; a reader who has seen enough (`| head`) is no error.
 fn say(text: &str) -> std::io::Result<()> {

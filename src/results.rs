@@ -1,4 +1,4 @@
-//! `tokenstorm results`: the runs of a folder, one of them, and away with some.
+//! `tokenstorm results`: the runs of a folder, one of them, one as an archive, and away with some.
 
 use std::{
     fs::{self, File},
@@ -11,6 +11,8 @@ use report::{RunEntry, altered, entries, locate};
 
 use crate::{
     exit::{Exit, Stop},
+    hold,
+    pack::{self, Afterwards},
     report::stored,
     say,
 };
@@ -36,6 +38,24 @@ enum ResultsVerb {
         #[arg(value_name = "DIR", default_value = "results")]
         run: PathBuf,
     },
+    /// Pack a run into one archive; a coordinator that holds its results ends then
+    Pack {
+        /// A new file, such as run.tar.gz, or `-` for stdout
+        #[arg(value_name = "FILE")]
+        to: PathBuf,
+        /// A run's directory; of a folder of them the newest run
+        #[arg(value_name = "DIR", default_value = "results")]
+        run: PathBuf,
+        /// Does not end a coordinator that holds its results: `results release` does, when the archive was looked at
+        #[arg(long)]
+        keep_holding: bool,
+    },
+    /// End a coordinator that holds its results
+    Release {
+        /// A run's directory; of a folder of them the newest run
+        #[arg(value_name = "DIR", default_value = "results")]
+        run: PathBuf,
+    },
     /// Remove runs for ever
     Rm {
         /// Their directories
@@ -49,6 +69,13 @@ pub(crate) fn results(arguments: &ResultsArgs) -> anyhow::Result<Exit> {
     match &arguments.verb {
         ResultsVerb::Ls { folder } => list(folder),
         ResultsVerb::Show { run } => show(run),
+        ResultsVerb::Pack { to, run, keep_holding: true } => {
+            pack::pack(&located(run)?, to, Afterwards::KeepHolding)
+        }
+        ResultsVerb::Pack { to, run, keep_holding: false } => {
+            pack::pack(&located(run)?, to, Afterwards::Release)
+        }
+        ResultsVerb::Release { run } => release(&located(run)?),
         ResultsVerb::Rm { runs } => remove(runs),
     }
 }
@@ -79,20 +106,33 @@ fn stored_if_finished(entry: &RunEntry) -> Result<report::StoredRun, String> {
 }
 
 fn show(run: &Path) -> anyhow::Result<Exit> {
-    let located = locate(run).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
-    if let Some(runs) = located.newest_of {
-        eprintln!("the newest of {runs} runs: {}", located.directory.display());
-    }
-    let run = stored(&located.directory)?;
+    let directory = located(run)?;
+    let run = stored(&directory)?;
     for gap in &run.gaps {
         eprintln!("not whole: {gap}");
     }
     let width = terminal_size::terminal_size().map_or(report::DEFAULT_WIDTH, |(width, _)| width.0);
     say(&report::table(&run.result, width))?;
-    match altered(&located.directory) {
+    match altered(&directory) {
         None => eprintln!("there are no checksums: whether the files were altered is not known"),
         Some(files) if files.is_empty() => {}
         Some(files) => eprintln!("not as the run wrote them: {}", files.join(", ")),
+    }
+    Ok(Exit::Ok)
+}
+
+/// A run by its directory, or the newest of a folder, which is then named.
+fn located(run: &Path) -> Result<PathBuf, Stop> {
+    let located = locate(run).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
+    if let Some(runs) = located.newest_of {
+        eprintln!("the newest of {runs} runs: {}", located.directory.display());
+    }
+    Ok(located.directory)
+}
+
+fn release(run: &Path) -> anyhow::Result<Exit> {
+    if !hold::release(run).with_context(|| format!("cannot release {}", run.display()))? {
+        eprintln!("{} is not held", run.display());
     }
     Ok(Exit::Ok)
 }

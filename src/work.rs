@@ -37,6 +37,9 @@ pub(crate) struct WorkerArgs {
     /// This worker's place, such as a Kubernetes Job's completion index [default: one is given]
     #[arg(long, value_name = "N", env = "JOB_COMPLETION_INDEX")]
     ordinal: Option<u32>,
+    /// What the result calls this worker by, such as its pod's name [default: the machine's name]
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    name: Option<String>,
     /// A benchmark whose credentials (headers, `target.apiKeyFile`) are used; nothing else of it is
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -122,7 +125,9 @@ impl WorkerArgs {
     fn options(&self, credentials: &Credentials) -> anyhow::Result<WorkerOptions> {
         let options = this_machine(self.ordinal, credentials.clone())?;
         let processors = self.processors.map_or(options.processors, NonZeroU16::get);
-        Ok(WorkerOptions { processors, cache: self.cache.clone().or_else(cache_folder), ..options })
+        let cache = self.cache.clone().or_else(cache_folder);
+        let host = self.name.clone().unwrap_or_else(|| options.host.clone());
+        Ok(WorkerOptions { processors, cache, host, ..options })
     }
 
     /// One incarnation after the other, until the run is over.

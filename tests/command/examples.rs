@@ -1,9 +1,9 @@
-//! Every file in configs/ can be planned, and runs.
+//! Every file in configs/ can be planned, and runs; every run.yaml of Kubernetes can be planned.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use workload::{Config, Sources};
+use workload::{Config, Plan, PlanInputs, Sources};
 
 use crate::support::{Bench, Ended, number, run_in, tokenstorm};
 
@@ -87,6 +87,19 @@ fn every_example_is_planned_as_it_stands() {
         assert_eq!(output.status.code(), Some(0), "{}: {stderr}", file.display());
     }
     assert_eq!(bench.simulator.truth().received, 0);
+}
+
+/// Their targets are names in a cluster, and their loads are no single machine's: they are read and checked, no more.
+#[test]
+fn every_run_of_kubernetes_is_a_plan() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("k8s");
+    for name in ["base", "overlays/demo", "overlays/fleet-100", "overlays/single"] {
+        let file = folder.join(name).join("run.yaml");
+        let config = Config::load(Sources { file: Some(file), ..Sources::default() }).unwrap();
+        let (plan, _) =
+            Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap();
+        assert!(config.text("target.endpoint").is_some_and(|url| plan.target.url.starts_with(url)));
+    }
 }
 
 #[test]

@@ -36,6 +36,23 @@ fn certificates(folder: &Path, name: &str) -> PathBuf {
     out
 }
 
+#[test]
+fn certificates_that_are_there_are_kept() {
+    let bench = bench();
+    let out = certificates(bench.folder.path(), "ours");
+    let before = std::fs::read(out.join("cookie")).unwrap();
+    let again = |more: &[&str]| {
+        let mut command = tokenstorm();
+        command.args(["certs", "--host", "127.0.0.1", "--out"]).arg(&out).args(more);
+        Process::start(command).finished()
+    };
+    assert_eq!(again(&[]).code, Some(2));
+    assert_eq!(again(&["--if-missing"]).code, Some(0));
+    assert_eq!(std::fs::read(out.join("cookie")).unwrap(), before);
+    std::fs::remove_file(out.join("worker.key")).unwrap();
+    assert_eq!(again(&["--if-missing"]).code, Some(2), "half of a fleet's files fit no others");
+}
+
 fn flags(certificates: &Path, role: &str) -> Vec<String> {
     let file = |name: String| certificates.join(name).display().to_string();
     let flags = [("--ca", "ca.pem".to_owned())];
