@@ -45,6 +45,9 @@ pub(crate) struct BenchmarkArgs {
     /// After the run, wait so long for its results to be fetched: see `tokenstorm results pack`
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = length)]
     pub(crate) hold_results: Duration,
+    /// Try a target that is not ready again for so long, such as one that is started together with this
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = length, conflicts_with = "no_probe")]
+    wait_for_target: Duration,
     /// Do not try the target with one request first
     #[arg(long)]
     no_probe: bool,
@@ -70,7 +73,8 @@ pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Resul
     let exit = runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
         crew.check()?;
-        let probe = if arguments.no_probe { Probe::None } else { Probe::One };
+        let within = arguments.wait_for_target;
+        let probe = if arguments.no_probe { Probe::None } else { Probe::One { within } };
         let origin = crew.origin();
         let prepared =
             prepare::prepared(&mut config, credentials, probe, origin, &mut interrupts).await?;

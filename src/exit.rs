@@ -68,6 +68,11 @@ impl Stop {
         Self { exit, lines: problem.to_string().lines().map(str::to_owned).collect() }
     }
 
+    /// How the command would end.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// All problems of a configuration at once.
     pub(crate) fn bad_configuration<E: ToString>(problems: &[E]) -> Self {
         let lines = problems.iter().map(ToString::to_string).collect();

@@ -17,6 +17,8 @@ use crate::{
 
 /// Who waits for longer wants to know for what.
 const SILENCE: Duration = Duration::from_secs(2);
+/// How long a target that is not ready is left alone.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is known before the load starts.
 pub(crate) struct Prepared {
@@ -29,10 +31,22 @@ pub(crate) struct Prepared {
 /// Whether the target is asked once first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
-    /// By one request.
-    One,
+    /// By one request, and again for so long while it is not ready.
+    One {
+        /// For how long.
+        within: Duration,
+    },
     /// Never: `--no-probe`.
     None,
+}
+
+impl Probe {
+    fn patience(self) -> Duration {
+        match self {
+            Self::One { within } => within,
+            Self::None => Duration::ZERO,
+        }
+    }
 }
 
 /// Where the load will come from, as far as this machine's limits matter.
@@ -54,10 +68,36 @@ pub(crate) async fn prepared(
 ) -> anyhow::Result<Prepared> {
     let endpoint = config.text("target.endpoint").unwrap_or("the target").to_owned();
     tokio::select! {
-        prepared = prepare(config, credentials, probe, origin) => prepared,
-        never = tell_of_waiting(&endpoint) => match never {},
+        prepared = prepare_when_ready(config, credentials, probe, origin) => prepared,
+        never = tell_of_waiting(&endpoint), if probe.patience().is_zero() => match never {},
         () = interrupts.next() => Err(interrupted_before_the_load().into()),
     }
+}
+
+/// Asks a target that is not ready again, until it is or the time is over; then its last answer is told.
+async fn prepare_when_ready(
+    config: &mut Config,
+    credentials: Credentials,
+    asked: Probe,
+    origin: Origin,
+) -> anyhow::Result<Prepared> {
+    let (limit, mut told) = (Instant::now() + asked.patience(), false);
+    loop {
+        match prepare(config, credentials.clone(), asked, origin).await {
+            Err(error) if is_not_ready(&error) && Instant::now() + ASK_AGAIN < limit => {
+                if !told {
+                    eprintln!("the target is not ready and is asked again: {error}");
+                    told = true;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            settled => return settled,
+        }
+    }
+}
+
+fn is_not_ready(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Stop>().is_some_and(|stop| stop.exit() == Exit::TargetNotReady)
 }
 
 /// Says once, after a while, what is being waited for before the load. Never returns.
@@ -95,7 +135,7 @@ async fn prepare(
              set `load.rampUp` to about one request's time",
         )),
         Probe::None => {}
-        Probe::One => {
+        Probe::One { .. } => {
             probe_requests = 1;
             warnings.extend(target::check_context(&plan, &credentials, began).await?);
             stagger = plan.ramp_up_for(probe(&plan, &credentials, began).await?);

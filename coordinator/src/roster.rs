@@ -154,12 +154,12 @@ impl Roster {
 
     fn place(&self, claimed: Option<u32>) -> Result<u32, Refusal> {
         if let Some(claimed) = claimed
-            && self.live().any(|member| member.id.ordinal == claimed)
+            && self.holding().any(|member| member.id.ordinal == claimed)
         {
             let reason = format!("ordinal {claimed} is held by another worker");
             return Err(Refusal { reason, retry_after: Some(ASK_AGAIN) });
         }
-        if self.live().count() >= self.size.most() {
+        if self.holding().count() >= self.size.most() {
             return Err(Refusal::for_good(match self.size.spares {
                 0 => format!("all {} workers are here", self.size.expected),
                 spares => {
@@ -173,6 +173,11 @@ impl Roster {
 
     fn live(&self) -> impl Iterator<Item = &Member> {
         self.members.values().filter(|member| member.standing != Standing::Lost)
+    }
+
+    /// Those whose place is taken: who left in order makes room for whoever is started instead.
+    fn holding(&self) -> impl Iterator<Item = &Member> {
+        self.live().filter(|member| member.standing != Standing::Complete)
     }
 
     fn owners(&self) -> impl Iterator<Item = &Member> {
@@ -368,6 +373,19 @@ mod tests {
         assert!(refusal(&mut roster, Some(1), 2).reason.contains("lost"));
         assert_eq!(welcome(&mut roster, Some(1), 7), Welcome::Spare { ordinal: 1 });
         assert_eq!(roster.members().count(), 3);
+    }
+
+    #[test]
+    fn the_place_of_one_that_left_in_order_is_free() {
+        let mut roster = roster(2, 0);
+        for ordinal in [0, 1] {
+            welcome(&mut roster, Some(ordinal), u64::from(ordinal) + 1);
+        }
+        let _ = roster.fix();
+        roster.advance(WorkerId { ordinal: 1, incarnation: 2 }, Standing::Complete);
+        assert_eq!(welcome(&mut roster, Some(1), 7), Welcome::Spare { ordinal: 1 });
+        assert!(refusal(&mut roster, None, 8).reason.contains("all 2 workers"));
+        assert_eq!(roster.len(), 2, "a spare owns nothing");
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Targets that are not ready, and targets that fail under load.
 
 use serde_json::json;
+use simulator::{Simulator, SimulatorConfig};
 
-use crate::support::{Bench, Ended, number, run_in};
+use crate::{
+    fleet_support::{Process, free_port, read_json, results_in},
+    support::{Bench, Ended, number, run_in},
+};
 
 const FEW: [&str; 8] = [
     "--rate",
@@ -26,6 +30,24 @@ fn an_unreachable_endpoint_is_found_before_the_load() {
     assert_eq!(ended.code, Some(6), "{}", ended.all_output());
     assert!(ended.stderr.contains("refused"), "{}", ended.stderr);
     assert!(ended.results.is_none());
+}
+
+#[test]
+fn a_target_that_starts_later_is_waited_for_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut command = run_in(folder.path());
+    command.args(["--endpoint", &format!("http://{listen}"), "--wait-for-target", "60s"]).args(FEW);
+    let running = Process::start(command);
+    running.said("the target is not ready and is asked again");
+    let simulator =
+        Simulator::start(SimulatorConfig { listen, fixed: true, ..SimulatorConfig::default() })
+            .unwrap();
+    let ended = running.finished();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(simulator.truth().received, 21, "one of them is the probe");
+    let summary = read_json(&results_in(folder.path()).join("summary.json"));
+    assert_eq!(summary["run"]["model"], "simulated", "the server's list was asked for again too");
 }
 
 #[test]

@@ -241,3 +241,26 @@ fn a_frozen_worker_sends_nothing_twice_and_comes_back_as_a_spare() {
     agrees_with_the_server(&summary, truth.received);
     no_body_twice(truth);
 }
+
+#[test]
+fn who_is_started_in_the_place_of_one_that_left_in_order_is_a_spare() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let load = ["--rate", "20", "--duration", "8", "--set", "prompts.outputLength.mean=4"];
+    let leading = coordinator(&bench, 2, &[&load[..], &["--no-probe"]].concat());
+    let port = port(&leading);
+    let [leaver, other] = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
+    leading.said("1/8 s");
+    signal(leaver.id(), "TERM");
+    // As a Job does: the pod that takes over its index may be there before the first one is gone.
+    let heir = worker(port, &["--ordinal", "0", "--name", "heir"]);
+    assert_eq!(leaver.finished().code, Some(130));
+    let ended = leading.finished();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for worker in [other, heir] {
+        let ended = worker.finished();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
+    assert_eq!(balance(&summary), 160);
+    assert_eq!(summary["books"]["completed"], 160, "{summary:#}");
+}
