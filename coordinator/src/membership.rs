@@ -176,6 +176,22 @@ impl Membership {
         let _ = self.close(worker);
     }
 
+    /// The books are about to be closed: owners without a last delta by now are lost, with all that was granted to them,
+    /// because what they sent since they reported last is in no other book. Nobody goes on.
+    pub fn abandon(&mut self, now_ns: u64) -> Vec<Record> {
+        let noticed_at = self.run_time(now_ns).unwrap_or_default();
+        let Some(table) = &self.ownership else { return Vec::new() };
+        let owns = |worker: &WorkerId| table.tenures().iter().any(|one| one.owner == *worker);
+        let owners: Vec<_> = self.places.keys().copied().filter(owns).collect();
+        let lost = owners.into_iter().filter_map(|worker| {
+            let loss =
+                Loss { worker, limit: self.close(worker)?, noticed_at, cause: LossCause::Silent };
+            self.ownership.as_mut()?.apply(Some(&loss), None);
+            Some(Record::Ownership { loss: Some(loss), change: None })
+        });
+        lost.collect()
+    }
+
     /// Changes up to this one are on disk and may be told.
     pub fn written(&mut self, epoch: u64) {
         self.written = self.written.max(epoch);
@@ -426,6 +442,19 @@ mod tests {
         membership.complete(FIRST);
         let records = pass(&mut membership, &[], 6_000, 20_000);
         assert!(matches!(&records[..], [Record::Ownership { loss: Some(_), change: None }]));
+    }
+
+    #[test]
+    fn an_owner_without_a_last_delta_is_lost_when_the_books_are_closed_and_a_spare_is_not() {
+        let mut membership = running(OnWorkerLoss::Takeover, true);
+        membership.complete(FIRST);
+        let records = membership.abandon(6_000 * MS);
+        let [Record::Ownership { loss: Some(loss), change: None }] = records[..] else {
+            panic!("{records:?}")
+        };
+        // Granted at 5.5 s, which is 4.5 s of run time, for 2.5 s.
+        assert_eq!((loss.worker, loss.limit), (SECOND, Limit::Due(Duration::from_secs(7))));
+        assert_eq!(membership.abandon(6_000 * MS), Vec::new());
     }
 
     #[test]

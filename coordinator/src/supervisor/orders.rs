@@ -190,6 +190,15 @@ impl SupervisorState {
     }
 
     async fn finish(&mut self, ending: Ending) -> Result<(), ActorProcessingErr> {
+        let open = if self.run.began() {
+            self.membership.abandon(self.clock.now_ns())
+        } else {
+            Vec::new()
+        };
+        for lost in open {
+            // A journal that fails is told by the last record.
+            let _ = ractor::call!(self.ledger, LedgerMessage::Decide, Box::new(lost))?;
+        }
         let ending = match (self.append_unchecked(Record::End).await, ending) {
             (Err(reason), Ending::Completed) => Ending::Degraded(reason),
             (Ok(()) | Err(_), ending) => ending,
