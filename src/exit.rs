@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use metrics::{RunResult, Status};
+use metrics::{Outcome, RunResult, Status};
 
 /// How the command ends. Where several hold: interrupted, internal, configuration, target, every
 /// request failed, invalid, objective.
@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Internal,
     /// Nothing was sent: the configuration or its inputs are unusable.
     BadConfiguration,
+    /// An objective was missed.
+    SloMissed,
     /// The numbers cannot be trusted.
     Invalid,
     /// No request completed.
@@ -34,6 +36,8 @@ impl Exit {
             Self::EveryRequestFailed
         } else if result.verdict.status == Status::Invalid {
             Self::Invalid
+        } else if result.overall.slos.iter().any(|slo| slo.outcome == Outcome::Missed) {
+            Self::SloMissed
         } else {
             Self::Ok
         }
@@ -46,6 +50,7 @@ impl From<Exit> for ExitCode {
             Exit::Ok => 0,
             Exit::Internal => 1,
             Exit::BadConfiguration => 2,
+            Exit::SloMissed => 3,
             Exit::Invalid => 4,
             Exit::EveryRequestFailed => 5,
             Exit::TargetNotReady => 6,

@@ -36,6 +36,7 @@ impl Recovered {
             start_unix_ns: Some(start.unix_ns),
             stopped_at: self.stopped_at,
             prepared: self.prepared,
+            stop_reason: self.stop_reason,
             ledger: self.ledger,
         };
         Some((*plan, merged))
@@ -53,7 +54,8 @@ impl Recovered {
     }
 
     fn ending(&self, nobody_lost: bool) -> Ending {
-        match (self.ended, self.stopped_at) {
+        let interrupted = self.stopped_at.filter(|_| self.stop_reason.is_none());
+        match (self.ended, interrupted) {
             (false, _) => Ending::Degraded("its coordinator ended before the run did".to_owned()),
             (true, Some(_)) => Ending::Interrupted,
             (true, None) if nobody_lost && self.resumed == 0 => Ending::Completed,

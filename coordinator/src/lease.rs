@@ -130,6 +130,8 @@ pub struct Leases {
     /// `None` until everybody has acknowledged it.
     start: Option<StartInstant>,
     looked_ns: u64,
+    /// Nothing due at or after it is granted any more: the load ends there.
+    load_ends: Option<Duration>,
     holders: BTreeMap<WorkerId, Holder>,
 }
 
@@ -137,7 +139,7 @@ impl Leases {
     /// Nobody has anything.
     #[must_use]
     pub fn new(terms: Terms, now_ns: u64) -> Self {
-        Self { terms, start: None, looked_ns: now_ns, holders: BTreeMap::new() }
+        Self { terms, start: None, looked_ns: now_ns, load_ends: None, holders: BTreeMap::new() }
     }
 
     /// A worker has a place: from now on its silence counts.
@@ -220,13 +222,14 @@ impl Leases {
     /// What the heartbeat that leaves now grants; it counts as granted whether it arrives or not.
     pub fn grant(&mut self, worker: WorkerId, now_ns: u64) -> Option<Grant> {
         let (start_ns, terms) = (self.start?.agreed_ns, self.terms);
+        let most = self.load_ends.unwrap_or(Duration::MAX);
         let holder = self.holders.get_mut(&worker)?;
         // What it is granted before it has told, its word would not have.
         if holder.untold || !holder.is_heard(now_ns) {
             return None;
         }
         let limit = match terms.reach {
-            Reach::Due => Limit::Due(holder.run_time(start_ns, now_ns, terms.length)?),
+            Reach::Due => Limit::Due(holder.run_time(start_ns, now_ns, terms.length)?.min(most)),
             Reach::Rounds => Limit::Round(holder.rounds_ahead().min(holder.ceiling)),
             Reach::AnyRound => Limit::Round(u64::MAX),
         };
@@ -265,6 +268,22 @@ impl Leases {
         if let Some(holder) = self.holders.get_mut(&worker) {
             holder.ceiling = holder.ceiling.max(below);
         }
+    }
+
+    /// From now on nothing due at or after `at` is granted. Who was granted more keeps it: see
+    /// [`Self::furthest_due`].
+    pub fn end_load(&mut self, at: Duration) {
+        self.load_ends = Some(self.load_ends.map_or(at, |known| known.min(at)));
+    }
+
+    /// Open loop: the highest limit that anybody holds; zero before any, and in a closed loop.
+    #[must_use]
+    pub fn furthest_due(&self) -> Duration {
+        let due = |holder: &Holder| match holder.limit {
+            Limit::Due(due) => due,
+            Limit::Round(_) => Duration::ZERO,
+        };
+        self.holders.values().map(due).max().unwrap_or_default()
     }
 
     /// Whether a worker has used up the half of its rounds: it is granted more before its slots have to wait.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -9,6 +10,7 @@ use metrics::Interval;
 use protocol::{Acknowledge, Part, Peer, Record, WorkerId, WorkerMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
 use tokio::{sync::watch, time::Instant};
+use workload::Plan;
 
 use crate::{
     Acceptance, Ledger, Ownership, Phase, Progress,
@@ -54,6 +56,7 @@ pub(crate) struct LedgerArguments {
     pub(crate) journal: JournalWriter,
     pub(crate) supervisor: ActorRef<SupervisorMessage>,
     pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) plan: Arc<Plan>,
 }
 
 /// A part that is in the journal's queue and not yet known to be on disk.
@@ -69,6 +72,9 @@ pub(crate) struct LedgerState {
     journal: JournalWriter,
     supervisor: ActorRef<SupervisorMessage>,
     progress: watch::Sender<Progress>,
+    plan: Arc<Plan>,
+    /// A rule has spoken.
+    stopped: bool,
     ledger: Ledger,
     recent: Interval,
     peers: BTreeMap<WorkerId, Peer<WorkerMessage>>,
@@ -86,7 +92,7 @@ impl Actor for LedgerActor {
         me: ActorRef<Self::Msg>,
         arguments: LedgerArguments,
     ) -> Result<LedgerState, ActorProcessingErr> {
-        let LedgerArguments { ledger, journal, supervisor, progress } = arguments;
+        let LedgerArguments { ledger, journal, supervisor, progress, plan } = arguments;
         let accounts = ledger.accounts().keys();
         let durable = accounts.map(|worker| (*worker, ledger.accepted(*worker))).collect();
         follow_journal(me.clone(), journal.durable());
@@ -95,6 +101,8 @@ impl Actor for LedgerActor {
             journal,
             supervisor,
             progress,
+            plan,
+            stopped: false,
             ledger,
             recent: Interval::default(),
             peers: BTreeMap::new(),
@@ -128,7 +136,10 @@ impl Actor for LedgerActor {
                 let _ = reply.send(state.journal.append(&record).map_err(|e| e.to_string()));
             }
             LedgerMessage::Phase(phase, start, workers) => state.enter(phase, start, workers),
-            LedgerMessage::View => state.view(),
+            LedgerMessage::View => {
+                state.view();
+                state.obey_rules()?;
+            }
             LedgerMessage::Close(reply) => {
                 state.ledger.close_all();
                 let _ = reply.send(std::mem::take(&mut state.ledger));
@@ -233,6 +244,16 @@ impl LedgerState {
             progress.start = start.or(progress.start);
             progress.workers.0 = workers;
         });
+    }
+
+    /// What the plan says of an early end, by all that has been told.
+    fn obey_rules(&mut self) -> Result<(), ActorProcessingErr> {
+        if self.stopped || self.plan.stop_when.is_empty() {
+            return Ok(());
+        }
+        let Some(reason) = self.ledger.rule_that_speaks(&self.plan) else { return Ok(()) };
+        self.stopped = true;
+        Ok(self.supervisor.cast(SupervisorMessage::RuleSpoke(reason))?)
     }
 
     fn view(&mut self) {

@@ -26,6 +26,7 @@ mod roster;
 mod run;
 mod settlement;
 mod start;
+mod stop_rules;
 mod supervisor;
 
 pub use clock::CoordinatorClock;

@@ -14,7 +14,10 @@ use protocol::{
 };
 use workload::OnWorkerLoss;
 
-use crate::{Heirs, Leases, Ownership, Reading, StartInstant, Terms};
+use crate::{
+    Heirs, Leases, Ownership, Reading, StartInstant, Terms,
+    ownership::{AHEAD, whole_second},
+};
 
 /// What one look gives.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -245,6 +248,20 @@ impl Membership {
         }
     }
 
+    /// The first instant at which the load can be ended so that nobody sends anything beyond it, whatever it hears: a
+    /// whole second, at least 1 s ahead, and not before anything that was granted. `None` before the start.
+    #[must_use]
+    pub fn earliest_end(&self, now_ns: u64) -> Option<Duration> {
+        let ahead = self.run_time(now_ns)? + AHEAD;
+        let second = whole_second(ahead.max(self.leases.furthest_due()));
+        Some(Duration::from_secs(second.into()))
+    }
+
+    /// The load ends at this run time: nothing beyond it is granted from now on.
+    pub fn end_load(&mut self, at: Duration) {
+        self.leases.end_load(at);
+    }
+
     /// Whether a worker has a place.
     #[must_use]
     pub fn holds(&self, worker: WorkerId) -> bool {
@@ -407,6 +424,19 @@ mod tests {
         let mut membership = running(OnWorkerLoss::Continue, true);
         let records = pass(&mut membership, &[FIRST, SPARE], 6_000, 20_000);
         assert!(matches!(&records[..], [Record::Ownership { loss: Some(_), change: None }]));
+    }
+
+    #[test]
+    fn the_load_ends_where_nobody_holds_a_grant_any_more_and_gets_none() {
+        let mut membership = running(OnWorkerLoss::Takeover, false);
+        // Granted last at 5.5 s of the clock, 4.5 s of run time, for 2.5 s.
+        let at = membership.earliest_end(6_000 * MS).unwrap();
+        assert_eq!(at, Duration::from_secs(7));
+        membership.end_load(at);
+        membership.end_load(Duration::from_secs(60));
+        membership.heard(&heartbeat(FIRST, 0), 8_000 * MS);
+        let grant = membership.heartbeat(FIRST, 8_000 * MS).unwrap().grant.unwrap();
+        assert_eq!(grant.limit, Limit::Due(at), "9.5 s otherwise");
     }
 
     #[test]

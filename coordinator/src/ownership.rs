@@ -14,7 +14,7 @@ use protocol::{Change, Limit, Loss, Move, WorkerId};
 use workload::Shard;
 
 /// A takeover is announced at least this far ahead.
-const AHEAD: Duration = Duration::from_secs(1);
+pub(crate) const AHEAD: Duration = Duration::from_secs(1);
 
 /// One owner's time with one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +247,7 @@ fn weight(class: Shard) -> u64 {
     (1 << 40) / u64::from(class.count.get())
 }
 
-fn whole_second(instant: Duration) -> u32 {
+pub(crate) fn whole_second(instant: Duration) -> u32 {
     let up = u64::from(instant.subsec_nanos() > 0);
     u32::try_from(instant.as_secs() + up).unwrap_or(u32::MAX)
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use metrics::StopReason;
 use protocol::{Assigned, Limit, Record, WorkerId};
 use workload::Plan;
 
@@ -52,6 +53,8 @@ pub struct Recovered {
     pub start: Option<Start>,
     /// Load was stopped early, at this run time.
     pub stopped_at: Option<Duration>,
+    /// The rule that did it; `None` where somebody else did.
+    pub stop_reason: Option<StopReason>,
     /// The books were closed.
     pub ended: bool,
     /// How many coordinators took it over.
@@ -99,6 +102,10 @@ impl Recovered {
                 self.ledger.change_owners(loss.as_ref(), change.as_ref());
             }
             Record::Stop { at } => self.stopped_at = Some(at),
+            Record::StoppedByRule { at, reason } => {
+                self.stopped_at = Some(at);
+                self.stop_reason = Some(reason);
+            }
             Record::Resumed { .. } => self.resumed += 1,
             Record::Prepared { probe_requests, warnings } => {
                 self.prepared = Preparation { probe_requests, warnings };

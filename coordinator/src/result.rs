@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use metrics::{
-    Books, Interval, NotSent, RunFacts, RunRecord, StageDescription, StageWindow, Warning,
-    WorkerLost, WorkerResult,
+    Books, Interval, NotSent, RunFacts, RunRecord, StageDescription, StageWindow, StopReason,
+    StoppedEarly, Warning, WorkerLost, WorkerResult,
 };
 use workload::Plan;
 
@@ -27,6 +27,11 @@ impl Merged {
             record.books.merge(gap);
             record.window.due += gap.due;
         }
+        for (scope, requests) in settlement.beyond.values().flatten() {
+            let record = merged.scopes.entry(*scope).or_default();
+            record.books.take_back_without_lease(*requests);
+            record.window.due = record.window.due.saturating_sub(*requests);
+        }
         let members = self.roster.members();
         let due = merged.books().due;
         let workers: Vec<_> =
@@ -42,6 +47,8 @@ impl Merged {
             series: self.ledger.series().clone(),
             warnings,
             failures: self.ledger.samples().cloned().collect(),
+            slos: plan.slos.clone(),
+            stopped: self.stopped_at.zip(self.stop_reason.clone()).map(early),
         }
     }
 
@@ -106,6 +113,8 @@ impl Merged {
         let mut books = Books::default();
         let gaps = settlement.gaps.get(&id).into_iter().flat_map(BTreeMap::values);
         account.books.values().chain(gaps).for_each(|scope| books.merge(scope));
+        let beyond = settlement.beyond.get(&id).into_iter().flat_map(BTreeMap::values);
+        beyond.for_each(|requests| books.take_back_without_lease(*requests));
         let ownership = self.ledger.ownership();
         let loss = ownership.and_then(|ownership| ownership.loss(id));
         // The end of a spare is nobody's loss.
@@ -177,6 +186,10 @@ impl Merged {
         }
         all
     }
+}
+
+fn early((at, reason): (Duration, StopReason)) -> StoppedEarly {
+    StoppedEarly { at, reason }
 }
 
 /// Which worker did not reach the end, when that was noticed, and what was missing until others went on.

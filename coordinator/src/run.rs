@@ -61,6 +61,8 @@ pub enum Event {
     Left(WorkerId),
     /// Workers took over from a lost one: their ends are waited for too.
     Inherited(Vec<WorkerId>),
+    /// A rule ends the load at this run time.
+    RuleSpoke(Duration),
     /// The user asked for an end; run time, `None` before the start.
     Interrupted(Option<Duration>),
     /// The journal cannot be written any more; run time, `None` before the start.
@@ -186,6 +188,7 @@ impl Run {
             Event::Lost(worker) => self.lost(worker),
             Event::Left(worker) => self.left(worker),
             Event::Inherited(heirs) => self.inherited(&heirs),
+            Event::RuleSpoke(at) => self.rule_spoke(at),
             Event::Interrupted(at) => self.interrupted(at),
             Event::JournalFailed(at, error) => self.journal_failed(at, error),
             Event::DrainDeadline => self.drain_deadline(),
@@ -223,6 +226,22 @@ impl Run {
             | Phase::Aborted => {}
         }
         Vec::new()
+    }
+
+    /// A run that ends by its own rule ends as planned. Who has not started, or ends already, needs no rule.
+    fn rule_spoke(&mut self, at: Duration) -> Vec<Command> {
+        match self.phase {
+            Phase::Running => {
+                self.phase = Phase::Draining;
+                vec![Command::Stop { at }]
+            }
+            Phase::Forming
+            | Phase::Assigning
+            | Phase::Armed
+            | Phase::Draining
+            | Phase::Final
+            | Phase::Aborted => Vec::new(),
+        }
     }
 
     fn interrupted(&mut self, at: Option<Duration>) -> Vec<Command> {

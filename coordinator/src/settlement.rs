@@ -22,6 +22,8 @@ use crate::{Account, Ledger, Ownership, Tenure};
 pub struct Settlement {
     /// What to add to each worker's books, and so to the sums.
     pub gaps: BTreeMap<WorkerId, BTreeMap<Scope, Books>>,
+    /// What to take from them: booked as due, without permission, by who did not hear in time that the load had ended.
+    pub beyond: BTreeMap<WorkerId, BTreeMap<Scope, u64>>,
 }
 
 /// Arrivals by worker and stage.
@@ -48,8 +50,13 @@ impl Ledger {
         if matches!(plan.drive, Drive::Closed { .. }) {
             self.believe_goodbyes(plan, ownership, &mut shares);
         }
-        self.believe_reports(&mut shares);
         let mut settlement = Settlement::default();
+        if matches!(plan.drive, Drive::Open { .. })
+            && plan.end().is_none_or(|planned| end < planned)
+        {
+            settlement.beyond = self.beyond(&shares);
+        }
+        self.believe_reports(&mut shares);
         let nothing = BTreeMap::new();
         for (worker, account) in self.accounts() {
             let owned = shares.owned.get(worker).unwrap_or(&nothing);
@@ -100,6 +107,36 @@ impl Ledger {
                 *count = count.saturating_sub(beyond);
             }
         }
+    }
+
+    /// What workers booked beyond what fell to them until the load ended. Nothing of it was sent, because nothing beyond
+    /// that end was granted.
+    fn beyond(&self, shares: &Shares) -> BTreeMap<WorkerId, BTreeMap<Scope, u64>> {
+        let mut beyond: BTreeMap<WorkerId, BTreeMap<Scope, u64>> = BTreeMap::new();
+        for (worker, account) in self.accounts() {
+            let planned = |stage: u16| {
+                let of = |counts: &Counts| counts.get(worker)?.get(&stage).copied();
+                of(&shares.owned).unwrap_or(0) + of(&shares.no_owner).unwrap_or(0)
+            };
+            let mut told: BTreeMap<u16, u64> = BTreeMap::new();
+            for (scope, books) in &account.books {
+                *told.entry(scope.stage).or_default() += books.due;
+            }
+            let mut left: BTreeMap<u16, u64> = told
+                .into_iter()
+                .map(|(stage, due)| (stage, due.saturating_sub(planned(stage))))
+                .collect();
+            for (scope, books) in &account.books {
+                let without_lease = books.not_sent.get(&NotSent::NoLease).copied().unwrap_or(0);
+                let Some(left) = left.get_mut(&scope.stage) else { continue };
+                let taken = without_lease.min(*left);
+                *left -= taken;
+                if taken > 0 {
+                    let _ = beyond.entry(*worker).or_default().insert(*scope, taken);
+                }
+            }
+        }
+        beyond
     }
 
     fn open_loop(&self, plan: &Plan, ownership: &Ownership, end: Duration) -> Shares {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::Warning;
+use metrics::{StopReason, Warning};
 use protocol::{COORDINATOR_GROUP, CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
 use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
@@ -131,6 +131,8 @@ pub struct Merged {
     pub start_unix_ns: Option<i64>,
     /// The run time at which the load was stopped early.
     pub stopped_at: Option<Duration>,
+    /// The rule that did it; `None` where somebody else did.
+    pub stop_reason: Option<StopReason>,
     /// What was found before it.
     pub prepared: Preparation,
 }
@@ -215,6 +217,7 @@ impl Coordinator {
                 start_ns,
                 start_unix_ns: start.unix_ns,
                 stopped_at: recovered.stopped_at,
+                stop_reason: recovered.stop_reason,
             }),
             prepared: recovered.prepared,
         };
@@ -286,10 +289,10 @@ impl Coordinator {
     /// # Errors
     /// An actor failed.
     pub async fn finished(self) -> Result<Merged, CoordinatorError> {
-        let Finished { ending, ledger, roster, start_unix_ns, stopped_at } =
+        let Finished { ending, ledger, roster, start_unix_ns, stopped_at, stop_reason } =
             self.finished.await.map_err(|_| CoordinatorError::Failed)?;
         let prepared = self.prepared;
-        Ok(Merged { ending, ledger, roster, start_unix_ns, stopped_at, prepared })
+        Ok(Merged { ending, ledger, roster, start_unix_ns, stopped_at, stop_reason, prepared })
     }
 }
 

@@ -8,6 +8,7 @@ mod orders;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use metrics::StopReason;
 use protocol::{
     Armed, Assigned, Closed, CoordinatorMessage, Goodbye, Heartbeat, Hello, Peer, Record, Refusal,
     Welcome, Wire, WorkerId, WorkerMessage, worker_group,
@@ -52,6 +53,10 @@ pub(crate) enum SupervisorMessage {
     Written(u64),
     /// A worker's ceiling of rounds is on disk.
     RoundsWritten(WorkerId, u64),
+    /// From the ledger: a rule of the plan ends the load.
+    RuleSpoke(StopReason),
+    /// The end of the load by a rule is on disk.
+    StopWritten(Duration),
     /// From the ledger.
     JournalFailed(String),
     /// From the user.
@@ -83,12 +88,13 @@ pub(crate) struct SupervisorArguments {
 }
 
 /// The start and end that another coordinator has fixed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resumed {
     /// On our own clock.
     pub(crate) start_ns: u64,
     pub(crate) start_unix_ns: i64,
     pub(crate) stopped_at: Option<Duration>,
+    pub(crate) stop_reason: Option<StopReason>,
 }
 
 /// What is left when the run is over.
@@ -98,6 +104,7 @@ pub(crate) struct Finished {
     pub(crate) roster: Roster,
     pub(crate) start_unix_ns: Option<i64>,
     pub(crate) stopped_at: Option<Duration>,
+    pub(crate) stop_reason: Option<StopReason>,
 }
 
 /// See the module's documentation.
@@ -119,6 +126,8 @@ pub(crate) struct SupervisorState {
     start_at_coordinator_ns: Option<u64>,
     start_unix_ns: Option<i64>,
     stopped_at: Option<Duration>,
+    /// The rule that ends the load.
+    stop_reason: Option<StopReason>,
     finished: Option<oneshot::Sender<Finished>>,
 }
 
@@ -139,6 +148,7 @@ impl Actor for Supervisor {
             journal: arguments.journal,
             supervisor: me.clone(),
             progress: arguments.progress,
+            plan: Arc::clone(&arguments.plan),
         };
         let (ledger, _) =
             Actor::spawn_linked(None, LedgerActor, ledger_arguments, me.get_cell()).await?;
@@ -168,6 +178,7 @@ impl Actor for Supervisor {
             start_at_coordinator_ns: None,
             start_unix_ns: None,
             stopped_at: None,
+            stop_reason: None,
             finished: Some(arguments.finished),
         };
         if let Some(resumed) = arguments.resumed {
@@ -205,6 +216,8 @@ impl Actor for Supervisor {
                 state.membership.complete(worker);
                 state.happen(Event::LastDelta(worker)).await?;
             }
+            SupervisorMessage::RuleSpoke(reason) => state.rule_spoke(reason).await?,
+            SupervisorMessage::StopWritten(at) => state.tell_stop(at),
             SupervisorMessage::JournalFailed(reason) => {
                 state.happen(Event::JournalFailed(state.run_time(), reason)).await?;
             }

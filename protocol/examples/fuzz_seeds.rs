@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use metrics::{
-    Distribution, FailureClass, FailureSample, Interval, Metric, Scope, ScopeRecord, Warning,
+    Distribution, FailureClass, FailureSample, Interval, Metric, NotSent, Scope, ScopeRecord,
+    StopReason, StopRule, Warning,
 };
 use protocol::{
     Abort, Assigned, Assignment, Change, Chunk, ClassCovers, CoordinatorHeartbeat, Covers, Delta,
@@ -178,7 +179,8 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
     corpus.message("fetch", &fetch)?;
     let chunk = Chunk { offset: 6, bytes: b"prompt".to_vec() };
     corpus.message("chunk", &Ok::<_, Refusal>(chunk))?;
-    corpus.message("stop", &Stop { at: Duration::from_secs(9), grace: Duration::from_secs(30) })?;
+    let (at, grace) = (Duration::from_secs(9), Duration::from_secs(30));
+    corpus.message("stop", &Stop { at, grace, reason: NotSent::Stopped })?;
     corpus.message("abort", &Abort { reason: "interrupted".to_owned() })
 }
 
@@ -202,11 +204,20 @@ fn journal(corpus: &Corpus) -> Outcome<()> {
         noticed_at: Duration::from_millis(7_700),
         cause: LossCause::Silent,
     };
+    let reason = StopReason {
+        rule: StopRule::Overload,
+        stage: 0,
+        from_second: 1,
+        to_second: 6,
+        figure: 0.25,
+        limit: 0.05,
+    };
     let end = [
         Record::Spare { worker: WORKER, host: "pod-3".to_owned() },
         Record::Ownership { loss: Some(loss), change: Some(change()) },
         Record::Resumed { at_unix_ns: 1_790_000_009_000_000_000, epoch: 1 },
         Record::Stop { at: Duration::from_secs(9) },
+        Record::StoppedByRule { at: Duration::from_secs(8), reason },
         Record::End,
     ];
     corpus.journal("plan", std::slice::from_ref(&plan))?;

@@ -7,6 +7,7 @@
 
 use std::{fmt::Debug, num::NonZeroU32, time::Duration};
 
+use metrics::{NotSent, StopReason, StopRule};
 use serde::{Serialize, de::DeserializeOwned};
 use workload::Shard;
 
@@ -86,7 +87,8 @@ fn what_the_coordinator_says() {
     same(&TimePong { coordinator_ns: 300 }, &[251, 44, 1]);
     same(&Arm { start_at_coordinator_ns: 1 }, &[1]);
     same(&Acknowledge { worker: WORKER, sequence: 4 }, &[3, 5, 4]);
-    same(&Stop { at: Duration::from_secs(9), grace: Duration::from_secs(30) }, &[9, 0, 30, 0]);
+    let (at, grace) = (Duration::from_secs(9), Duration::from_secs(30));
+    same(&Stop { at, grace, reason: NotSent::Stopped }, &[9, 0, 30, 0, 5]);
     same(&Abort { reason: "r".to_owned() }, &[1, b'r']);
     same(&Closed { worker: WORKER }, &[3, 5]);
     let chunk = Chunk { offset: 6, bytes: vec![1, 255] };
@@ -147,4 +149,16 @@ fn records_of_the_journal() {
     let assigned = Assigned { lanes: 2, tokenizer: None, warnings: Vec::new() };
     same(&Record::Rounds { worker: WORKER, below: 9 }, &[11, 3, 5, 9]);
     same(&Record::Assigned { worker: WORKER, assigned }, &[12, 3, 5, 2, 0, 0]);
+    let reason = StopReason {
+        rule: StopRule::Overload,
+        stage: 1,
+        from_second: 2,
+        to_second: 6,
+        figure: 0.5,
+        limit: 0.0,
+    };
+    // 0.5 is 0x3FE0_0000_0000_0000.
+    let figures = [0, 0, 0, 0, 0, 0, 0xE0, 0x3F, 0, 0, 0, 0, 0, 0, 0, 0];
+    let bytes: Vec<u8> = [13, 9, 0, 0, 1, 2, 6].into_iter().chain(figures).collect();
+    same(&Record::StoppedByRule { at: Duration::from_secs(9), reason }, &bytes);
 }

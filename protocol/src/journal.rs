@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use metrics::StopReason;
 use serde::{Deserialize, Serialize};
 use workload::Plan;
 
@@ -101,6 +102,13 @@ pub enum Record {
         worker: WorkerId,
         /// Its words.
         assigned: Assigned,
+    },
+    /// A rule ends the load; on disk before anybody is told.
+    StoppedByRule {
+        /// Nothing due at or after this run time is offered: a whole second.
+        at: Duration,
+        /// Which rule, and with which figures.
+        reason: StopReason,
     },
 }
 

@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use metrics::NotSent;
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
 use serde::{Deserialize, Serialize};
@@ -308,6 +309,8 @@ pub struct Stop {
     pub at: Duration,
     /// How long open streams are followed after it.
     pub grace: Duration,
+    /// As what that is booked which was due before and had to wait.
+    pub reason: NotSent,
 }
 
 /// The end, now.

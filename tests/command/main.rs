@@ -17,6 +17,7 @@ mod http2;
 mod interrupt;
 mod limits;
 mod measured;
+mod objectives;
 mod plan;
 mod report;
 mod secrets;

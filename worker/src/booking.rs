@@ -119,6 +119,7 @@ impl Booking {
         let gap = stream.last.map(|last| at.saturating_sub(last));
         stream.events += 1;
         stream.tokens += u64::from(tokens);
+        let is_first = stream.first.is_none();
         stream.first.get_or_insert((at, tokens));
         stream.last = Some(at);
         if visible {
@@ -127,7 +128,11 @@ impl Booking {
             stream.reasoning = Reasoning::Streamed;
         }
         let sample = EventSample { at, gap, tokens, shared };
-        self.lane.recorder.borrow_mut().event(self.due.scope, &sample);
+        let mut recorder = self.lane.recorder.borrow_mut();
+        if is_first && let Some(sent) = self.stream.sent {
+            recorder.first_token(at, at.saturating_sub(sent));
+        }
+        recorder.event(self.due.scope, &sample);
     }
 
     /// It was answered: it completed, unless the answer lacks what the plan requires.

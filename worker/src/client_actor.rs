@@ -7,6 +7,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use client::{Client, ClientOptions, Clock, TimerfdPacer};
 use metrics::{FailureSample, Interval, Notes, Scope};
+use protocol::Stop;
 use ractor::{ActorProcessingErr, ActorRef, Message, RpcReplyPort, thread_local::ThreadLocalActor};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -36,7 +37,7 @@ pub(crate) enum LaneMessage {
     /// The lane's part of a class that this worker takes over.
     Claim(Claim),
     /// Nothing due at or after the instant is offered; then the grace.
-    Stop(Duration, Duration),
+    Stop(Stop),
     /// Give everything up now.
     Cancel,
 }
@@ -119,9 +120,9 @@ impl ThreadLocalActor for ClientActor {
                     let _ = running.claims.send(claim);
                 }
             }
-            LaneMessage::Stop(at, grace) => state.tell(|lane| {
-                lane.recorder.borrow_mut().end_at(at);
-                lane.early_end.stop(at, grace);
+            LaneMessage::Stop(stop) => state.tell(|lane| {
+                lane.recorder.borrow_mut().end_at(stop.at);
+                lane.early_end.stop(stop.at, stop.grace, stop.reason);
             }),
             LaneMessage::Cancel => state.tell(|lane| lane.early_end.cancel(lane.clock.now())),
         }

@@ -3,7 +3,8 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use client::Clock;
-use protocol::{CoordinatorMessage, Goodbye, Limit, Peer, Wire, WorkerId};
+use metrics::NotSent;
+use protocol::{CoordinatorMessage, Goodbye, Limit, Peer, Stop, Wire, WorkerId};
 use ractor::ActorRef;
 use tokio::sync::Semaphore;
 use workload::{Drive, Plan, Shard};
@@ -81,7 +82,8 @@ impl Crew {
         };
         tracing::info!(?limit, "this worker leaves");
         for lane in &self.lanes {
-            let _ = lane.cast(LaneMessage::Stop(at, grace));
+            let stop = Stop { at, grace, reason: NotSent::Interrupted };
+            let _ = lane.cast(LaneMessage::Stop(stop));
         }
         limit
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use client::{Client, Clock};
-use metrics::{FailureClass, FailureSample, Recorder, StageWindow};
+use metrics::{FailureClass, FailureSample, NotSent, Recorder, StageWindow};
 use tokio::sync::{Notify, Semaphore};
 use workload::Plan;
 
@@ -49,6 +49,7 @@ pub(crate) struct Lane {
 #[derive(Default)]
 pub(crate) struct EarlyEnd {
     stop_at: Cell<Option<Duration>>,
+    reason: Cell<Option<NotSent>>,
     grace: Cell<Duration>,
     cancelled: Cell<bool>,
     changed: Notify,
@@ -57,9 +58,10 @@ pub(crate) struct EarlyEnd {
 impl EarlyEnd {
     /// Nothing due at or after `at` is offered, and open requests are followed for `grace` beyond it. A
     /// later stop never moves an earlier one.
-    pub(crate) fn stop(&self, at: Duration, grace: Duration) {
+    pub(crate) fn stop(&self, at: Duration, grace: Duration, reason: NotSent) {
         if self.stop_at.get().is_none_or(|known| at < known) {
             self.stop_at.set(Some(at));
+            self.reason.set(Some(reason));
             self.grace.set(grace);
         }
         self.changed.notify_waiters();
@@ -68,7 +70,7 @@ impl EarlyEnd {
     /// Open requests are given up now.
     pub(crate) fn cancel(&self, now: Duration) {
         self.cancelled.set(true);
-        self.stop(now, Duration::ZERO);
+        self.stop(now, Duration::ZERO, NotSent::Interrupted);
     }
 
     /// Marks that what is dropped from now on was given up by us.
@@ -79,6 +81,11 @@ impl EarlyEnd {
     /// When the load stops, if it stops early.
     pub(crate) fn stop_at(&self) -> Option<Duration> {
         self.stop_at.get()
+    }
+
+    /// As what that is booked which the stop kept from being started.
+    pub(crate) fn reason(&self) -> NotSent {
+        self.reason.get().unwrap_or(NotSent::Interrupted)
     }
 
     /// Whether something due at `due` is still offered.
@@ -108,7 +115,8 @@ impl Lane {
     /// A recorder for the plan's stages.
     pub(crate) fn recorder(plan: &Plan) -> RefCell<Recorder> {
         let windows = plan.stages.iter().map(|s| StageWindow { start: s.start, end: s.end });
-        RefCell::new(Recorder::new(windows.collect()))
+        let limits = plan.slos.per_request.clone();
+        RefCell::new(Recorder::new(windows.collect()).with_request_limits(limits))
     }
 
     /// The end of a stage, if time ends it.
@@ -205,8 +213,9 @@ pub(crate) mod tests {
         let end = EarlyEnd::default();
         let seconds = Duration::from_secs;
         assert!(end.offers(seconds(100)));
-        end.stop(seconds(5), seconds(30));
-        end.stop(seconds(9), seconds(1));
+        end.stop(seconds(5), seconds(30), NotSent::Stopped);
+        end.stop(seconds(9), seconds(1), NotSent::Interrupted);
+        assert_eq!(end.reason(), NotSent::Stopped);
         assert_eq!((end.stop_at(), end.drained_by()), (Some(seconds(5)), Some(seconds(35))));
         assert!(end.offers(seconds(4)) && !end.offers(seconds(5)));
         end.cancel(seconds(7));

@@ -121,7 +121,7 @@ async fn open_loop(
                     let _came = request(&lane, booking, body, stage, permission, permit).await;
                 });
             }
-            Err(why) => why.book(booking),
+            Err(why) => why.book(booking, lane.early_end.reason()),
         }
     }
 }
@@ -161,7 +161,7 @@ async fn leave(lane: &Rc<Lane>, first: Arrival, ahead: Ahead) {
     let Some(stop_at) = lane.early_end.stop_at() else { return };
     let left = std::iter::once(first).chain(ahead.into_arrivals());
     for (count, arrival) in (1_u32..).zip(left.take_while(|arrival| arrival.due < stop_at)) {
-        Booking::open(Rc::clone(lane), due(&arrival)).not_sent(NotSent::Interrupted);
+        Booking::open(Rc::clone(lane), due(&arrival)).not_sent(lane.early_end.reason());
         if count % YIELD_EVERY == 0 {
             tokio::task::yield_now().await;
         }
@@ -183,11 +183,11 @@ enum Unsent {
 }
 
 impl Unsent {
-    fn book(self, booking: Booking) {
+    fn book(self, booking: Booking, stopped: NotSent) {
         match self {
             Self::HeldBack => booking.never_permitted(),
             Self::Late => booking.not_sent(NotSent::StageEnded),
-            Self::Stopped => booking.not_sent(NotSent::Interrupted),
+            Self::Stopped => booking.not_sent(stopped),
             Self::NoLease => booking.not_sent(NotSent::NoLease),
             Self::Dropped => booking.dropped(),
         }
@@ -685,8 +685,8 @@ mod tests {
             while lane.in_flight.get() == 0 {
                 tokio::task::yield_now().await;
             }
-            lane.early_end
-                .stop(lane.clock.now() + Duration::from_millis(200), Duration::from_secs(30));
+            let at = lane.clock.now() + Duration::from_millis(200);
+            lane.early_end.stop(at, Duration::from_secs(30), NotSent::Interrupted);
         };
         let books = books(&server, &keys, stop).await;
         assert_eq!(books.not_sent[&NotSent::Interrupted] + books.completed, books.due, "{books:?}");

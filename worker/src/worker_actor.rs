@@ -117,7 +117,7 @@ impl Actor for WorkerActor {
                 state.acknowledged(acknowledge.worker, acknowledge.sequence);
             }
             WorkerMessage::Stop(Wire(Ok(stop))) => {
-                state.each_lane(|| LaneMessage::Stop(stop.at, stop.grace));
+                state.each_lane(|| LaneMessage::Stop(stop));
             }
             WorkerMessage::Abort(Wire(Ok(abort))) => state.abort(&abort.reason),
             WorkerMessage::Heartbeat(Wire(Ok(heartbeat))) => state.hear(&heartbeat),

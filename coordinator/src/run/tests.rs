@@ -167,6 +167,16 @@ fn the_first_interrupt_drains_and_the_second_cancels() {
 }
 
 #[test]
+fn a_rule_ends_the_load_once_and_the_run_as_planned() {
+    let mut run = run_in(Phase::Running);
+    let at = Duration::from_secs(9);
+    assert_eq!(run.on(Event::RuleSpoke(at)), [Command::Stop { at }]);
+    assert!(run.on(Event::RuleSpoke(at)).is_empty());
+    run.on(Event::LastDelta(FIRST));
+    assert_eq!(run.on(Event::LastDelta(SECOND)), [Command::Finish(Ending::Completed)]);
+}
+
+#[test]
 fn an_interrupt_before_the_start_ends_the_run_as_interrupted() {
     for phase in [Phase::Forming, Phase::Assigning, Phase::Armed] {
         let commands = run_in(phase).on(Event::Interrupted(None));

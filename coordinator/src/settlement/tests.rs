@@ -226,3 +226,26 @@ fn what_was_answered_for_beyond_the_limit_is_not_counted_again() {
         assert_eq!(gaps(&ledger.settle(&open(), END), SECOND), (left, 0, 0, left));
     }
 }
+
+/// The load ended at 10 s. The first worker had no lease from 9 s on and heard of the end at 12 s only: by then it had
+/// booked 15 arrivals without one, ten of which the shortened plan has not.
+#[test]
+fn what_was_booked_beyond_the_end_of_the_load_is_taken_back() {
+    let mut ledger = fleet();
+    let mut record = ScopeRecord::default();
+    record.books.due = 60;
+    record.books.completed = 45;
+    record.books.not_sent.insert(NotSent::NoLease, 15);
+    let mut interval = Interval::default();
+    interval.scopes.insert(Scope::default(), record);
+    let covers = Covers { from: 0, to: 12 };
+    let classes = vec![ClassCovers { class: class(0), covers }];
+    let delta = Delta { covers: Some(covers), classes, interval, last: true, ..Delta::default() };
+    split(FIRST, 1, delta).iter().for_each(|part| drop(ledger.merge(part).unwrap()));
+    let stopped = ledger.settle(&open(), Duration::from_secs(10));
+    assert_eq!(stopped.beyond[&FIRST], [(Scope::default(), 10)].into());
+    // Of the same books at the planned end nothing is beyond, and 40 are missing.
+    let whole = ledger.settle(&open(), END);
+    assert!(whole.beyond.is_empty());
+    assert_eq!(gaps(&whole, FIRST).0, 40);
+}

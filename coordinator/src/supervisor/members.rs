@@ -23,6 +23,7 @@ impl SupervisorState {
         self.start_at_coordinator_ns = Some(resumed.start_ns);
         self.start_unix_ns = Some(resumed.start_unix_ns);
         self.stopped_at = resumed.stopped_at;
+        self.stop_reason = resumed.stop_reason;
         for member in self.run.roster().members() {
             let peer = Peer::of_group(worker_group(member.id.incarnation));
             self.peers.insert(member.id, peer.clone());
@@ -30,6 +31,7 @@ impl SupervisorState {
         }
         self.time_the_end(start);
         if let Some(at) = resumed.stopped_at {
+            self.membership.end_load(at);
             self.drain_until(start + at + self.plan.drain);
         }
         Ok(self.me.cast(SupervisorMessage::Happened(Event::Resumed))?)

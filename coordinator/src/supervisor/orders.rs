@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use metrics::{NotSent, StopReason};
 use protocol::{
     Abort, Arm, Armed, Assigned, Assignment, Over, Record, Refusal, Stop, Wire, WorkerId,
     WorkerMessage,
@@ -147,24 +148,53 @@ impl SupervisorState {
         }
     }
 
+    /// A rule ends the load, unless something has ended it already or it ends by itself before that.
+    pub(super) async fn rule_spoke(
+        &mut self,
+        reason: StopReason,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(at) = self.membership.earliest_end(self.clock.now_ns()) else { return Ok(()) };
+        let over = self.plan.end().is_some_and(|end| end <= at);
+        if over || self.stopped_at.is_some() || self.stop_reason.is_some() {
+            return Ok(());
+        }
+        tracing::warn!(%reason, ?at, "a rule ends the load");
+        self.stop_reason = Some(reason);
+        self.happen(Event::RuleSpoke(at)).await
+    }
+
     async fn stop(&mut self, at: Duration) -> Result<(), ActorProcessingErr> {
+        // From now on, whoever hears of it or not.
+        self.membership.end_load(at);
+        let Some(reason) = self.stop_reason.clone() else {
+            // Told first: a slow disk must not keep the load going.
+            self.tell_stop(at);
+            return self.write_down(Record::Stop { at }, None).await;
+        };
+        // On disk first: it has time, and who resumes must know it.
+        let then = SupervisorMessage::StopWritten(at);
+        self.write_down(Record::StoppedByRule { at, reason }, Some(then)).await
+    }
+
+    pub(super) fn tell_stop(&mut self, at: Duration) {
         self.stopped_at = Some(at);
-        let grace = self.plan.drain;
-        for peer in self.peers.values() {
-            let _ = peer.send(WorkerMessage::Stop(Wire::new(Stop { at, grace })));
+        for worker in self.peers.keys() {
+            self.stop_again(*worker);
         }
         if let Some(start) = self.start {
-            self.drain_until(start + at + grace);
+            self.drain_until(start + at + self.plan.drain);
         }
-        // Told first: a slow disk must not keep the load going.
-        self.write_down(Record::Stop { at }, None).await
     }
 
     /// A stop may have been lost with a connection or with the coordinator that gave it; it changes nothing
     /// where it is known.
     pub(super) fn stop_again(&self, worker: WorkerId) {
         if let Some(at) = self.stopped_at {
-            let stop = Stop { at, grace: self.plan.drain };
+            let reason = match self.stop_reason {
+                Some(_) => NotSent::Stopped,
+                None => NotSent::Interrupted,
+            };
+            let stop = Stop { at, grace: self.plan.drain, reason };
             self.tell(worker, WorkerMessage::Stop(Wire::new(stop)));
         }
     }
@@ -210,6 +240,7 @@ impl SupervisorState {
             ledger,
             roster: self.run.roster().clone(),
             start_unix_ns: self.start_unix_ns,
+            stop_reason: self.stop_reason.clone(),
             stopped_at: if self.run.began() { self.stopped_at } else { Some(Duration::ZERO) },
         };
         if let Some(waiting) = self.finished.take() {

@@ -104,6 +104,8 @@ pub enum NotSent {
     Interrupted,
     /// The cap was used up when it was due, and the plan drops what it cannot let go.
     CapDropped,
+    /// A rule of the run ended the load first.
+    Stopped,
 }
 
 impl NotSent {
@@ -123,6 +125,7 @@ impl NotSent {
             Self::NoOwner => "no_owner",
             Self::Interrupted => "interrupted",
             Self::CapDropped => "cap_dropped",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -229,6 +232,17 @@ impl Books {
     pub fn error_rate(&self) -> Option<f64> {
         let failed = self.failed_total();
         share(failed, self.completed.saturating_add(failed))
+    }
+
+    /// Takes back requests that were booked as due without permission, and were not due at all: the load had ended.
+    pub fn take_back_without_lease(&mut self, requests: u64) {
+        let Some(booked) = self.not_sent.get_mut(&NotSent::NoLease) else { return };
+        let taken = requests.min(*booked).min(self.due);
+        *booked -= taken;
+        self.due -= taken;
+        if *booked == 0 {
+            let _ = self.not_sent.remove(&NotSent::NoLease);
+        }
     }
 
     /// Whether every request due is accounted for exactly once.

@@ -35,6 +35,8 @@ pub struct WindowCounts {
     pub output_tokens: u64,
     /// Of completed requests, by the instant they were sent: that is when the server had them.
     pub input_tokens: u64,
+    /// Completed within every limit that the run sets to a request.
+    pub good: u64,
 }
 
 /// Counted peculiarities, each of which qualifies some figure.
@@ -76,6 +78,8 @@ pub struct Notes {
     pub prompts_checked: u64,
     /// Of these, prompts that had another number of tokens than asked.
     pub prompts_inexact: u64,
+    /// Requests that completed within every limit that the run sets to a request.
+    pub good: u64,
 }
 
 /// All that was recorded in one scope.
@@ -119,6 +123,12 @@ pub struct SecondCounts {
     pub loop_lag_p99_us: u64,
     /// The busiest lane's share of a core, in thousandths.
     pub lane_cpu_permille_max: u64,
+    /// Completed within every limit that the run sets to a request.
+    pub good: u64,
+    /// Requests whose first token arrived.
+    pub first_tokens: u64,
+    /// Of these, requests that waited more than three seconds ([`crate::SLOW_TTFT`]).
+    pub slow_first_tokens: u64,
 }
 
 /// A stretch of time: by scope, and by second of the run.
@@ -144,6 +154,7 @@ impl WindowCounts {
         add(&mut self.failed, other.failed);
         add(&mut self.output_tokens, other.output_tokens);
         add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.good, other.good);
     }
 }
 
@@ -168,6 +179,7 @@ impl Notes {
         add(&mut self.never_permitted, other.never_permitted);
         add(&mut self.prompts_checked, other.prompts_checked);
         add(&mut self.prompts_inexact, other.prompts_inexact);
+        add(&mut self.good, other.good);
     }
 }
 
@@ -185,6 +197,9 @@ impl SecondCounts {
         add(&mut self.input_tokens, other.input_tokens);
         add(&mut self.in_flight_max, other.in_flight_max);
         add(&mut self.connections_max, other.connections_max);
+        add(&mut self.good, other.good);
+        add(&mut self.first_tokens, other.first_tokens);
+        add(&mut self.slow_first_tokens, other.slow_first_tokens);
         self.loop_lag_p99_us = self.loop_lag_p99_us.max(other.loop_lag_p99_us);
         self.lane_cpu_permille_max = self.lane_cpu_permille_max.max(other.lane_cpu_permille_max);
     }

@@ -13,9 +13,13 @@ mod metric;
 mod recorder;
 mod result;
 mod series;
+mod slo;
 mod sparse;
+mod steady;
+mod stop;
 mod summary;
 mod timeline;
+mod trend;
 mod verdict;
 mod warning;
 
@@ -24,13 +28,18 @@ pub use confidence::{Interval95, Stretch, intervals95};
 pub use distribution::{DecodeError, Distribution, EncodedDistribution, ExactFigures, MergeError};
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use metric::{Kind, Metric};
-pub use recorder::{Completion, EventSample, Recorder, StageWindow, TokenSource, TokenUsage};
+pub use recorder::{
+    Completion, EventSample, Recorder, SLOW_TTFT, StageWindow, TokenSource, TokenUsage,
+};
 pub use result::{
-    Rates, RunFacts, RunRecord, RunResult, StageDescription, StageResult, WindowResult, WorkerLost,
-    WorkerResult,
+    Rates, RunFacts, RunRecord, RunResult, StageDescription, StageResult, StoppedEarly,
+    WindowResult, WorkerLost, WorkerResult,
 };
 pub use series::{MAX_POINTS, PointPercentiles, Series, SeriesPoint};
+pub use slo::{Bound, Figure, Outcome, RateFigure, RequestLimit, Slo, SloResult, Slos, Statistic};
 pub use sparse::SparseHistogram;
+pub use steady::{NotSteady, SteadyState, SteadyWindow};
+pub use stop::{StopReason, StopRule, StopRules, StopView};
 pub use summary::{NullReason, Percentile, Summary};
 pub use timeline::{ScheduleLag, Timeline};
 pub use verdict::{Evidence, Reason, Status, Thresholds, Verdict, chunks_are_not_tokens, judge};

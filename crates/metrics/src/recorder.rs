@@ -4,7 +4,10 @@
 //! belong to a window are placed by their own instant, never by the flush they travel in, so that a late flush or a
 //! slow answer cannot move them.
 
+mod completion;
 mod in_flight;
+
+pub use completion::{Completion, TokenSource, TokenUsage};
 
 use std::time::Duration;
 
@@ -13,7 +16,11 @@ use crate::books::{FailureClass, NotSent};
 use crate::distribution::{Distribution, whole_micros};
 use crate::interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts, add};
 use crate::metric::{Kind, Metric};
+use crate::slo::RequestLimit;
 use crate::timeline::{Timeline, divide};
+
+/// Who waits longer than this for the first token leaves: such requests are counted apart.
+pub const SLOW_TTFT: Duration = Duration::from_secs(3);
 
 /// A stage's [start, end); open-ended where only a number of requests ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,97 +51,11 @@ pub struct EventSample {
     pub shared: bool,
 }
 
-/// The server's own count of a request's tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TokenUsage {
-    /// Prompt tokens.
-    pub input: u64,
-    /// Completion tokens, all of them.
-    pub output: u64,
-    /// Reasoning tokens among them that were not streamed.
-    pub hidden_reasoning: u64,
-}
-
-impl TokenUsage {
-    /// N: output tokens that were streamed.
-    pub fn streamed(self) -> u64 {
-        self.output.saturating_sub(self.hidden_reasoning)
-    }
-}
-
-/// Where a request's output tokens were counted, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenSource {
-    /// By the server.
-    Usage,
-    /// By our tokenizer.
-    Tokenizer,
-    /// As the number of content events.
-    Events,
-}
-
-impl TokenSource {
-    /// The name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::Tokenizer => "tokenizer",
-            Self::Events => "events",
-        }
-    }
-}
-
-/// What a completed request adds to its timeline.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Completion {
-    /// The stream ended cleanly, but without `[DONE]`.
-    pub no_done: bool,
-    /// It moved once, unsent, to a new connection.
-    pub reconnected: bool,
-    /// The server's count, if it sent one.
-    pub usage: Option<TokenUsage>,
-    /// Our tokenizer's count of the text, if it was kept.
-    pub tokenizer_tokens: Option<u64>,
-    /// The sum of the tokens handed to [`Recorder::event`].
-    pub event_tokens: u64,
-}
-
-impl Completion {
-    /// The source of the output tokens: usage, else tokenizer, else events.
-    pub fn token_source(&self) -> TokenSource {
-        match (self.usage, self.tokenizer_tokens) {
-            (Some(_), _) => TokenSource::Usage,
-            (None, Some(_)) => TokenSource::Tokenizer,
-            (None, None) => TokenSource::Events,
-        }
-    }
-
-    /// All output tokens: what belongs in [`Timeline::output_tokens`].
-    pub fn output_tokens(&self) -> u64 {
-        let counted = self.usage.map(|usage| usage.output).or(self.tokenizer_tokens);
-        counted.unwrap_or(self.event_tokens)
-    }
-
-    /// The streamed ones: what belongs in [`Timeline::streamed_tokens`].
-    pub fn streamed_tokens(&self) -> u64 {
-        let counted = self.usage.map(TokenUsage::streamed).or(self.tokenizer_tokens);
-        counted.unwrap_or(self.event_tokens)
-    }
-
-    /// Whether usage and events disagree; `None` without usage.
-    ///
-    /// One token more in the usage than in the events is agreement: servers count the end-of-sequence token, which has
-    /// no text and so no event. What this must find is events that hold several tokens.
-    pub fn tokens_disagree(&self) -> Option<bool> {
-        let streamed = self.usage?.streamed();
-        Some(streamed != self.event_tokens && streamed != self.event_tokens + 1)
-    }
-}
-
 /// Records what one lane did.
 #[derive(Debug)]
 pub struct Recorder {
     windows: Vec<StageWindow>,
+    request_limits: Vec<RequestLimit>,
     interval: Interval,
     loop_lag: SecondOfLoopLag,
     in_flight: InFlight,
@@ -151,7 +72,19 @@ impl Recorder {
     /// A recorder for the plan's stages, in the plan's order.
     pub fn new(windows: Vec<StageWindow>) -> Self {
         let loop_lag = SecondOfLoopLag { second: 0, lags: Distribution::new(Kind::Latency) };
-        Self { windows, interval: Interval::default(), loop_lag, in_flight: InFlight::default() }
+        Self {
+            windows,
+            request_limits: Vec::new(),
+            interval: Interval::default(),
+            loop_lag,
+            in_flight: InFlight::default(),
+        }
+    }
+
+    /// The same, and counts the requests that complete within all of these limits.
+    #[must_use]
+    pub fn with_request_limits(self, request_limits: Vec<RequestLimit>) -> Self {
+        Self { request_limits, ..self }
     }
 
     /// A request became due.
@@ -212,6 +145,13 @@ impl Recorder {
         }
     }
 
+    /// The first event with generated content arrived, `waited` after the request was sent.
+    pub fn first_token(&mut self, at: Duration, waited: Duration) {
+        let counts = self.second(at);
+        counts.first_tokens += 1;
+        counts.slow_first_tokens += u64::from(waited > SLOW_TTFT);
+    }
+
     /// A request completed: its per-request metrics enter the histograms, and the tokens that its events did not show
     /// are credited to its end.
     pub fn completed(&mut self, scope: Scope, timeline: &Timeline, completion: &Completion) {
@@ -221,10 +161,16 @@ impl Recorder {
         self.credit_output(scope, timeline.finished, unseen);
         self.credit_input(scope, timeline.sent, timeline.input_tokens.unwrap_or(0));
 
+        let samples = timeline.samples();
+        let good = u64::from(self.is_good(&samples));
+        self.second(timeline.finished).good += good;
+        self.in_window(scope, timeline.finished, |window| window.good += good);
+
         let record = self.scope(scope);
         record.books.completed += 1;
+        record.notes.good += good;
         record.last_completed = record.last_completed.max(Some(timeline.finished));
-        for (metric, value) in timeline.samples() {
+        for (metric, value) in samples {
             if let Some(value) = value {
                 sample(record, metric, value, 1);
             }
@@ -339,6 +285,13 @@ impl Recorder {
         self.loop_lag.lags.clear();
         let counts = self.interval.seconds.entry(self.loop_lag.second).or_default();
         counts.loop_lag_p99_us = counts.loop_lag_p99_us.max(p99_us);
+    }
+
+    /// Without limits nothing is good: there is nothing to be good by.
+    fn is_good(&self, samples: &[(Metric, Option<u64>)]) -> bool {
+        let value = |wanted| samples.iter().find(|(metric, _)| *metric == wanted)?.1;
+        !self.request_limits.is_empty()
+            && self.request_limits.iter().all(|limit| limit.holds(value(limit.metric)))
     }
 
     fn scope(&mut self, scope: Scope) -> &mut ScopeRecord {

@@ -16,6 +16,9 @@ use crate::interval::Notes;
 use crate::metric::Metric;
 use crate::recorder::StageWindow;
 use crate::series::SeriesPoint;
+use crate::slo::SloResult;
+use crate::steady::SteadyState;
+use crate::stop::StopReason;
 use crate::summary::Summary;
 use crate::verdict::Verdict;
 use crate::warning::Warning;
@@ -98,8 +101,10 @@ pub struct Rates {
     pub total_tokens_per_second: Option<f64>,
     /// failed / (completed + failed), 0 to 1, of the requests due in the window.
     pub error_rate: Option<f64>,
-    /// Requests that met every SLO; `None` without SLOs.
+    /// Requests completed within every limit set to a request; `None` without such limits.
     pub goodput: Option<f64>,
+    /// Share of the started requests due in the window that completed within them, 0 to 1; `None` without such limits.
+    pub slo_attainment: Option<f64>,
 }
 
 /// The figures of a window: a stage, or the headline.
@@ -119,6 +124,8 @@ pub struct WindowResult {
     pub notes: Notes,
     /// Share of TTFTs above three seconds, 0 to 1.
     pub ttft_over_3s: Option<f64>,
+    /// The run's objectives, held against this window.
+    pub slos: Vec<SloResult>,
 }
 
 /// One stage.
@@ -188,6 +195,15 @@ pub struct WorkerResult {
     pub lost: Option<WorkerLost>,
 }
 
+/// A rule ended the load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoppedEarly {
+    /// Nothing due at or after this run time was offered.
+    pub at: Duration,
+    /// Which rule, and with which figures.
+    pub reason: StopReason,
+}
+
 /// The whole answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunResult {
@@ -209,4 +225,8 @@ pub struct RunResult {
     pub workers: Vec<WorkerResult>,
     /// The run over time.
     pub seconds: Vec<SeriesPoint>,
+    /// Why the load ended before its plan did, if a rule ended it.
+    pub stopped: Option<StoppedEarly>,
+    /// The part of the headline in which the service was in a steady state, if it was.
+    pub steady: SteadyState,
 }

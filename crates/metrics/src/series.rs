@@ -175,6 +175,39 @@ impl Series {
     }
 }
 
+impl Series {
+    /// A metric's samples of some stages, stretch by stretch.
+    pub(crate) fn samples(
+        &self,
+        metric: Metric,
+        wanted: impl Fn(u16) -> bool,
+    ) -> impl Iterator<Item = (Range<u32>, SparseHistogram)> {
+        let of = move |stretch: &Kept| (stretch.seconds.clone(), stretch.of(metric, &wanted));
+        self.stretches.iter().map(of)
+    }
+
+    /// Percentiles of what was recorded within these seconds, of some stages; metrics without samples are absent.
+    pub(crate) fn percentiles_within(
+        &self,
+        seconds: &Range<u32>,
+        wanted: impl Fn(u16) -> bool,
+    ) -> BTreeMap<Metric, PointPercentiles> {
+        let mut merged: BTreeMap<Metric, SparseHistogram> = BTreeMap::new();
+        let within = |stretch: &&Kept| {
+            seconds.start <= stretch.seconds.start && stretch.seconds.end <= seconds.end
+        };
+        for stretch in self.stretches.iter().filter(within) {
+            for (&(_, metric), samples) in
+                stretch.samples.iter().filter(|((stage, _), _)| wanted(*stage))
+            {
+                merged.entry(metric).or_default().merge(samples);
+            }
+        }
+        let of = |(metric, samples)| Some((metric, PointPercentiles::of(&samples)?));
+        merged.into_iter().filter_map(of).collect()
+    }
+}
+
 impl SeriesPoint {
     fn at(second: u32) -> Self {
         let (counts, percentiles) = (SecondCounts::default(), BTreeMap::new());

@@ -3,6 +3,8 @@
 //! Keys are added, never renamed. Latencies are integers of microseconds, mean and standard deviation rounded; what is
 //! absent is null with its reason beside it, never 0.
 
+mod objectives;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,10 +34,18 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "warnings": result.warnings.iter().map(warning).collect::<Vec<_>>(),
         "failures": result.failures.iter().map(failure).collect::<Vec<_>>(),
         "books": books(&result.books),
-        "overall": Value::Object(window(&result.overall)),
+        "stopped": result.stopped.as_ref().map(|stop| objectives::stopped(stop, &result.stages)),
+        "overall": overall(result),
         "stages": result.stages.iter().map(stage).collect::<Vec<_>>(),
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
     })
+}
+
+/// The headline's window, and what part of it was steady.
+fn overall(result: &RunResult) -> Value {
+    let mut object = window(&result.overall);
+    object.extend([("steadyState".to_owned(), objectives::steady(&result.steady))]);
+    object.into()
 }
 
 fn failure(sample: &FailureSample) -> Value {
@@ -130,6 +140,7 @@ fn window(window: &WindowResult) -> Map<String, Value> {
         ("rates", rates(&window.rates)),
         ("metrics", metrics.into()),
         ("ttftOver3s", json!(window.ttft_over_3s)),
+        ("slos", objectives::slos(&window.slos)),
         ("notes", notes(&window.notes)),
     ];
     keys.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
@@ -145,6 +156,7 @@ fn rates(rates: &Rates) -> Value {
         "totalTokensPerSecond": rates.total_tokens_per_second,
         "errorRate": rates.error_rate,
         "goodput": rates.goodput,
+        "sloAttainment": rates.slo_attainment,
     })
 }
 
@@ -225,6 +237,7 @@ fn notes(notes: &Notes) -> Value {
         "clockSteps": notes.clock_steps,
         "userSpaceStamps": notes.user_space_stamps,
         "promptsWrapped": notes.prompts_wrapped,
+        "good": notes.good,
     })
 }
 
@@ -503,7 +516,8 @@ mod tests {
           "inputTokensPerSecond": 880.0,
           "totalTokensPerSecond": 1311.875,
           "errorRate": 0.043478260869565216,
-          "goodput": null
+          "goodput": null,
+      "sloAttainment": null
         }
         "#);
         insta::assert_snapshot!(pretty(&summary["workers"]), @r#"

@@ -4,6 +4,7 @@
 //! comes last, where the eye is when the command ends: it decides how the rest is to be read.
 
 mod curve;
+mod objectives;
 mod plan;
 mod progress;
 mod runs;
@@ -94,6 +95,7 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
         heading(result, width),
         rates(result, selection, width),
         latencies(&result.overall, selection, width),
+        objectives::steady(result, width),
         requests(&result.books, width),
         failures(result, width),
     ];
@@ -103,6 +105,8 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
     if !result.warnings.is_empty() {
         parts.push(warnings(result, width));
     }
+    parts.push(objectives::objectives(result, width));
+    parts.push(objectives::stopped(result, width));
     parts.push(verdict(result, width));
     parts.retain(|part| !part.is_empty());
     parts.join("\n\n")
@@ -168,6 +172,8 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
         let share = rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent);
         lines.push(format!("{:<13}{share}", "errors"));
     }
+    lines.extend(objectives::goodput(&result.overall).filter(|_| selection.wants("goodput")));
+    lines.extend(objectives::slow_ttft(&result.overall));
     lines.join("\n")
 }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use error::ConfigError;
+pub(crate) use hint::nearest_word;
 pub use key::{Key, Kind};
 pub use keys::KEYS;
 pub use maps::{Member, Needed};
@@ -31,6 +32,7 @@ pub(crate) use secret::is_secret_parameter;
 pub use secret::looks_like_credential;
 pub use sources::Sources;
 pub use value::REDACTED;
+pub(crate) use value::read_seconds as seconds;
 
 use sources::{Gathered, Origin, Setting, key_index};
 

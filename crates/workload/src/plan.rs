@@ -15,8 +15,10 @@ mod lengths;
 mod load;
 mod prompt_plan;
 mod schedule_file;
+mod slos;
 mod stage_list;
 mod stages;
+mod stop_rules;
 mod windows;
 
 use std::net::IpAddr;
@@ -67,6 +69,10 @@ pub struct Plan {
     pub on_worker_loss: OnWorkerLoss,
     /// What an answer must have to count as completed.
     pub required: RequiredOfAnswers,
+    /// What the figures must reach, and each single request.
+    pub slos: metrics::Slos,
+    /// What ends the load early.
+    pub stop_when: metrics::StopRules,
 }
 
 /// Where requests go and how they are asked.

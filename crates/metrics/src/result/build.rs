@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    Rates, RunFacts, RunResult, StageDescription, StageResult, WindowResult, WorkerResult,
+    Rates, RunFacts, RunResult, StageDescription, StageResult, StoppedEarly, WindowResult,
+    WorkerResult,
 };
 use crate::books::{FailureSample, share};
 use crate::confidence::intervals95;
-use crate::distribution::{Distribution, MergeError};
+use crate::distribution::{Distribution, MergeError, whole_micros};
 use crate::interval::{Interval, ScopeRecord};
 use crate::metric::Metric;
+use crate::recorder::SLOW_TTFT;
 use crate::series::Series;
+use crate::slo::{Censored, Judged, SloResult, Slos, judge as judge_slo};
+use crate::steady::SteadyState;
 use crate::summary::{NullReason, Summary};
 use crate::verdict::{Evidence, Thresholds, Verdict, chunks_are_not_tokens, judge};
 use crate::warning::Warning;
-
-/// TTFTs above this are counted apart: who waits longer leaves.
-const SLOW_TTFT_US: u64 = 3_000_000;
 
 /// All that the coordinator hands over at the end of a run.
 #[derive(Debug, Clone)]
@@ -36,6 +37,10 @@ pub struct RunRecord {
     pub warnings: Vec<Warning>,
     /// A few failures of each class in words.
     pub failures: Vec<FailureSample>,
+    /// What the run must reach.
+    pub slos: Slos,
+    /// Why the load ended early, if a rule ended it.
+    pub stopped: Option<StoppedEarly>,
 }
 
 impl RunResult {
@@ -48,8 +53,21 @@ impl RunResult {
         let books = record.merged.books();
         let verdict = context.verdict(&stages, &headline, &books);
         let seconds = record.series.points(&record.merged.seconds);
-        let RunRecord { facts, workers, warnings, failures, .. } = record;
-        Ok(Self { facts, verdict, warnings, failures, books, overall, stages, workers, seconds })
+        let steady = context.steady(&overall);
+        let RunRecord { facts, workers, warnings, failures, stopped, .. } = record;
+        Ok(Self {
+            facts,
+            verdict,
+            warnings,
+            failures,
+            books,
+            overall,
+            stages,
+            workers,
+            seconds,
+            stopped,
+            steady,
+        })
     }
 }
 
@@ -74,7 +92,10 @@ impl Context<'_> {
     fn stage(&self, index: u16, stage: &StageDescription) -> Result<StageResult, MergeError> {
         let record = self.record.merged.stage(index)?;
         let span = stage_span(stage, &record);
-        let window = self.window(&record, &span, |candidate| candidate == index);
+        let mut window = self.window(&record, &span, |candidate| candidate == index);
+        if !stage.headline {
+            window.slos.clear();
+        }
         Ok(StageResult {
             name: stage.name.clone(),
             index,
@@ -111,16 +132,48 @@ impl Context<'_> {
         span: &Span,
         stages: impl Fn(u16) -> bool,
     ) -> WindowResult {
+        let rates = self.rates(record, span.measured);
         let ttft = record.distribution(Metric::Ttft);
+        let slow = ttft.and_then(|d| share(d.count_above(whole_micros(SLOW_TTFT)), d.count()));
         WindowResult {
             start: span.start,
             end: span.end,
             measured: span.measured,
-            rates: rates(record, span.measured),
+            slos: self.objectives(record, &rates, slow),
+            rates,
             metrics: self.summaries(record, stages),
             notes: record.notes,
-            ttft_over_3s: ttft.and_then(|d| share(d.count_above(SLOW_TTFT_US), d.count())),
+            ttft_over_3s: slow,
         }
+    }
+
+    fn objectives(
+        &self,
+        record: &ScopeRecord,
+        rates: &Rates,
+        ttft_over_3s: Option<f64>,
+    ) -> Vec<SloResult> {
+        let samples = |metric| self.samples(record, metric);
+        let window = Judged { rates, ttft_over_3s, samples, censored: Censored::of(&record.books) };
+        self.record.slos.limits.iter().map(|slo| judge_slo(*slo, &window)).collect()
+    }
+
+    fn rates(&self, record: &ScopeRecord, measured: Duration) -> Rates {
+        let demanded = !self.record.slos.per_request.is_empty();
+        let mut rates = rates(record, measured);
+        rates.goodput = rates.goodput.filter(|_| demanded);
+        rates.slo_attainment = rates.slo_attainment.filter(|_| demanded);
+        rates
+    }
+
+    /// Within the headline: by the TTFT where there is one, else by the whole answer.
+    fn steady(&self, headline: &WindowResult) -> SteadyState {
+        let by = if self.record.facts.streamed { Metric::Ttft } else { Metric::E2eLatency };
+        let within = headline.start..headline.end;
+        let counts = &self.record.merged.seconds;
+        SteadyState::detect(by, &self.record.series, counts, within, |stage| {
+            self.record.stages.get(usize::from(stage)).is_some_and(|stage| stage.headline)
+        })
     }
 
     fn summaries(
@@ -219,7 +272,8 @@ fn rates(record: &ScopeRecord, measured: Duration) -> Rates {
         input_tokens_per_second: rate(window.input_tokens),
         total_tokens_per_second: rate(window.output_tokens.saturating_add(window.input_tokens)),
         error_rate: record.books.error_rate(),
-        goodput: None,
+        goodput: rate(window.good),
+        slo_attainment: share(record.notes.good, record.books.started()),
     }
 }
 

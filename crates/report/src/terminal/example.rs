@@ -118,6 +118,8 @@ fn built(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
         series,
         warnings: Vec::new(),
         failures: Vec::new(),
+        slos: metrics::Slos::default(),
+        stopped: None,
     }
 }
 

@@ -71,6 +71,8 @@ pub enum Kind {
     Entry(&'static [Member]),
     /// A map of the keys of a section, such as `prompts`.
     Section(&'static str),
+    /// Metrics with statistics and their limits; what is in it is the plan's affair.
+    Slos,
 }
 
 impl Key {
@@ -120,6 +122,7 @@ impl Kind {
             Self::Maps(members) => format!("a list of maps with {}", names(members)),
             Self::Entry(members) => format!("a map with {}", names(members)),
             Self::Section(section) => format!("a map of keys as under `{section}`"),
+            Self::Slos => "a map such as `{ttft: {p95: 500ms}, error_rate: 0.01}`".to_owned(),
         }
     }
 
@@ -141,12 +144,18 @@ impl Kind {
             | Self::Queries
             | Self::Maps(_)
             | Self::Entry(_)
-            | Self::Section(_) => &[],
+            | Self::Section(_)
+            | Self::Slos => &[],
         }
     }
 
     /// Does it hold entries of its own, which `--set key.entry=value` reaches?
     pub(crate) fn is_map(&self) -> bool {
+        matches!(self, Self::Headers | Self::Object | Self::Slos)
+    }
+
+    /// May what is in it be a secret?
+    pub(crate) fn may_hide_secrets(&self) -> bool {
         matches!(self, Self::Headers | Self::Object)
     }
 }

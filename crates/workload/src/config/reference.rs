@@ -39,6 +39,11 @@ const SECTIONS: &[(&str, &str)] = &[
         "What is asked. Lengths are in tokens of the content alone, counted by `prompts.tokenizer`.",
     ),
     ("answers", "What an answer must have to count as completed."),
+    ("slos", "What the run must reach."),
+    (
+        "stopWhen",
+        "What ends the load before its time. The warm-up is left alone. The result says which rule spoke, when, and with which figures.",
+    ),
     ("metrics", "What is shown and what is collected beside the load."),
     ("price", "What tokens cost, for `tokenstorm plan`."),
     ("client", "How a worker sends."),

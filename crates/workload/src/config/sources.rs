@@ -186,7 +186,7 @@ impl Gathered {
     fn set_entry(&mut self, index: usize, entry: &str, written: &str) {
         let kind = KEYS[index].kind;
         let value = match kind {
-            Kind::Object => {
+            Kind::Object | Kind::Slos => {
                 serde_saphyr::from_str(written).unwrap_or_else(|_| Value::from(written))
             }
             _ => Value::from(written.trim()),
@@ -197,9 +197,17 @@ impl Gathered {
             .and_then(|setting| setting.value.as_object())
             .cloned()
             .unwrap_or_default();
-        let name =
-            if kind == Kind::Headers { entry.to_ascii_lowercase() } else { entry.to_owned() };
-        _ = map.insert(name, value);
+        match (kind, entry.split_once('.')) {
+            (Kind::Headers, _) => _ = map.insert(entry.to_ascii_lowercase(), value),
+            // `ttft.p99.9` is `p99.9` of `ttft`.
+            (Kind::Slos, Some((metric, statistic))) => {
+                let inner = map.entry(metric).or_insert_with(|| Value::Object(Map::new()));
+                if let Value::Object(inner) = inner {
+                    _ = inner.insert(statistic.to_owned(), value);
+                }
+            }
+            _ => _ = map.insert(entry.to_owned(), value),
+        }
         let whole = Value::Object(map);
         self.insert(index, kind.read(&whole), &whole, &Origin::Set);
     }
@@ -389,7 +397,7 @@ fn bad(path: &str, kind: Kind, written: &Value, origin: &Origin, shown: bool) ->
 /// Headers, bodies, keys and the user part of a URL may be secret.
 fn may_be_shown(kind: Kind, written: &Value) -> bool {
     let secret_url = kind == Kind::Url && written.as_str().is_some_and(|url| url.contains('@'));
-    !kind.is_map() && !secret_url
+    !kind.may_hide_secrets() && !secret_url
 }
 
 pub(super) fn shorten(text: &str) -> String {

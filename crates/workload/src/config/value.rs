@@ -38,6 +38,7 @@ impl Kind {
             // Their members are read one by one: see `maps`.
             Self::Maps(_) => value.is_array().then(|| value.clone()),
             Self::Entry(_) | Self::Section(_) => value.is_object().then(|| value.clone()),
+            Self::Slos => value.is_object().then(|| value.clone()),
         }
     }
 
@@ -65,7 +66,8 @@ impl Kind {
             | Self::Queries
             | Self::Maps(_)
             | Self::Entry(_)
-            | Self::Section(_) => self.read(&serde_saphyr::from_str(text).ok()?),
+            | Self::Section(_)
+            | Self::Slos => self.read(&serde_saphyr::from_str(text).ok()?),
         }
     }
 }
@@ -113,7 +115,8 @@ fn read_integer(value: &Value) -> Option<u64> {
     exact.then_some(float as u64)
 }
 
-fn read_seconds(value: &Value) -> Option<f64> {
+/// Seconds as a number, or as people write them.
+pub(crate) fn read_seconds(value: &Value) -> Option<f64> {
     value.as_str().map_or_else(|| value.as_f64(), parse_seconds)
 }
 

@@ -80,6 +80,9 @@ impl<'a> Builder<'a> {
         let prompts = self.prompts();
         let collect = self.collect();
         let required = self.required_of_answers();
+        let slos = self.run_slos();
+        let drive = load.as_ref().map(|(_, drive, _)| drive);
+        let stop_when = self.stop_rules(drive);
         let (stages, drive, schedule) = load?;
         let plan = Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
@@ -96,6 +99,8 @@ impl<'a> Builder<'a> {
             collect,
             on_worker_loss: self.on_worker_loss(),
             required,
+            slos,
+            stop_when,
         };
         Some(self.with_cooldown_requests(plan))
     }

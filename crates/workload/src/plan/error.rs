@@ -193,6 +193,14 @@ pub enum PlanError {
         "`prefixRatio` is 1: before the text of a data set the common prefix must be less than the whole"
     )]
     WholePrefix,
+    /// An objective that means nothing.
+    #[error("`{path}` {problem}")]
+    Slo {
+        /// Where it stands.
+        path: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
 }
 
 /// Why lengths cannot be drawn.

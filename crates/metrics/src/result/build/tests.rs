@@ -36,6 +36,8 @@ fn record(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
         series: Series::new(),
         warnings: Vec::new(),
         failures: Vec::new(),
+        slos: Slos::default(),
+        stopped: None,
     }
 }
 

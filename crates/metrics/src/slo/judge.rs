@@ -1,0 +1,252 @@
+//! Holds a window's figures against its objectives.
+
+use super::{Bound, Figure, RateFigure, Slo, Statistic};
+use crate::books::Books;
+use crate::distribution::Distribution;
+use crate::metric::Metric;
+use crate::result::Rates;
+use crate::summary::NullReason;
+
+/// Ten thousand ten-thousandths.
+const WHOLE: u64 = 10_000;
+
+/// What became of an objective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The figure is within the limit.
+    Met,
+    /// It is not.
+    Missed,
+    /// There is no figure, and why.
+    Undecided(NullReason),
+}
+
+impl Outcome {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Undecided(_) => "undecided",
+        }
+    }
+}
+
+/// An objective with what it came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SloResult {
+    /// What was demanded.
+    pub slo: Slo,
+    /// The figure, in the unit of [`Figure::unit`].
+    pub figure: Option<f64>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A window as the objectives see it.
+pub(crate) struct Judged<'a, D> {
+    pub(crate) rates: &'a Rates,
+    pub(crate) ttft_over_3s: Option<f64>,
+    /// A metric's samples, or why there are none.
+    pub(crate) samples: D,
+    /// Requests that were cancelled or timed out: each is missing from every per-request metric.
+    pub(crate) censored: Censored,
+}
+
+/// How many requests were cut off, and their share of those that were started, 0 to 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Censored {
+    pub(crate) requests: u64,
+    pub(crate) share: f64,
+}
+
+impl Censored {
+    pub(crate) fn of(books: &Books) -> Self {
+        Self { requests: books.censored(), share: books.censored_share().unwrap_or(0.0) }
+    }
+}
+
+/// One objective against its window.
+pub(crate) fn judge<'d, D>(slo: Slo, window: &Judged<'_, D>) -> SloResult
+where
+    D: Fn(Metric) -> Result<&'d Distribution, NullReason>,
+{
+    let figure = match slo.figure {
+        Figure::Rate(rate) => window.rate(rate).ok_or(NullReason::NoSamples),
+        Figure::Of(metric, statistic) => match (window.samples)(metric) {
+            Ok(samples) => {
+                let per_request = metric.per_request();
+                let censored = if per_request { window.censored } else { Censored::default() };
+                let figure = figure_of(samples, statistic, censored);
+                if figure == Err(NullReason::Censored)
+                    && surely_missed(slo, samples, censored.requests)
+                {
+                    return SloResult { slo, figure: None, outcome: Outcome::Missed };
+                }
+                figure
+            }
+            Err(reason) => Err(reason),
+        },
+    };
+    let outcome = match figure {
+        Err(reason) => Outcome::Undecided(reason),
+        Ok(figure) if slo.figure.bound().holds(figure, slo.limit) => Outcome::Met,
+        Ok(_) => Outcome::Missed,
+    };
+    SloResult { slo, figure: figure.ok(), outcome }
+}
+
+impl<D> Judged<'_, D> {
+    fn rate(&self, figure: RateFigure) -> Option<f64> {
+        let rates = self.rates;
+        match figure {
+            RateFigure::Throughput => rates.throughput,
+            RateFigure::TokensPerSecond => rates.tokens_per_second,
+            RateFigure::InputTokensPerSecond => rates.input_tokens_per_second,
+            RateFigure::TotalTokensPerSecond => rates.total_tokens_per_second,
+            RateFigure::Goodput => rates.goodput,
+            RateFigure::SloAttainment => rates.slo_attainment,
+            RateFigure::OfferedRate => rates.offered,
+            RateFigure::AchievedRate => rates.achieved,
+            RateFigure::ErrorRate => rates.error_rate,
+            RateFigure::TtftOver3s => self.ttft_over_3s,
+        }
+    }
+}
+
+/// A statistic in the unit that is shown, by the rules of the summary: at least one sample lies beyond a percentile, and
+/// fewer requests were cut off than lie beyond it.
+fn figure_of(
+    samples: &Distribution,
+    statistic: Statistic,
+    censored: Censored,
+) -> Result<f64, NullReason> {
+    let scale = f64::from(samples.kind().units_per_shown());
+    let recorded = match statistic {
+        Statistic::Mean => {
+            return samples.mean().map(|mean| mean / scale).ok_or(NullReason::NoSamples);
+        }
+        Statistic::Min => samples.min(),
+        Statistic::Max => samples.max(),
+        Statistic::Percentile(scaled) => {
+            let beyond = tail(scaled, samples);
+            let product = samples.count().saturating_mul(beyond);
+            if product < WHOLE {
+                return Err(NullReason::FewSamples);
+            }
+            if censored.share > beyond as f64 / WHOLE as f64 {
+                return Err(NullReason::Censored);
+            }
+            samples.quantile(f64::from(scaled) / WHOLE as f64)
+        }
+    };
+    recorded.map(|value| value as f64 / scale).ok_or(NullReason::NoSamples)
+}
+
+/// The share beyond a percentile on its worse side, in ten-thousandths: above it for a latency, below it for a rate.
+fn tail(scaled: u16, samples: &Distribution) -> u64 {
+    match Bound::of(samples.kind()) {
+        Bound::AtMost => WHOLE - u64::from(scaled),
+        Bound::AtLeast => u64::from(scaled),
+    }
+}
+
+/// Whether an upper limit is missed even if every request that was cut off had been fast.
+fn surely_missed(slo: Slo, samples: &Distribution, censored: u64) -> bool {
+    let Figure::Of(_, Statistic::Percentile(scaled)) = slo.figure else { return false };
+    if slo.figure.bound() == Bound::AtLeast {
+        return false;
+    }
+    let limit = slo.limit * f64::from(samples.kind().units_per_shown());
+    let over = u128::from(samples.count_above(limit as u64)) * u128::from(WHOLE);
+    let all = u128::from(samples.count().saturating_add(censored));
+    over > all * u128::from(tail(scaled, samples))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Kind;
+
+    fn latencies_ms(values: impl IntoIterator<Item = u64>) -> Distribution {
+        let mut samples = Distribution::new(Kind::Latency);
+        values.into_iter().for_each(|ms| samples.record(ms * 1_000));
+        samples
+    }
+
+    fn outcome(statistic: &str, limit_ms: f64, samples: &Distribution, cut: u64) -> SloResult {
+        let figure = Figure::Of(Metric::Ttft, Statistic::from_name(statistic).unwrap());
+        let rates = Rates::default();
+        let share = cut as f64 / (samples.count() + cut) as f64;
+        let censored = Censored { requests: cut, share };
+        let window =
+            Judged { rates: &rates, ttft_over_3s: None, samples: |_| Ok(samples), censored };
+        judge(Slo { figure, limit: limit_ms * 1_000.0 }, &window)
+    }
+
+    #[test]
+    fn a_limit_is_met_up_to_itself() {
+        // 1 … 100 ms: the 95th of 100 is 95 ms, the mean 50.5 ms.
+        let samples = latencies_ms(1..=100);
+        for (statistic, limit_ms, met) in [
+            ("p95", 95.1, true),
+            ("p95", 94.8, false),
+            ("mean", 50.5, true),
+            ("mean", 50.4, false),
+            ("max", 100.0, true),
+            ("max", 99.9, false),
+        ] {
+            let result = outcome(statistic, limit_ms, &samples, 0);
+            let wanted = if met { Outcome::Met } else { Outcome::Missed };
+            assert_eq!(result.outcome, wanted, "{statistic} {limit_ms} {result:?}");
+        }
+        assert_eq!(outcome("max", 99.9, &samples, 0).figure, Some(100_000.0));
+    }
+
+    #[test]
+    fn too_few_samples_decide_nothing() {
+        let samples = latencies_ms(1..=99);
+        let result = outcome("p99", 1_000.0, &samples, 0);
+        assert_eq!(result.outcome, Outcome::Undecided(NullReason::FewSamples)); // 99 × 0.01 < 1
+        assert_eq!(result.figure, None);
+    }
+
+    #[test]
+    fn requests_that_were_cut_off_hide_a_percentile_unless_it_is_missed_without_them() {
+        // 2 of 102 requests were cut off, more than the 1 % beyond p99.
+        let samples = latencies_ms(1..=100);
+        let hidden = outcome("p99", 99.5, &samples, 2).outcome;
+        assert_eq!(hidden, Outcome::Undecided(NullReason::Censored));
+        // 50 of 102 were slower than 50 ms whatever the two would have been.
+        assert_eq!(outcome("p99", 50.0, &samples, 2).outcome, Outcome::Missed);
+        assert_eq!(outcome("p50", 60.0, &samples, 2).outcome, Outcome::Met);
+    }
+
+    #[test]
+    fn of_a_rate_the_low_percentiles_are_the_bad_ones() {
+        let mut samples = Distribution::new(Kind::Rate);
+        (1..=100).for_each(|rate: u64| samples.record(rate * 1_000));
+        let rates = Rates::default();
+        let censored = Censored::default();
+        let window =
+            Judged { rates: &rates, ttft_over_3s: None, samples: |_| Ok(&samples), censored };
+        let at = |scaled, limit| {
+            let figure = Figure::Of(Metric::TokenRatePerUser, Statistic::Percentile(scaled));
+            judge(Slo { figure, limit }, &window).outcome
+        };
+        assert_eq!((at(500, 5.0), at(500, 5.1)), (Outcome::Met, Outcome::Missed));
+        assert_eq!(at(50, 1.0), Outcome::Undecided(NullReason::FewSamples), "100 × 0.005 < 1");
+    }
+
+    #[test]
+    fn a_rate_that_is_absent_decides_nothing() {
+        let rates = Rates { error_rate: Some(0.02), ..Rates::default() };
+        let none = |_| -> Result<&Distribution, NullReason> { Err(NullReason::NoSamples) };
+        let censored = Censored::default();
+        let window = Judged { rates: &rates, ttft_over_3s: None, samples: none, censored };
+        let of = |rate, limit| judge(Slo { figure: Figure::Rate(rate), limit }, &window).outcome;
+        assert_eq!(of(RateFigure::ErrorRate, 0.02), Outcome::Met);
+        assert_eq!(of(RateFigure::ErrorRate, 0.01), Outcome::Missed);
+        assert_eq!(of(RateFigure::Goodput, 1.0), Outcome::Undecided(NullReason::NoSamples));
+    }
+}
