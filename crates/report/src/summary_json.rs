@@ -517,7 +517,7 @@ mod tests {
           "totalTokensPerSecond": 1311.875,
           "errorRate": 0.043478260869565216,
           "goodput": null,
-      "sloAttainment": null
+          "sloAttainment": null
         }
         "#);
         insta::assert_snapshot!(pretty(&summary["workers"]), @r#"
