@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Bench, Ended, number, tokenstorm};
 
-/// 30 requests in 1.5 s at a service that answers all alike.
-fn run_with(slos: &str) -> Ended {
+/// 30 requests in 1.5 s at a service that answers all alike. The bench holds the results.
+fn run_with(slos: &str) -> (Bench, Ended) {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 30, "itlMs": 1}));
-    bench.run(&[
+    let ended = bench.run(&[
         "--no-probe",
         "--set",
         "load.rate=20",
@@ -19,7 +19,8 @@ fn run_with(slos: &str) -> Ended {
         "prompts.outputLength.mean=4",
         "--set",
         &format!("slos={slos}"),
-    ])
+    ]);
+    (bench, ended)
 }
 
 /// The objectives of the headline as (metric, statistic, outcome).
@@ -34,7 +35,7 @@ fn outcomes(summary: &Value) -> Vec<(&str, Option<&str>, &str)> {
 
 #[test]
 fn objectives_that_are_met_or_cannot_be_decided_leave_the_exit_code_alone() {
-    let ended = run_with(
+    let (_bench, ended) = run_with(
         "{ttft: {p50: 5s, p99: 5s}, error_rate: 0.1, goodput: 1, perRequest: {ttft: 5s, itl: 1s, e2e: 10s}}",
     );
     assert_eq!(ended.code, Some(0), "{}", ended.all_output());
@@ -57,7 +58,7 @@ fn objectives_that_are_met_or_cannot_be_decided_leave_the_exit_code_alone() {
 
 #[test]
 fn a_missed_objective_is_exit_code_3_and_goodput_counts_what_was_good() {
-    let ended = run_with("{ttft: {p50: 1ms, mean: 5s}, perRequest: {ttft: 1ms}}");
+    let (_bench, ended) = run_with("{ttft: {p50: 1ms, mean: 5s}, perRequest: {ttft: 1ms}}");
     assert_eq!(ended.code, Some(3), "{}", ended.all_output());
     let summary = ended.summary();
     let expected = [("ttft", Some("p50"), "missed"), ("ttft", Some("mean"), "met")];
