@@ -110,7 +110,14 @@ pub enum NotSent {
 
 impl NotSent {
     /// Every reason.
-    const ALL: [Self; 4] = [Self::StageEnded, Self::NoLease, Self::NoOwner, Self::Interrupted];
+    const ALL: [Self; 6] = [
+        Self::StageEnded,
+        Self::NoLease,
+        Self::NoOwner,
+        Self::Interrupted,
+        Self::CapDropped,
+        Self::Stopped,
+    ];
 
     /// The reason of that name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {

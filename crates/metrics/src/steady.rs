@@ -50,6 +50,11 @@ pub enum NotSteady {
 }
 
 impl NotSteady {
+    /// The reason of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::FewSeconds, Self::StillChanging].into_iter().find(|reason| reason.name() == name)
+    }
+
     /// The name in files.
     pub fn name(self) -> &'static str {
         match self {

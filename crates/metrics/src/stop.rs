@@ -48,6 +48,12 @@ pub enum StopRule {
 }
 
 impl StopRule {
+    /// The rule of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Overload, Self::ErrorRate, Self::Saturation];
+        all.into_iter().find(|rule| rule.name() == name)
+    }
+
     /// The name in files.
     pub fn name(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@
 
 mod metrics_file;
 mod node;
+mod objectives;
 mod place;
 mod summary_file;
 

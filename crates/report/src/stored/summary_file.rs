@@ -12,8 +12,12 @@ use metrics::{
 use serde_json::Value;
 
 use super::node::Node;
+use super::objectives;
 
 pub(super) fn result(root: &Node<'_>) -> RunResult {
+    let overall = root.at("overall");
+    let stages: Vec<StageResult> = root.list("stages").iter().map(stage).collect();
+    let names: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
     RunResult {
         facts: facts(&root.at("run")),
         verdict: verdict(&root.at("verdict")),
@@ -24,10 +28,12 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
             .collect(),
         failures: root.list("failures").iter().filter_map(failure).collect(),
         books: books(&root.at("books")),
-        overall: window(&root.at("overall")),
-        stages: root.list("stages").iter().map(stage).collect(),
+        overall: window(&overall),
+        stages,
         workers: root.list("workers").iter().map(worker).collect(),
         seconds: Vec::new(),
+        stopped: objectives::stopped(root, &names),
+        steady: objectives::steady(&overall),
     }
 }
 
@@ -139,6 +145,7 @@ fn window(node: &Node<'_>) -> WindowResult {
         metrics: metrics.collect(),
         notes: notes(&node.at("notes")),
         ttft_over_3s: node.number("ttftOver3s"),
+        slos: objectives::slos(node),
     }
 }
 
@@ -152,6 +159,7 @@ fn rates(node: &Node<'_>) -> Rates {
         total_tokens_per_second: node.number("totalTokensPerSecond"),
         error_rate: node.number("errorRate"),
         goodput: node.number("goodput"),
+        slo_attainment: node.get("sloAttainment").raw().as_f64(),
     }
 }
 
@@ -209,6 +217,7 @@ fn notes(node: &Node<'_>) -> Notes {
         clock_steps: node.count("clockSteps"),
         user_space_stamps: node.count("userSpaceStamps"),
         prompts_wrapped: node.count("promptsWrapped"),
+        good: node.get("good").raw().as_u64().unwrap_or_default(),
         ..Notes::default()
     }
 }

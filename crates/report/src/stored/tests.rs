@@ -21,7 +21,9 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn what_is_read_is_what_was_written() {
-    for result in [example::one_stage(), example::troubled(), example::all_failed()] {
+    let all =
+        [example::one_stage(), example::troubled(), example::all_failed(), example::demanded()];
+    for result in all {
         let (_root, path) = written(&result);
         let run = StoredRun::read(&path).unwrap();
         assert_eq!(run.gaps, Vec::<String>::new());

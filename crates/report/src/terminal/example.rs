@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{
-    Completion, EventSample, FailureClass, Interval, Lost, Notes, Recorder, RunFacts, RunRecord,
-    RunResult, Scope, Series, SeriesPoint, StageDescription, StageWindow, Timeline, TokenUsage,
-    Warning, WorkerLost, WorkerResult,
+    Completion, EventSample, FailureClass, Figure, Interval, Lost, Metric, Notes, PointPercentiles,
+    RateFigure, Recorder, RequestLimit, RunFacts, RunRecord, RunResult, Scope, Series, SeriesPoint,
+    Slo, Slos, StageDescription, StageWindow, Statistic, SteadyState, SteadyWindow, StopReason,
+    StopRule, StoppedEarly, Timeline, TokenUsage, Warning, WorkerLost, WorkerResult,
 };
 
 fn ms(milliseconds: u64) -> Duration {
@@ -233,5 +234,41 @@ pub(crate) fn an_hour() -> RunResult {
             point
         })
         .collect();
+    result
+}
+
+/// Objectives of every outcome, an early end, a steady part.
+pub(crate) fn demanded() -> RunResult {
+    let stages = vec![stage("hold", true, 0, 20_000)];
+    let per_request = vec![RequestLimit { metric: Metric::Ttft, limit: 54_500 }];
+    let mut recorder = recorder(&stages).with_request_limits(per_request.clone());
+    (0..200).for_each(|n| answer(&mut recorder, 0, n * 100));
+    let mut run = built(stages, recorder.take());
+    let ttft = |scaled, limit| {
+        let figure = Figure::Of(Metric::Ttft, Statistic::Percentile(scaled));
+        Slo { figure, limit }
+    };
+    let goodput = Slo { figure: Figure::Rate(RateFigure::Goodput), limit: 9.0 };
+    let limits = vec![ttft(9_500, 60_000.0), ttft(9_990, 60_000.0), goodput];
+    run.slos = Slos { limits, per_request };
+    let reason = StopReason {
+        rule: StopRule::Overload,
+        stage: 0,
+        from_second: 6,
+        to_second: 16,
+        figure: 0.25,
+        limit: 0.05,
+    };
+    run.stopped = Some(StoppedEarly { at: ms(20_000), reason });
+    let mut result = RunResult::build(run).unwrap();
+    let point = PointPercentiles { count: 150, p50: 54_000, p90: 58_000, p99: 59_000 };
+    result.steady = SteadyState::From(SteadyWindow {
+        by: Metric::Ttft,
+        start: ms(5_000),
+        end: ms(20_000),
+        throughput: 10.0,
+        tokens_per_second: 80.0,
+        percentiles: BTreeMap::from([(Metric::Ttft, point)]),
+    });
     result
 }

@@ -184,3 +184,19 @@ fn failures_are_told_once_a_class_in_printable_words() {
     let told: Vec<_> = text.lines().filter(|line| line.starts_with("failed ")).collect();
     assert_eq!(told, ["failed status_503: no [31m replicas", "failed stream_cut: closed"]);
 }
+
+#[test]
+fn objectives_stand_with_limit_figure_and_outcome_above_the_verdict() {
+    let table = table(&example::demanded(), 100);
+    let line = |start: &str| {
+        let mut lines = table.lines().map(str::trim);
+        lines.find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start}: {table}"))
+    };
+    let squeezed = |start: &str| line(start).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(squeezed("ttft p95 ").ends_with(" ms met"), "{table}");
+    assert_eq!(squeezed("ttft p99.9"), "ttft p99.9 ≤ 60.0 ms – undecided: too few samples");
+    assert!(table.contains("MISSED"), "{table}");
+    assert!(line("goodput").contains("within the limits of a request ("), "{table}");
+    assert!(line("steady").contains("run time 5 s to 20 s (MSER-5): 10.0/s completed"), "{table}");
+    assert!(line("stopped").contains("at 20 s by the rule overload: 25.0 % of the requests"));
+}
