@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics::Warning;
 use serde_json::{Value, json};
 
-use crate::chart::{Axis, Band, Chart, Scale, Series, Shape, Visible};
+use crate::chart::{Axis, Band, Chart, Scale, Series};
 use crate::directory::ReportError;
 use crate::plot::picture;
 
@@ -305,21 +305,20 @@ fn chart(view: &PlanView, curve: &PlannedCurve) -> Chart {
         from: stage.start.as_secs_f64(),
         to: stage.end.map_or(end_s, |end| end.as_secs_f64().min(end_s)),
     };
-    // The last value once more, at the end: what is drawn goes from each instant to the next.
-    let values = curve.values.iter().chain(curve.values.last()).map(|value| Some(*value));
+    // Each value where its step begins and where it ends.
+    let steps = || (0..curve.values.len()).zip(&curve.values);
+    let ends = |step: usize| [step as f64 * step_s, (step + 1) as f64 * step_s];
     Chart {
         id: "offered_load",
         title: format!("{}: the offered load", view.name),
         note: String::new(),
         x: Axis { label: "s since the start", scale: Scale::Linear },
         y: Axis { label: curve.unit, scale: Scale::Linear },
-        at: (0..=curve.values.len()).map(|step| step as f64 * step_s).collect(),
-        series: vec![Series {
-            name: curve.unit.to_owned(),
-            shape: Shape::Bars,
-            visible: Visible::AtFirst,
-            values: values.collect(),
-        }],
+        at: steps().flat_map(|(step, _)| ends(step)).collect(),
+        series: vec![Series::line(
+            curve.unit,
+            steps().flat_map(|(_, value)| [Some(*value), Some(*value)]).collect(),
+        )],
         bands: view.stages.iter().map(band).collect(),
     }
 }

@@ -91,6 +91,12 @@ pub(crate) fn draw<B: DrawingBackend>(
     for (place, series) in visible.iter().enumerate() {
         one_series(chart, series, PALETTE[place % PALETTE.len()], &mut context, sizes)?;
     }
+    // A lone line that is named like its axis needs no legend, which would hide the names of stages.
+    if let [only] = visible[..]
+        && only.name == chart.y.label
+    {
+        return Ok(());
+    }
     context
         .configure_series_labels()
         .label_font(text)
