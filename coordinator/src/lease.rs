@@ -480,7 +480,7 @@ mod tests {
     fn no_round_is_granted_that_a_successor_would_not_know_of() {
         let mut leases = leases(CLOSED);
         leases.open(START);
-        let mut rounds = |leases: &mut Leases, begun, at_ms: u64| {
+        let rounds = |leases: &mut Leases, begun, at_ms: u64| {
             leases.heard(WORKER, None, begun, at_ms * MS);
             let limit = leases.grant(WORKER, at_ms * MS).map(|grant| grant.limit);
             (limit, leases.next_ceiling(WORKER))

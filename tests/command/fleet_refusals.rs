@@ -316,9 +316,20 @@ fn children(process: u32) -> Vec<u32> {
     listed.split_whitespace().map(|id| id.parse().unwrap()).collect()
 }
 
+/// What the files of a folder hold, and those of the folders in it.
+fn read_all(folder: &Path, files: &mut Vec<Vec<u8>>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => read_all(&path, files),
+            false => files.push(std::fs::read(path).unwrap()),
+        }
+    }
+}
+
 fn assert_secret(texts: &[String], folder: &Path) {
-    let results = std::fs::read_dir(results_in(folder)).unwrap();
-    let files = results.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let mut files = Vec::new();
+    read_all(&results_in(folder), &mut files);
     let texts = texts.iter().map(|text| text.clone().into_bytes());
     for bytes in texts.chain(files) {
         for secret in [KEY, COOKIE] {

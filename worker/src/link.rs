@@ -145,7 +145,7 @@ impl Link {
     async fn successor_of(&self, term: u64) {
         if self.heard.clone().wait_for(|heard| heard.term > term).await.is_err() {
             // The worker ends.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -163,7 +163,7 @@ impl StopRules {
         let (due, _) = sums(view.seconds, &window, |counts| (counts.due, 0));
         let offered = due as f64 / f64::from(window.end - window.start);
         let figure = trend.slope_per_point / offered.max(f64::MIN_POSITIVE);
-        (trend.is_rising() && figure > PILE_UP_SHARE).then(|| StopReason {
+        (trend.is_rising() && figure > PILE_UP_SHARE).then_some(StopReason {
             rule: StopRule::Saturation,
             stage: view.stage,
             from_second: window.start,

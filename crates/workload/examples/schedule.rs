@@ -7,8 +7,6 @@ use std::io::Write;
 use std::num::NonZeroU32;
 use std::process::Command;
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
 use workload::{Config, Plan, PlanInputs, Shard, Sources};
 
 const ARRIVALS: u32 = 10_000_000;
@@ -75,7 +73,7 @@ fn one(case: usize, of: u32) -> Result<(), Failure> {
     } else {
         all.extend(["load.rate=10000".to_owned(), "benchmark.duration=1000".to_owned()]);
     }
-    let begun_us = cpu_us()?;
+    let begun_ns = cpu_ns()?;
     let sources = Sources { sets: all, ..Sources::default() };
     let config = Config::load(sources).map_err(|problems| format!("{problems:?}"))?;
     let inputs = PlanInputs { model: None, prompt_salt: 0 };
@@ -86,12 +84,11 @@ fn one(case: usize, of: u32) -> Result<(), Failure> {
     let (count, latest) = plan
         .arrivals(shard)
         .fold((0_u64, 0), |(count, _), arrival| (count + 1, arrival.due.as_nanos()));
-    let spent_s = (cpu_us()? - begun_us) as f64 / 1e6;
+    let spent_s = (cpu_ns()? - begun_ns) as f64 / 1e9;
     if latest == 0 {
         return Err("an empty schedule".into());
     }
-    let memory_kib = getrusage(UsageWho::RUSAGE_SELF)?.max_rss();
-    println!("{count} {spent_s:.2} {:.0}", memory_kib as f64 * 1.024e-3);
+    println!("{count} {spent_s:.2} {:.0}", peak_kib()? * 1.024e-3);
     Ok(())
 }
 
@@ -104,7 +101,15 @@ fn write_rows(path: &std::path::Path) -> Result<(), Failure> {
     Ok(file.flush()?)
 }
 
-fn cpu_us() -> Result<i64, Failure> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    Ok(usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
+/// CPU time of this thread, the only one (proc(5), `schedstat`).
+fn cpu_ns() -> Result<u64, Failure> {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(told.split_whitespace().next().ok_or("no CPU time is told")?.parse()?)
+}
+
+/// The most memory that was resident at once (proc(5), `status`).
+fn peak_kib() -> Result<f64, Failure> {
+    let told = std::fs::read_to_string("/proc/self/status")?;
+    let peak = told.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+    Ok(peak.ok_or("no peak is told")?.trim().parse()?)
 }

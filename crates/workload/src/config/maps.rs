@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn every_problem_is_a_line_that_says_where() {
         let lines = read(json!([
-            {"weight": 0, "wieght": 1},
-            {"prompts": {"inputLength": {"men": 5}, "shuffle": 3, "inputLenght": 1}},
+            {"weight": 0, "wieght": 1}, // misspelt
+            {"prompts": {"inputLength": {"men": 5}, "shuffle": 3, "inputLenght": 1}}, // misspelt
             7
         ]))
         .unwrap_err();
@@ -249,10 +249,10 @@ mod tests {
             lines,
             [
                 "--set: `parts[0].weight` is 0: give a number from 0.5 to 9",
-                "--set: unknown key `parts[0].wieght`; did you mean `weight`?",
+                "--set: unknown key `parts[0].wieght`; did you mean `weight`?", // misspelt
                 "--set: unknown key `parts[1].prompts.inputLength.men`; did you mean `mean`?",
                 "--set: `parts[1].prompts.shuffle` is 3: give `true` or `false`",
-                "--set: unknown key `parts[1].prompts.inputLenght`; did you mean `inputLength`?",
+                "--set: unknown key `parts[1].prompts.inputLenght`; did you mean `inputLength`?", // misspelt
                 "--set: `parts[1].weight` is missing: give a number from 0.5 to 9",
                 "--set: `parts[2]` is 7: give a map with `weight`, `prompts`",
             ]

@@ -130,7 +130,7 @@ fn holds(config: &Config, offered: Offered, arrivals: ArrivalProcess, number: u6
 fn splits_a_burst(offered: Offered, number: u64) -> bool {
     match offered {
         Offered::Burst { size, .. } => {
-            number % u64::from(size.get()) != 0 && offered.together() > 1
+            !number.is_multiple_of(u64::from(size.get())) && offered.together() > 1
         }
         _ => false,
     }

@@ -144,7 +144,7 @@ impl Reader {
                 .and_then(|at_s| Ok((at_s, number(in_at, input)?, number(out_at, output)?)));
             match row {
                 Ok((at_s, input, output)) => {
-                    self.take(line, &Row { at_s, input, output, blocks: &[] })
+                    self.take(line, &Row { at_s, input, output, blocks: &[] });
                 }
                 Err(what) => self.refuse(line, what),
             }
