@@ -66,7 +66,8 @@ fn a_missed_objective_is_exit_code_3_and_goodput_counts_what_was_good() {
     assert_eq!(summary["overall"]["slos"][0]["limit"], 1_000);
     assert!(number(&summary, "/overall/slos/0/figure") >= 30_000);
     assert_eq!(summary["overall"]["rates"]["goodput"], 0.0);
-    assert_eq!(summary["verdict"]["status"], "VALID", "a slow service is a result");
+    // A busy machine may well make it suspect; that the service is slow does not make it invalid.
+    assert_ne!(summary["verdict"]["status"], "INVALID", "a slow service is a result");
     assert!(ended.stdout.contains("MISSED"), "{}", ended.stdout);
 }
 
