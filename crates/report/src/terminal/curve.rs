@@ -1,14 +1,15 @@
 //! The offered load over time in a terminal: braille dots, eight to a character, over a line of the stages.
 
-use drawille::Canvas;
-
 use super::plan::{length, plain};
 use crate::plan::{PlanView, PlannedCurve};
 
 /// Lines of the drawing.
 const LINES: u32 = 8;
-/// Dots of a line, and of a character across.
-const DOTS: (u32, u32) = (4, 2);
+/// Dots of a line.
+const DOTS_UP: u32 = 4;
+/// The bits of a character's two columns of dots, each from below.
+const COLUMN_DOTS: [[u32; DOTS_UP as usize]; 2] =
+    [[0x40, 0x04, 0x02, 0x01], [0x80, 0x20, 0x10, 0x08]];
 /// Wider is not easier to read.
 const WIDEST: usize = 100;
 
@@ -45,19 +46,31 @@ fn rounded(level: f64) -> String {
     plain((level / unit).round() * unit)
 }
 
-/// The area under the curve.
+/// The area under the curve, in braille characters (Unicode's block from U+2800: a bit for each dot).
 fn rows(curve: &PlannedCurve, highest: f64, columns: usize) -> Vec<String> {
-    let across = u32::try_from(columns).unwrap_or(u32::MAX) * DOTS.1;
-    let up = LINES * DOTS.0;
-    let mut canvas = Canvas::new(across - 1, up - 1);
-    for x in 0..across {
-        let value = curve.at(f64::from(x) / f64::from(across));
-        let height = (value / highest * f64::from(up)).round() as u32;
-        for y in up - height.min(up)..up {
-            canvas.set(x, y);
-        }
+    let across = columns * COLUMN_DOTS.len();
+    let dots: Vec<u32> = (0..across)
+        .map(|x| curve.at(x as f64 / across as f64) / highest * f64::from(LINES * DOTS_UP))
+        .map(|height| height.round() as u32)
+        .collect();
+    let row = |line: u32| {
+        let below = (LINES - 1 - line) * DOTS_UP;
+        dots.chunks_exact(COLUMN_DOTS.len()).map(|pair| cell(pair, below)).collect()
+    };
+    (0..LINES).map(row).collect()
+}
+
+/// One character of the area: its dots that lie under the curve, `below` being how many dots are under it.
+fn cell(heights: &[u32], below: u32) -> char {
+    let mut bits = 0;
+    for (height, dots) in heights.iter().zip(COLUMN_DOTS) {
+        let filled = height.saturating_sub(below).min(DOTS_UP) as usize;
+        bits |= dots[..filled].iter().fold(0, |bits, dot| bits | dot);
     }
-    canvas.rows()
+    match bits {
+        0 => ' ',
+        bits => char::from_u32(0x2800 + bits).unwrap_or(' '),
+    }
 }
 
 /// The stages' names where they begin, as far as there is room.
