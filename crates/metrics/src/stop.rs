@@ -39,11 +39,11 @@ pub struct StopRules {
 /// Which rule spoke. The order is the wire format: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopRule {
-    /// [`StopRules::overload`].
+    /// `StopRules::overload`.
     Overload,
-    /// [`StopRules::error_rate`].
+    /// `StopRules::error_rate`.
     ErrorRate,
-    /// [`StopRules::saturation`].
+    /// `StopRules::saturation`.
     Saturation,
 }
 
