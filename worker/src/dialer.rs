@@ -74,6 +74,7 @@ impl Dialer {
         let (door, mut backoff) = (self.door(), Backoff::default());
         let mut told = String::new();
         loop {
+            let mut is_lost = false;
             match self.dial().await {
                 Ok(ended) if self.appears(&door, ended).await => {
                     tracing::info!(
@@ -86,7 +87,7 @@ impl Dialer {
                     while door.is_connected() {
                         tokio::time::sleep(LOOK_EVERY).await;
                     }
-                    tracing::warn!(host = self.host, "the connection to the coordinator is lost");
+                    is_lost = true;
                 }
                 Ok(_) => self.tell(
                     &mut told,
@@ -95,6 +96,10 @@ impl Dialer {
                 Err(error) => self.tell(&mut told, error.to_string()),
             }
             tokio::time::sleep(backoff.wait(chance())).await;
+            // Not before: a worker whose run is over ends in the moment in which its coordinator hangs up.
+            if is_lost {
+                tracing::warn!(host = self.host, "the connection to the coordinator is lost");
+            }
         }
     }
 
