@@ -86,16 +86,20 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
         let dialer = Dialer { node, host, port, trust };
         let door = dialer.door();
         let mut chance = randomness::number()?;
-        tokio::spawn(dialer.keep_connected(move || {
+        let dialing = tokio::spawn(dialer.keep_connected(move || {
             // Any odd multiplier spreads them: what counts is that each worker begins elsewhere.
             chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             chance >> 33
         }));
-        tokio::select! {
+        let ended = tokio::select! {
             ended = arguments.serve(&door, &credentials, &mut interrupts) => ended,
             // An error is a worker that nobody started.
             Ok(()) = orphaned => Ok(Exit::Interrupted),
-        }
+        };
+        // What is closed from here on is closed by us, and no connection lost.
+        dialing.abort();
+        let _aborted = dialing.await;
+        ended
     });
     runtime.shutdown_background();
     exit

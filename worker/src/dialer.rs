@@ -74,7 +74,6 @@ impl Dialer {
         let (door, mut backoff) = (self.door(), Backoff::default());
         let mut told = String::new();
         loop {
-            let mut is_lost = false;
             match self.dial().await {
                 Ok(ended) if self.appears(&door, ended).await => {
                     tracing::info!(
@@ -87,7 +86,7 @@ impl Dialer {
                     while door.is_connected() {
                         tokio::time::sleep(LOOK_EVERY).await;
                     }
-                    is_lost = true;
+                    tracing::warn!(host = self.host, "the connection to the coordinator is lost");
                 }
                 Ok(_) => self.tell(
                     &mut told,
@@ -96,10 +95,6 @@ impl Dialer {
                 Err(error) => self.tell(&mut told, error.to_string()),
             }
             tokio::time::sleep(backoff.wait(chance())).await;
-            // Not before: a worker whose run is over ends in the moment in which its coordinator hangs up.
-            if is_lost {
-                tracing::warn!(host = self.host, "the connection to the coordinator is lost");
-            }
         }
     }
 
