@@ -2,8 +2,36 @@
 
 use std::time::Duration;
 
+use metrics::{Metric, WindowResult};
+
 /// What stands where there is no figure.
 pub(crate) const ABSENT: &str = "–";
+/// What stands for a percentile that is null because answers were cut off.
+pub(crate) const CENSORED: &str = "×";
+
+/// The latencies that people ask for first.
+pub(crate) const USUAL: [Metric; 7] = [
+    Metric::Ttft,
+    Metric::TtftScheduled,
+    Metric::Itl,
+    Metric::Icl,
+    Metric::Tpot,
+    Metric::E2eLatency,
+    Metric::GeneratorLag,
+];
+
+/// The usual latencies that have samples. Where an event is one token, `icl` says the same as `itl` and is left out.
+pub(crate) fn usual(window: &WindowResult) -> impl Iterator<Item = Metric> {
+    let count = |metric| samples(window, metric);
+    let is_twin = count(Metric::Icl) == count(Metric::Itl);
+    let wanted = move |&metric: &Metric| count(metric) > 0 && !(is_twin && metric == Metric::Icl);
+    USUAL.into_iter().filter(wanted)
+}
+
+/// How many samples of a metric a window has.
+pub(crate) fn samples(window: &WindowResult, metric: Metric) -> u64 {
+    window.metrics.get(&metric).map_or(0, |summary| summary.count)
+}
 
 /// Microseconds as milliseconds with three significant digits: 0.512, 5.12, 51.2, 512, 5,120.
 pub(crate) fn milliseconds(us: f64) -> String {

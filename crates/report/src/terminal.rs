@@ -25,7 +25,8 @@ use metrics::{
 };
 
 use crate::figures::{
-    ABSENT, GLUE, counted, labelled, length, milliseconds, percent, quantity, thousands, wrapped,
+    ABSENT, CENSORED, GLUE, counted, labelled, length, milliseconds, percent, quantity, samples,
+    thousands, usual, wrapped,
 };
 
 /// Columns where the terminal's width is not known.
@@ -37,8 +38,6 @@ const ALIGNED_RATES_WIDTH: u16 = 76;
 /// A line under the header and nothing else: figures need no cage.
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-/// A percentile that is null because answers were cut off.
-const CENSORED: &str = "×";
 
 /// The rows that are wanted, by the names of `metrics.collect`; empty means the usual ones.
 #[derive(Debug, Clone, Default)]
@@ -59,22 +58,10 @@ impl Selection {
     /// The usual latencies that have samples, or all that are named. `itl` and `icl` stand for each other: where an
     /// event is one token they are the same, and where it is not, `itl` is null and `icl` takes its place.
     fn latencies(&self, window: &WindowResult) -> Vec<Metric> {
-        const USUAL: [Metric; 7] = [
-            Metric::Ttft,
-            Metric::TtftScheduled,
-            Metric::Itl,
-            Metric::Icl,
-            Metric::Tpot,
-            Metric::E2eLatency,
-            Metric::GeneratorLag,
-        ];
-        let count = |metric| window.metrics.get(&metric).map_or(0, |summary| summary.count);
-        let (events, tokens) = (count(Metric::Icl), count(Metric::Itl));
         if self.names.is_empty() {
-            let usual = USUAL.into_iter().filter(|&metric| count(metric) > 0);
-            return usual.filter(|&metric| metric != Metric::Icl || events != tokens).collect();
+            return usual(window).collect();
         }
-        let stands_in = self.names.contains("itl") && tokens == 0;
+        let stands_in = self.names.contains("itl") && samples(window, Metric::Itl) == 0;
         let named = |metric: &Metric| self.names.contains(metric.name());
         Metric::ALL
             .into_iter()

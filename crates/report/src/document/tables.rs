@@ -7,12 +7,11 @@ use metrics::{
 };
 
 use super::{Headline, Table};
-use crate::figures::{ABSENT, length, milliseconds, percent, quantity, thousands};
+use crate::figures::{
+    self, ABSENT, CENSORED, USUAL, length, milliseconds, percent, quantity, thousands,
+};
 use crate::stored::StoredRun;
 use crate::summary_json::iso_8601;
-
-/// A percentile that is null because answers were cut off.
-const CENSORED: &str = "×";
 
 /// Why a figure is not there.
 pub(super) fn reason_words(reason: NullReason) -> &'static str {
@@ -31,23 +30,9 @@ pub(super) fn reason_words(reason: NullReason) -> &'static str {
     }
 }
 
-/// The latencies that people ask for first.
-const USUAL: [Metric; 7] = [
-    Metric::Ttft,
-    Metric::TtftScheduled,
-    Metric::Itl,
-    Metric::Icl,
-    Metric::Tpot,
-    Metric::E2eLatency,
-    Metric::GeneratorLag,
-];
-
-/// The usual latencies of the measured stages. Where an event is one token, `icl` says the same as `itl` and is left out.
+/// The usual latencies of the measured stages.
 pub(super) fn usual(result: &RunResult, headline: &Headline) -> Table {
-    let count = |metric| result.overall.metrics.get(&metric).map_or(0, |summary| summary.count);
-    let is_twin = count(Metric::Icl) == count(Metric::Itl);
-    let metrics = USUAL.into_iter().filter(|metric| *metric != Metric::Icl || !is_twin);
-    let mut table = metrics_table(result, metrics);
+    let mut table = metrics_table(result, figures::usual(&result.overall));
     table.notes.extend(intervals(result, headline));
     table
 }
