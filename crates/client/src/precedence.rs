@@ -49,8 +49,8 @@ impl Precedence {
         }
     }
 
-    /// Whether a read has to wait for its next turn.
-    pub(crate) fn goes_first(&self) -> bool {
+    /// Whether somebody was called, so that a read gives its turn away.
+    pub(crate) fn reads_wait(&self) -> bool {
         self.is_called.get()
     }
 }
@@ -84,7 +84,7 @@ mod tests {
             let (precedence, turns) = (Rc::clone(&precedence), Rc::clone(&turns));
             let _reader = tasks.spawn_local(async move {
                 poll_fn(|context| {
-                    if !precedence.goes_first() {
+                    if !precedence.reads_wait() {
                         return Poll::Ready(());
                     }
                     context.waker().wake_by_ref();
@@ -127,6 +127,6 @@ mod tests {
         let sees = async { precedence.saw(4) };
         tokio::join!(waits, sees);
         precedence.saw(9);
-        assert!(!precedence.goes_first());
+        assert!(!precedence.reads_wait());
     }
 }

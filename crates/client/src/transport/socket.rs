@@ -52,7 +52,7 @@ impl Socket {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if self.precedence.goes_first() {
+        if self.precedence.reads_wait() {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
