@@ -7,6 +7,7 @@
 
 #![deny(missing_docs)]
 
+mod ahead;
 mod bodies;
 mod booking;
 mod claims;

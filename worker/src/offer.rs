@@ -3,10 +3,7 @@
 //! Open loop: the schedule decides when a request starts, whatever the server's state. Closed loop: a
 //! slot asks again when it was answered. Both are a function of (plan, seed, shard) and the clock.
 
-use std::{
-    collections::VecDeque, iter::Peekable, panic::AssertUnwindSafe, rc::Rc, sync::Arc,
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 
 use client::Pacer;
 use futures_util::FutureExt;
@@ -15,18 +12,16 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
-use workload::{Arrival, Arrivals, CapPolicy, Drive, Plan};
+use workload::{Arrival, CapPolicy, Drive};
 
 use crate::{
+    ahead::Ahead,
     bodies::Ordered,
     booking::{Booking, Due},
     claims::Claim,
     lane::Lane,
     request::{Came, Permission, request},
 };
-
-/// Bodies that an open loop orders ahead: half a second at 500 requests a second and lane.
-const AHEAD: usize = 256;
 
 /// After so many arrivals in a row that were due already, the streams of the others get their turn.
 const YIELD_EVERY: u32 = 64;
@@ -353,58 +348,6 @@ fn drain_limit(lane: &Lane) -> Option<Duration> {
     match (planned, lane.early_end.drained_by()) {
         (Some(planned), Some(early)) => Some(planned.min(early)),
         (planned, early) => planned.or(early),
-    }
-}
-
-/// A lane's arrivals with their bodies, ordered ahead; without one where the arrival's stage is over or
-/// the run is stopped, so that a backlog costs the builder nothing.
-pub(crate) struct Ahead {
-    lane: Rc<Lane>,
-    arrivals: Peekable<Arrivals>,
-    queue: VecDeque<(Arrival, Option<Ordered>)>,
-}
-
-/// The arrivals of a claim. Those before its instant are passed over off the lane's thread: an hour of a schedule
-/// takes a while.
-async fn arrivals_from(plan: &Arc<Plan>, claim: Claim) -> Peekable<Arrivals> {
-    let mut arrivals = plan.arrivals(claim.class).peekable();
-    if claim.from.is_zero() {
-        return arrivals;
-    }
-    let passed = tokio::task::spawn_blocking(move || {
-        while arrivals.next_if(|arrival| arrival.due < claim.from).is_some() {}
-        arrivals
-    });
-    passed.await.expect("the runtime outlives its lane, and an iterator does not panic")
-}
-
-impl Ahead {
-    async fn new(lane: Rc<Lane>, claim: Claim) -> Self {
-        let arrivals = arrivals_from(&lane.plan, claim).await;
-        let mut ahead = Self { lane, arrivals, queue: VecDeque::with_capacity(AHEAD) };
-        ahead.fill();
-        ahead
-    }
-
-    fn next(&mut self) -> Option<(Arrival, Option<Ordered>)> {
-        let next = self.queue.pop_front();
-        self.fill();
-        next
-    }
-
-    fn fill(&mut self) {
-        let now = self.lane.clock.now();
-        while self.queue.len() < AHEAD {
-            let Some(arrival) = self.arrivals.next() else { return };
-            let over = self.lane.stage_end(arrival.stage).is_some_and(|end| now >= end);
-            let wanted = !over && self.lane.early_end.offers(arrival.due);
-            let body = wanted.then(|| self.lane.bodies.order(arrival.number));
-            self.queue.push_back((arrival, body));
-        }
-    }
-
-    fn into_arrivals(self) -> impl Iterator<Item = Arrival> {
-        self.queue.into_iter().map(|(arrival, _)| arrival).chain(self.arrivals)
     }
 }
 
