@@ -36,12 +36,18 @@ impl Exit {
             Self::EveryRequestFailed
         } else if result.verdict.status == Status::Invalid {
             Self::Invalid
-        } else if result.overall.slos.iter().any(|slo| slo.outcome == Outcome::Missed) {
+        } else if missed(result) {
             Self::SloMissed
         } else {
             Self::Ok
         }
     }
+}
+
+/// Whether the run, or a class of its own objectives, missed one.
+fn missed(result: &RunResult) -> bool {
+    let of_classes = result.classes.iter().flat_map(|class| &class.window.slos);
+    result.overall.slos.iter().chain(of_classes).any(|slo| slo.outcome == Outcome::Missed)
 }
 
 impl From<Exit> for ExitCode {

@@ -221,9 +221,11 @@ fn lanes(plan: &Plan) -> u64 {
 
 /// Of a data set only the bound on its records is known without reading it.
 fn bytes_per_stream(plan: &Plan) -> u64 {
-    let prompts = &plan.prompts;
-    let mean = prompts.input_length.mean() as u64;
-    let tokens = prompts.max_input_tokens.map_or(mean, |max| mean.min(max.get().into()));
+    let of = |prompts: &workload::PromptPlan| {
+        let mean = prompts.mean_input_tokens() as u64;
+        prompts.max_input_tokens.map_or(mean, |max| mean.min(max.get().into()))
+    };
+    let tokens = plan.prompts_by_class().into_iter().map(of).max().unwrap_or(0);
     BYTES_PER_STREAM + BYTES_PER_INPUT_TOKEN * tokens
 }
 

@@ -110,8 +110,9 @@ fn check_simulator(config: &Config) -> Result<(), Stop> {
 /// Finds unusable headers, keys and certificates; it connects to nobody.
 fn try_client(plan: &Plan, credentials: Credentials) -> Result<(), Stop> {
     let options = worker::client_options(&plan.client, credentials);
-    let client = Client::new(&plan.target, options, Clock::start_now());
-    client.map(drop).map_err(|error| Stop::new(Exit::BadConfiguration, error))
+    let client = |cell| Client::new(&plan.target_of(cell), options.clone(), Clock::start_now());
+    let tried = (0..plan.cells()).try_for_each(|cell| client(cell).map(drop));
+    tried.map_err(|error| Stop::new(Exit::BadConfiguration, error))
 }
 
 /// What this machine could carry, if it is the only worker: others are not known here.

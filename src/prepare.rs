@@ -136,9 +136,13 @@ async fn prepare(
         )),
         Probe::None => {}
         Probe::One { .. } => {
-            probe_requests = 1;
+            probe_requests = plan.cells().into();
             warnings.extend(target::check_context(&plan, &credentials, began).await?);
-            stagger = plan.ramp_up_for(probe(&plan, &credentials, began).await?);
+            let mut longest = Duration::ZERO;
+            for cell in 0..plan.cells() {
+                longest = longest.max(probe(&plan, cell, &credentials, began).await?);
+            }
+            stagger = plan.ramp_up_for(longest);
         }
     }
     if plan.needs_ramp_up() {
@@ -150,22 +154,27 @@ async fn prepare(
     Ok(Prepared { plan, credentials, warnings, probe_requests })
 }
 
-/// One real request; its time to first byte. All that is asked since `began` has the time of one request.
-async fn probe(plan: &Plan, credentials: &Credentials, began: Instant) -> Result<Duration, Stop> {
+/// One real request of each class to each target; its time to first byte. All that is asked since `began` has the time of one request.
+async fn probe(
+    plan: &Plan,
+    cell: u16,
+    credentials: &Credentials,
+    began: Instant,
+) -> Result<Duration, Stop> {
     let prompt = Prompt {
         number: 0,
-        class: 0,
+        class: cell,
         content: Content::Text("Hello".to_owned()),
         input_tokens: None,
         output_tokens: Some(1),
     };
     let options = worker::client_options(&plan.client, credentials.clone());
-    let model = plan.target.model.as_deref();
-    let target = credentials.complete(plan.target.clone());
+    let target = credentials.complete(plan.target_of(cell));
+    let model = target.model.clone();
     let most = plan.client.request_timeout;
-    let asked = client::probe(&target, &options, &prompt, model);
+    let asked = client::probe(&target, &options, &prompt, model.as_deref());
     let Ok(seen) = tokio::time::timeout_at(began + most, asked).await else {
-        let what = format!("POST {} failed (timeout): no answer within {most:?}", plan.target.url);
+        let what = format!("POST {} failed (timeout): no answer within {most:?}", target.url);
         let hint = "raise `client.timeouts.request`, or look why the server does not answer";
         return Err(Stop::new(Exit::TargetNotReady, format!("{what}\n  {hint}")));
     };

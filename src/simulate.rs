@@ -26,6 +26,9 @@ pub(crate) struct SimulateArgs {
     /// Name of the one model served
     #[arg(long, default_value_t = SimulatorConfig::default().model)]
     model: String,
+    /// Name of a LoRA adapter that requests may name instead; may be given several times
+    #[arg(long = "adapter", value_name = "NAME")]
+    adapters: Vec<String>,
     /// Seed of jitter, token text, answer lengths and faults
     #[arg(long, default_value_t = SimulatorConfig::default().seed)]
     seed: u64,
@@ -190,6 +193,7 @@ impl SimulateArgs {
         SimulatorConfig {
             listen: self.listen,
             model: self.model,
+            adapters: self.adapters,
             seed: self.seed,
             fixed: self.fixed,
             ttft_ms: self.ttft_ms,
@@ -258,6 +262,8 @@ mod tests {
         let config = parse(&[
             "--listen=127.0.0.1:1",
             "--model=m",
+            "--adapter=a",
+            "--adapter=b",
             "--seed=1",
             "--fixed",
             "--ttft-ms=2",
@@ -287,7 +293,7 @@ mod tests {
             "--fault-short-rate=1/10",
         ]);
         let expected: SimulatorConfig = serde_json::from_value(serde_json::json!({
-            "listen": "127.0.0.1:1", "model": "m", "seed": 1, "fixed": true, "ttftMs": 2, "ttftPerInputTokenUs": 3,
+            "listen": "127.0.0.1:1", "model": "m", "adapters": ["a", "b"], "seed": 1, "fixed": true, "ttftMs": 2, "ttftPerInputTokenUs": 3,
             "itlMs": 4, "itlPerSequenceUs": 5, "jitter": 0.6, "maxConcurrency": 7, "prefixCacheBlocks": 8,
             "eosProbability": 0.9, "contextLength": 10, "tokenizer": "t.json", "apiKey": "k",
             "faults": {

@@ -79,7 +79,8 @@ fn record(number: u64, recorder: &mut Recorder) {
         2 => recorder.cancelled(scope, events),
         _ => {
             let output_tokens = 3 * events;
-            let usage = TokenUsage { input: 7, output: output_tokens, hidden_reasoning: 0 };
+            let usage =
+                TokenUsage { input: 7, cached: None, output: output_tokens, hidden_reasoning: 0 };
             let completion = Completion {
                 usage: Some(usage),
                 event_tokens: output_tokens,

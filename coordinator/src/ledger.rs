@@ -15,9 +15,6 @@ use workload::Shard;
 
 use crate::Ownership;
 
-/// Traffic classes of a plan.
-const CLASSES: u16 = 1;
-
 /// What a part's number says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
@@ -129,6 +126,8 @@ fn key(class: Shard) -> (u32, u32) {
 #[derive(Debug, Default)]
 pub struct Ledger {
     stages: u16,
+    /// 0 means 1.
+    cells: u16,
     accounts: BTreeMap<WorkerId, Account>,
     /// From Arm on.
     ownership: Option<Ownership>,
@@ -141,15 +140,21 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Of a run with so many stages: parts that name others are refused.
+    /// Of a run with so many stages and one class: parts that name others are refused.
     #[must_use]
     pub fn of(stages: u16) -> Self {
         Self { stages, ..Self::default() }
     }
 
+    /// The same with so many classes (`Plan::cells`).
+    #[must_use]
+    pub fn with_cells(self, cells: u16) -> Self {
+        Self { cells, ..self }
+    }
+
     /// Opens a worker's account.
     pub fn admit(&mut self, worker: WorkerId) {
-        let assembly = Assembly::new(self.stages, CLASSES);
+        let assembly = Assembly::new(self.stages, self.cells.max(1));
         self.accounts.entry(worker).or_insert_with(|| Account::new(assembly));
     }
 
@@ -157,7 +162,7 @@ impl Ledger {
     pub fn close(&mut self, worker: WorkerId) {
         if let Some(account) = self.accounts.get_mut(&worker) {
             account.open = false;
-            account.assembly = Assembly::new(self.stages, CLASSES);
+            account.assembly = Assembly::new(self.stages, self.cells.max(1));
         }
         self.tell_series(self.reported_to());
     }

@@ -75,7 +75,8 @@ impl Recovered {
         match record {
             Record::Plan { protocol, plan, .. } => {
                 self.protocol = protocol;
-                self.ledger = Ledger::of(u16::try_from(plan.stages.len()).unwrap_or(u16::MAX));
+                let stages = u16::try_from(plan.stages.len()).unwrap_or(u16::MAX);
+                self.ledger = Ledger::of(stages).with_cells(plan.cells());
                 self.plan = Some(plan);
             }
             Record::Roster(workers) => {

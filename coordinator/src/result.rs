@@ -6,10 +6,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use metrics::{
-    Books, Interval, NotSent, RunFacts, RunRecord, StageDescription, StageWindow, StopReason,
-    StoppedEarly, Warning, WorkerLost, WorkerResult,
+    Books, GroupDescription, Interval, NotSent, RunFacts, RunRecord, Slos, StageDescription,
+    StageWindow, StopReason, StoppedEarly, Warning, WorkerLost, WorkerResult,
 };
-use workload::Plan;
+use workload::{Cell, Plan};
 
 use crate::{Ending, Member, Merged, Settlement, clock::unix_now_ns, outliers::outliers};
 
@@ -42,6 +42,16 @@ impl Merged {
         RunRecord {
             facts: self.facts(facts, &merged),
             stages,
+            classes: groups(
+                plan,
+                plan.classes.iter().map(|c| (c.name.clone(), c.weight, c.slos.clone())),
+                |cell| cell.class,
+            ),
+            targets: groups(
+                plan,
+                plan.targets.iter().map(|t| (t.name.clone(), t.weight, Slos::default())),
+                |cell| cell.target,
+            ),
             workers,
             merged,
             series: self.ledger.series().clone(),
@@ -190,6 +200,25 @@ impl Merged {
 
 fn early((at, reason): (Duration, StopReason)) -> StoppedEarly {
     StoppedEarly { at, reason }
+}
+
+/// Classes, or targets, each with its cells; none where there is one.
+fn groups(
+    plan: &Plan,
+    named: impl Iterator<Item = (String, f64, Slos)> + Clone,
+    group_of: impl Fn(Cell) -> usize,
+) -> Vec<GroupDescription> {
+    let all: f64 = named.clone().map(|(_, weight, _)| weight).sum();
+    let cells = |index: usize| {
+        (0..plan.cells()).filter(|cell| group_of(plan.cell(*cell)) == index).collect()
+    };
+    let group = |(index, (name, weight, slos)): (usize, (String, f64, Slos))| GroupDescription {
+        name,
+        share: weight / all,
+        cells: cells(index),
+        slos,
+    };
+    named.enumerate().map(group).collect()
 }
 
 /// Which worker did not reach the end, when that was noticed, and what was missing until others went on.

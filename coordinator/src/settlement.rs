@@ -26,8 +26,8 @@ pub struct Settlement {
     pub beyond: BTreeMap<WorkerId, BTreeMap<Scope, u64>>,
 }
 
-/// Arrivals by worker and stage.
-type Counts = BTreeMap<WorkerId, BTreeMap<u16, u64>>;
+/// Arrivals by worker, stage and class.
+type Counts = BTreeMap<WorkerId, BTreeMap<Scope, u64>>;
 
 /// What of the plan falls to whom.
 #[derive(Debug, Default)]
@@ -62,10 +62,10 @@ impl Ledger {
             let owned = shares.owned.get(worker).unwrap_or(&nothing);
             settlement.lose(*worker, account, owned);
         }
-        for (worker, stages) in shares.no_owner {
-            for (stage, count) in stages.into_iter().filter(|(_, count)| *count > 0) {
+        for (worker, scopes) in shares.no_owner {
+            for (scope, count) in scopes.into_iter().filter(|(_, count)| *count > 0) {
                 let not_sent = BTreeMap::from([(NotSent::NoOwner, count)]);
-                settlement.add(worker, stage, &Books { due: count, not_sent, ..Books::default() });
+                settlement.add(worker, scope, &Books { due: count, not_sent, ..Books::default() });
             }
         }
         settlement
@@ -81,13 +81,12 @@ impl Ledger {
             else {
                 continue;
             };
-            for (stage, count) in owned {
-                let told = account.books.iter().filter(|(scope, _)| scope.stage == *stage);
-                let told: u64 = told.map(|(_, books)| books.due).sum();
+            for (scope, count) in owned {
+                let told = account.books.get(scope).map_or(0, |books| books.due);
                 let skipped = count.saturating_sub(told);
                 *count -= skipped;
                 if by_number {
-                    *shares.no_owner.entry(*worker).or_default().entry(*stage).or_default() +=
+                    *shares.no_owner.entry(*worker).or_default().entry(*scope).or_default() +=
                         skipped;
                 }
             }
@@ -99,10 +98,9 @@ impl Ledger {
     fn believe_reports(&self, shares: &mut Shares) {
         for (worker, unowned) in &mut shares.no_owner {
             let Some(account) = self.accounts().get(worker) else { continue };
-            for (stage, count) in unowned {
-                let reported = account.books.iter().filter(|(scope, _)| scope.stage == *stage);
-                let reported: u64 = reported.map(|(_, books)| books.due).sum();
-                let owned = shares.owned.get(worker).and_then(|stages| stages.get(stage));
+            for (scope, count) in unowned {
+                let reported = account.books.get(scope).map_or(0, |books| books.due);
+                let owned = shares.owned.get(worker).and_then(|scopes| scopes.get(scope));
                 let beyond = reported.saturating_sub(owned.copied().unwrap_or_default());
                 *count = count.saturating_sub(beyond);
             }
@@ -114,23 +112,13 @@ impl Ledger {
     fn beyond(&self, shares: &Shares) -> BTreeMap<WorkerId, BTreeMap<Scope, u64>> {
         let mut beyond: BTreeMap<WorkerId, BTreeMap<Scope, u64>> = BTreeMap::new();
         for (worker, account) in self.accounts() {
-            let planned = |stage: u16| {
-                let of = |counts: &Counts| counts.get(worker)?.get(&stage).copied();
+            let planned = |scope: &Scope| {
+                let of = |counts: &Counts| counts.get(worker)?.get(scope).copied();
                 of(&shares.owned).unwrap_or(0) + of(&shares.no_owner).unwrap_or(0)
             };
-            let mut told: BTreeMap<u16, u64> = BTreeMap::new();
-            for (scope, books) in &account.books {
-                *told.entry(scope.stage).or_default() += books.due;
-            }
-            let mut left: BTreeMap<u16, u64> = told
-                .into_iter()
-                .map(|(stage, due)| (stage, due.saturating_sub(planned(stage))))
-                .collect();
             for (scope, books) in &account.books {
                 let without_lease = books.not_sent.get(&NotSent::NoLease).copied().unwrap_or(0);
-                let Some(left) = left.get_mut(&scope.stage) else { continue };
-                let taken = without_lease.min(*left);
-                *left -= taken;
+                let taken = without_lease.min(books.due.saturating_sub(planned(scope)));
                 if taken > 0 {
                     let _ = beyond.entry(*worker).or_default().insert(*scope, taken);
                 }
@@ -153,7 +141,8 @@ impl Ledger {
                 Some(lost) => (&mut shares.no_owner, lost),
                 None => (&mut shares.owned, tenure.owner),
             };
-            *side.entry(whose).or_default().entry(arrival.stage).or_default() += 1;
+            let scope = Scope { stage: arrival.stage, class: arrival.class };
+            *side.entry(whose).or_default().entry(scope).or_default() += 1;
         }
         shares
     }
@@ -213,12 +202,12 @@ impl Ledger {
             let noticed = loss.map_or(Duration::ZERO, |loss| loss.noticed_at);
             let stage = plan.stage_at(noticed).unwrap_or_else(|| last_stage(plan));
             let rounds = Rounds { plan, class: tenure.class, slots };
-            let owned = rounds.count(tenure.first_round, Some(begun));
-            *shares.owned.entry(tenure.owner).or_default().entry(stage).or_default() += owned;
+            let owned = shares.owned.entry(tenure.owner).or_default();
+            rounds.count_into(owned, stage, tenure.first_round, Some(begun));
             if by_number.is_some() {
-                let left = rounds.count(begun, tenure.until_round);
                 let whose = never.unwrap_or(tenure.owner);
-                *shares.no_owner.entry(whose).or_default().entry(stage).or_default() += left;
+                let left = shares.no_owner.entry(whose).or_default();
+                rounds.count_into(left, stage, begun, tenure.until_round);
             }
         }
         shares
@@ -244,6 +233,28 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
+    /// Adds the requests in rounds `[from, to)`, each to its class.
+    fn count_into(
+        &self,
+        counts: &mut BTreeMap<Scope, u64>,
+        stage: u16,
+        from: u64,
+        to: Option<u64>,
+    ) {
+        if self.plan.cells() == 1 {
+            *counts.entry(Scope { stage, class: 0 }).or_default() += self.count(from, to);
+            return;
+        }
+        let last = self.plan.requests.map(|requests| requests.div_ceil(u64::from(self.slots)));
+        let Some(to) = to.into_iter().chain(last).min() else { return };
+        for slot in self.class.slots(self.slots) {
+            for number in (from..to).map_while(|round| self.plan.closed_request(slot, round)) {
+                let class = self.plan.cell_of(number);
+                *counts.entry(Scope { stage, class }).or_default() += 1;
+            }
+        }
+    }
+
     /// Requests in rounds `[from, to)`; without `to` up to the last one that the plan has.
     fn count(&self, from: u64, to: Option<u64>) -> u64 {
         let last = self.plan.requests.map(|requests| requests.div_ceil(u64::from(self.slots)));
@@ -260,21 +271,17 @@ impl Rounds<'_> {
 
 impl Settlement {
     /// What a worker answers for and did not answer: what it had written first, as far as it said so.
-    fn lose(&mut self, worker: WorkerId, account: &Account, owned: &BTreeMap<u16, u64>) {
-        let mut known: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
-        for (scope, books) in &account.books {
-            let stage = known.entry(scope.stage).or_default();
-            stage.0 += books.due;
-            stage.1 += books.answered();
-        }
-        let mut unreached: u64 =
-            owned.values().sum::<u64>().saturating_sub(known.values().map(|(due, _)| due).sum());
+    fn lose(&mut self, worker: WorkerId, account: &Account, owned: &BTreeMap<Scope, u64>) {
+        let known = |scope: &Scope| account.books.get(scope);
+        let told: u64 = account.books.values().map(|books| books.due).sum();
+        let mut unreached: u64 = owned.values().sum::<u64>().saturating_sub(told);
         let mut in_flight = account.in_flight;
-        let stages: std::collections::BTreeSet<u16> =
-            owned.keys().chain(known.keys()).copied().collect();
-        for stage in stages {
-            let (due, answered) = known.get(&stage).copied().unwrap_or_default();
-            let planned = owned.get(&stage).copied().unwrap_or_default();
+        let scopes: std::collections::BTreeSet<Scope> =
+            owned.keys().chain(account.books.keys()).copied().collect();
+        for scope in scopes {
+            let due = known(&scope).map_or(0, |books| books.due);
+            let answered = known(&scope).map_or(0, Books::answered);
+            let planned = owned.get(&scope).copied().unwrap_or_default();
             let more = planned.saturating_sub(due).min(unreached);
             unreached -= more;
             let open = due.saturating_sub(answered);
@@ -284,13 +291,12 @@ impl Settlement {
                 in_flight_at_last_snapshot: written,
                 due_after_last_snapshot: open - written + more,
             };
-            self.add(worker, stage, &Books { due: more, lost, ..Books::default() });
+            self.add(worker, scope, &Books { due: more, lost, ..Books::default() });
         }
     }
 
-    fn add(&mut self, worker: WorkerId, stage: u16, books: &Books) {
+    fn add(&mut self, worker: WorkerId, scope: Scope, books: &Books) {
         if books.due > 0 || books.lost.total() > 0 {
-            let scope = Scope { stage, class: 0 };
             self.gaps.entry(worker).or_default().entry(scope).or_default().merge(books);
         }
     }

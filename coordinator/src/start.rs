@@ -160,7 +160,7 @@ impl Coordinator {
         let stages = u16::try_from(plan.stages.len()).unwrap_or(u16::MAX);
         let state = State {
             run: Run::new(options.size, plan.on_worker_loss, options.build),
-            ledger: Ledger::of(stages),
+            ledger: Ledger::of(stages).with_cells(plan.cells()),
             membership: Membership::new(plan.on_worker_loss, terms, CoordinatorClock.now_ns()),
             resumed: None,
             prepared: options.prepared,

@@ -166,10 +166,10 @@ impl Facts<'_> {
             records: self.prompts.wraps_at(),
             shuffled: prompts.shuffle,
             salted: prompts.salt == SaltPlacement::Prepend,
-            prefix_ratio: prompts.prefix_ratio,
+            prefix_ratio: prompts.shared(),
             input,
             output,
-            tokenizer: self.prompts.tokenizer_name().to_owned(),
+            tokenizer: self.prompts.tokenizer_name(),
         }
     }
 

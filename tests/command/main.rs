@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod calibrate;
+mod classes;
 mod examples;
 mod failures;
 mod fleet;

@@ -57,7 +57,8 @@ impl CoordinatorNode {
         disk.records.push(Record::Arm { start_at_coordinator_ns: start_ns, start_unix_ns: 0 });
         let mut membership = Membership::new(plan.on_worker_loss, Terms::of(plan), clock.at(now));
         membership.own(&ids);
-        let mut ledger = Ledger::of(u16::try_from(plan.stages.len()).expect("few stages"));
+        let mut ledger = Ledger::of(u16::try_from(plan.stages.len()).expect("few stages"))
+            .with_cells(plan.cells());
         for (worker, reading) in ranks.iter().chain(spares) {
             membership.admit(*worker, clock.at(now));
             membership.armed(*worker, *reading);

@@ -4,7 +4,12 @@
 //! JSON on the lane's own thread would delay the stamps of the streams that it reads meanwhile. An order
 //! that is not ready in time is a counted event (`queue_empty`), never a silent delay.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use client::Clock;
@@ -14,6 +19,8 @@ use workload::{LengthCheck, Plan, PromptSource, Target};
 /// A request's bytes and what is known of them beforehand.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
+    /// Class and target (`Plan::cell`).
+    pub(crate) cell: u16,
     /// What is posted.
     pub(crate) bytes: Bytes,
     /// Input tokens asked for.
@@ -46,17 +53,23 @@ pub(crate) struct Ordered {
 }
 
 impl Bodies {
-    /// Starts the builder's thread; it ends with the last copy of the handle. Lanes order a bounded
+    /// Starts the builders' threads; they end with the last copy of the handle. Lanes order a bounded
     /// number of bodies ahead and what nobody waits for any more is not built, so the queue is bounded.
-    pub(crate) fn start(plan: Arc<Plan>, prompts: Arc<PromptSource>) -> io::Result<Self> {
-        let (orders, mut queue) = mpsc::unbounded_channel::<Order>();
-        thread::Builder::new().name("bodies".to_owned()).spawn(move || {
-            while let Some(Order { number, ready }) = queue.blocking_recv() {
-                if !ready.is_closed() {
-                    let _ = ready.send(build(&plan.target, &prompts, number));
+    pub(crate) fn start(plan: &Plan, prompts: Arc<PromptSource>) -> io::Result<Self> {
+        let (orders, queue) = mpsc::unbounded_channel::<Order>();
+        let queue = Arc::new(Mutex::new(queue));
+        let targets: Arc<[Target]> = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
+        for _ in 0..builders() {
+            let (queue, targets, prompts) =
+                (Arc::clone(&queue), Arc::clone(&targets), Arc::clone(&prompts));
+            thread::Builder::new().name("bodies".to_owned()).spawn(move || {
+                while let Some(Order { number, ready }) = next(&queue) {
+                    if !ready.is_closed() {
+                        let _ = ready.send(build(&targets, &prompts, number));
+                    }
                 }
-            }
-        })?;
+            })?;
+        }
         Ok(Self { orders })
     }
 
@@ -84,19 +97,34 @@ impl Ordered {
     }
 }
 
+/// Most threads that build; recorded text has to be tokenized when it is used first.
+const MOST_BUILDERS: usize = 4;
+
+fn builders() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().min(MOST_BUILDERS))
+}
+
+/// The next order, for whichever builder is free.
+fn next(queue: &Mutex<mpsc::UnboundedReceiver<Order>>) -> Option<Order> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+}
+
 const GONE: &str = "the thread that builds request bodies has ended";
 
-fn build(target: &Target, prompts: &PromptSource, number: u64) -> Result<Body, String> {
+fn build(targets: &[Target], prompts: &PromptSource, number: u64) -> Result<Body, String> {
     let begun_ns = Clock::monotonic_ns();
     let prompt = prompts.prompt(number).map_err(|error| error.to_string())?;
+    let cell = prompt.class;
+    let target = targets.get(usize::from(cell)).ok_or("no such class")?;
     let bytes = client::body(target, &prompt, target.model.as_deref())
         .map_err(|error| error.to_string())?;
     Ok(Body {
+        cell,
         bytes,
         input_tokens: prompt.input_tokens.map(u64::from),
         output_tokens: prompt.output_tokens.map(u64::from),
         recount: prompts.check(number).map_err(|error| error.to_string())?,
-        wrapped: prompts.wraps_at().is_some_and(|records| number >= records),
+        wrapped: prompts.has_wrapped(number),
         took: Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns)),
     })
 }

@@ -170,6 +170,7 @@ impl Booking {
             streamed_tokens: completion.streamed_tokens(),
             input_tokens: answer.usage.and_then(|usage| usage.prompt_tokens.filter(plausible)),
             input_tokens_asked: body.input_tokens,
+            cached_tokens: answer.usage.and_then(|usage| usage.cached_tokens.filter(plausible)),
             streamed: self.lane.plan.target.stream,
         };
         if !answer.kernel_stamps {
@@ -224,7 +225,8 @@ fn token_usage(usage: &Usage, reasoning: Reasoning) -> Option<TokenUsage> {
     };
     let input = usage.prompt_tokens.filter(plausible).unwrap_or(0);
     let output = usage.completion_tokens.filter(plausible)?;
-    Some(TokenUsage { input, output, hidden_reasoning })
+    let cached = usage.cached_tokens.filter(plausible);
+    Some(TokenUsage { input, cached, output, hidden_reasoning })
 }
 
 impl Drop for Booking {

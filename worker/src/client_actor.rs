@@ -156,7 +156,7 @@ impl LaneState {
         let turn = shard.map_or(*place, |shard| shard.rank as usize);
         let options = ClientOptions { turn, ..options.clone() };
         let lane = Rc::new(Lane {
-            client: Client::new(&plan.target, options, clock)?,
+            clients: Lane::clients(plan, &options, clock)?,
             recorder: Lane::recorder(plan),
             plan: Arc::clone(plan),
             clock,
@@ -224,12 +224,15 @@ impl Running {
         let lane = &self.lane;
         let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
         if self.counted_second.replace(second) != Some(second) {
-            let open = lane.in_flight.get() + lane.client.idle_connections() as u64;
+            let idle: usize = lane.clients.iter().map(Client::idle_connections).sum();
+            let open = lane.in_flight.get() + idle as u64;
             lane.recorder.borrow_mut().connections(second, open);
         }
         lane.recorder.borrow_mut().close_before(second.saturating_add(u32::from(finished)));
         let scope = Scope { stage: lane.plan.stage_at(now).unwrap_or_default(), class: 0 };
-        if lane.client.refresh_stamps().is_some() {
+        // All of a lane read the same clocks: a step of one is a step of all, and counted once.
+        let steps: Vec<_> = lane.clients.iter().filter_map(Client::refresh_stamps).collect();
+        if !steps.is_empty() {
             let step = Notes { clock_steps: 1, ..Notes::default() };
             lane.recorder.borrow_mut().note(scope, &step);
         }

@@ -157,17 +157,21 @@ fn hash(path: &Path) -> io::Result<Option<String>> {
 
 /// Each place in the plan that names a file.
 fn replace(plan: &mut Plan, named: &Path, place: &Path) {
-    let prompts = match &mut plan.prompts.kind {
-        PromptKind::Synthetic => None,
-        PromptKind::File { path, .. } | PromptKind::ShareGpt { path } => Some(path),
-    };
-    let tokenizer = match &mut plan.prompts.tokenizer {
-        TokenizerChoice::Bundled => None,
-        TokenizerChoice::File(path) => Some(path),
-    };
+    for prompts in plan.prompts_by_class_mut() {
+        let text = match &mut prompts.kind {
+            PromptKind::Synthetic => None,
+            PromptKind::File { path, .. } | PromptKind::ShareGpt { path } => Some(path),
+        };
+        let tokenizer = match &mut prompts.tokenizer {
+            TokenizerChoice::Bundled => None,
+            TokenizerChoice::File(path) => Some(path),
+        };
+        for path in text.into_iter().chain(tokenizer).filter(|path| path.as_path() == named) {
+            place.clone_into(path);
+        }
+    }
     let schedule = plan.schedule.as_mut().map(|schedule| &mut schedule.path);
-    let all = prompts.into_iter().chain(tokenizer).chain(schedule);
-    for path in all.filter(|path| path.as_path() == named) {
+    if let Some(path) = schedule.filter(|path| path.as_path() == named) {
         place.clone_into(path);
     }
 }

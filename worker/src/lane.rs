@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use client::{Client, Clock};
+use client::{Client, ClientError, ClientOptions, Clock, Precedence};
 use metrics::{FailureClass, FailureSample, NotSent, Recorder, StageWindow};
 use tokio::sync::{Notify, Semaphore};
 use workload::Plan;
@@ -23,8 +23,8 @@ pub(crate) struct Lane {
     pub(crate) plan: Arc<Plan>,
     /// The run's clock.
     pub(crate) clock: Clock,
-    /// The lane's connections.
-    pub(crate) client: Client,
+    /// The lane's connections, to each target.
+    pub(crate) clients: Vec<Client>,
     /// Where it records.
     pub(crate) recorder: RefCell<Recorder>,
     /// Where it orders bodies.
@@ -119,6 +119,35 @@ impl Lane {
         RefCell::new(Recorder::new(windows.collect()).with_request_limits(limits))
     }
 
+    /// Clients for every target of the plan.
+    pub(crate) fn clients(
+        plan: &Plan,
+        options: &ClientOptions,
+        clock: Clock,
+    ) -> Result<Vec<Client>, ClientError> {
+        let kinds: Vec<_> = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
+        let targets = plan.targets.len().max(1);
+        let precedence = Rc::new(Precedence::default());
+        let client = |target: usize| {
+            // Its cells, one for each class.
+            let own: Vec<_> = kinds.iter().skip(target).step_by(targets).cloned().collect();
+            let client = Client::beside(&own[0], options.clone(), clock, Rc::clone(&precedence));
+            client?.with_kinds(&own)
+        };
+        (0..targets).map(client).collect()
+    }
+
+    /// Where a start says that it is due: all clients of a lane have the same.
+    pub(crate) fn precedence(&self) -> &Precedence {
+        self.clients[0].precedence()
+    }
+
+    /// By which connections a request goes, and with whose headers.
+    pub(crate) fn client_of(&self, cell: u16) -> (&Client, usize) {
+        let cell = self.plan.cell(cell);
+        (self.clients.get(cell.target).unwrap_or(&self.clients[0]), cell.class)
+    }
+
     /// The end of a stage, if time ends it.
     pub(crate) fn stage_end(&self, stage: u16) -> Option<Duration> {
         self.plan.stages.get(usize::from(stage)).and_then(|stage| stage.end)
@@ -162,7 +191,7 @@ impl Lane {
 pub(crate) mod tests {
     use std::num::NonZeroU32;
 
-    use client::{ClientOptions, Credentials};
+    use client::Credentials;
     use serde_json::{Value, json};
     use workload::{Config, Drive, PlanInputs, PromptSource, Sources};
 
@@ -193,9 +222,9 @@ pub(crate) mod tests {
             Drive::Closed { .. } => None,
         };
         Rc::new(Lane {
-            client: Client::new(&plan.target, options, clock).unwrap(),
+            clients: Lane::clients(&plan, &options, clock).unwrap(),
             recorder: Lane::recorder(&plan),
-            bodies: Bodies::start(Arc::clone(&plan), prompts).unwrap(),
+            bodies: Bodies::start(&plan, prompts).unwrap(),
             permits: permits.map(|permits| Arc::new(Semaphore::new(permits as usize))),
             plan,
             clock,

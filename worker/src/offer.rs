@@ -144,7 +144,7 @@ async fn reach(lane: &Lane, pacer: &mut impl Pacer, due: Duration) -> bool {
         tokio::select! {
             biased;
             () = pacer.until(due) => return lane.early_end.offers(due),
-            () = lane.client.precedence().overdue(lane.clock.monotonic_at(due)) => {}
+            () = lane.precedence().overdue(lane.clock.monotonic_at(due)) => {}
             () = lane.early_end.changed() => {}
         }
     }
@@ -293,8 +293,9 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
         }
         let number = lane.plan.closed_request(slot, round).unwrap_or_default();
         round += 1;
+        let class = lane.plan.cell_of(number);
         next = lane.plan.closed_request(slot, round).map(|number| lane.bodies.order(number));
-        let due = Due { scope: Scope { stage, class: 0 }, scheduled, permitted: scheduled };
+        let due = Due { scope: Scope { stage, class }, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
         if request(&lane, booking, body, stage, permission, None).await == Came::WithoutConnection {
             tokio::time::sleep(REST_WITHOUT_CONNECTION).await;

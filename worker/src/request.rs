@@ -80,7 +80,8 @@ pub(crate) async fn request(
     let on = |progress: Progress| booking.progress(&progress);
     // Given away: a long prompt must not lie here while its answer comes.
     let bytes = std::mem::take(&mut body.bytes);
-    match lane.client.exchange(bytes, gate, on).await {
+    let (client, kind) = lane.client_of(body.cell);
+    match client.exchange_as(kind, bytes, gate, on).await {
         Ok(answer) => {
             booking.completed(ready, &body, &answer);
             Came::Far

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use client::{Client, ClientOptions, Clock, Credentials};
+use client::{ClientOptions, Clock, Credentials};
 use protocol::{
     Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Over, Peer, Refusal,
     Wire, WorkerId, WorkerMessage,
@@ -25,6 +25,7 @@ use crate::{
     clock_sync::ClockOffset,
     crew::{Cap, Crew},
     inputs::Inputs,
+    lane::Lane,
     link::Heard,
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
     start::Leave,
@@ -173,7 +174,7 @@ impl WorkerState {
         let options = client_options(&plan.client, self.arguments.credentials.clone());
         try_client(&plan, &options)?;
         let (prompts, warnings) = open_prompts(Arc::clone(&plan)).await?;
-        let tokenizer = Some(prompts.tokenizer_name().to_owned());
+        let tokenizer = Some(prompts.tokenizer_name());
         let lanes = self.lanes(&plan, shard);
         let hired = Hired { id, plan, shard, lanes, options, prompts: Arc::new(prompts) };
         let crew = self.hire(me, hired).await;
@@ -202,7 +203,7 @@ impl WorkerState {
         hired: Hired,
     ) -> Result<Crew, ActorProcessingErr> {
         let Hired { id, plan, shard, lanes: count, options, prompts } = hired;
-        let bodies = Bodies::start(Arc::clone(&plan), prompts)?;
+        let bodies = Bodies::start(&plan, prompts)?;
         let cap = Cap::of(&plan, shard);
         let mut lanes = Vec::with_capacity(count.get() as usize);
         for lane in 0..count.get() {
@@ -320,8 +321,8 @@ impl WorkerState {
 
 /// Finds a URL, header or certificate that cannot be used before the lanes do.
 fn try_client(plan: &Plan, options: &ClientOptions) -> Result<(), Refusal> {
-    let client = Client::new(&plan.target, options.clone(), Clock::start_now());
-    client.map(drop).map_err(|error| Refusal::for_good(error.to_string()))
+    let clients = Lane::clients(plan, options, Clock::start_now());
+    clients.map(drop).map_err(|error| Refusal::for_good(error.to_string()))
 }
 
 /// How the client of a lane, or of a probe, connects.

@@ -98,7 +98,8 @@ pub struct Client {
     pub(crate) api: Api,
     pub(crate) stream: bool,
     pub(crate) endpoint: Endpoint,
-    pub(crate) headers: HeaderMap,
+    /// By the place of [`Client::exchange_as`].
+    pub(crate) headers: Vec<HeaderMap>,
     pub(crate) credentials: Credentials,
     pub(crate) request_timeout: Duration,
     pub(crate) connector: Connector,
@@ -116,6 +117,19 @@ impl Client {
     /// # Errors
     /// When the URL, a header or the certificates cannot be used.
     pub fn new(target: &Target, options: ClientOptions, clock: Clock) -> Result<Self, ClientError> {
+        Self::beside(target, options, clock, Rc::default())
+    }
+
+    /// The same on a lane that has other clients too, whose starts go before its reads as before theirs.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn beside(
+        target: &Target,
+        options: ClientOptions,
+        clock: Clock,
+        precedence: Rc<Precedence>,
+    ) -> Result<Self, ClientError> {
         let endpoint = Endpoint::parse(&target.url)?;
         let tls = match endpoint.tls {
             false => None,
@@ -135,13 +149,12 @@ impl Client {
             options.source_addresses,
             options.turn,
         );
-        let precedence = Rc::new(Precedence::default());
         // Each answer says what stamps it had; here they are only turned on.
         let _stamped = kernel_stamps_are_on();
         Ok(Self {
             api: target.api,
             stream: target.stream,
-            headers: headers(target, &endpoint, &options.credentials)?,
+            headers: vec![headers(target, &endpoint, &options.credentials)?],
             connector: Connector::new(
                 addresses,
                 tls,
@@ -160,6 +173,17 @@ impl Client {
             stamps: Cell::new(StampConverter::new()),
             precedence,
         })
+    }
+
+    /// The same for requests of several kinds, which differ in their headers: those of `targets`, in place of
+    /// those that it was made with.
+    ///
+    /// # Errors
+    /// When a header cannot be used.
+    pub fn with_kinds(mut self, targets: &[Target]) -> Result<Self, ClientError> {
+        let of = |target: &Target| headers(target, &self.endpoint, &self.credentials);
+        self.headers = targets.iter().map(of).collect::<Result<_, _>>()?;
+        Ok(self)
     }
 
     /// Reads a new pair of the realtime and the monotonic clock; call it once a flush. A step is to be

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use metrics::FailureClass;
 use tokio::time::timeout;
 use workload::Api;
@@ -68,6 +68,8 @@ struct Ask {
     path: Uri,
     /// Kept until it has been sent, over HTTP/2 until the answer has begun, as the server may refuse to look
     /// at it; a long prompt must not lie here while its answer comes.
+    /// Whose headers.
+    kind: usize,
     body: RefCell<Bytes>,
 }
 
@@ -85,12 +87,27 @@ impl Client {
         &self,
         body: Bytes,
         gate: impl FnMut() -> bool,
+        on: impl FnMut(Progress),
+    ) -> Result<Answer, Failure> {
+        self.exchange_as(0, body, gate, on).await
+    }
+
+    /// The same with the headers of a kind of requests ([`Client::with_kinds`]).
+    ///
+    /// # Errors
+    /// A failed request, with its class.
+    pub async fn exchange_as(
+        &self,
+        kind: usize,
+        body: Bytes,
+        gate: impl FnMut() -> bool,
         mut on: impl FnMut(Progress),
     ) -> Result<Answer, Failure> {
         let trace = Trace::default();
         let ask = Ask {
             method: Method::POST,
             path: self.endpoint.path.clone(),
+            kind,
             body: RefCell::new(body),
         };
         self.within(&trace, self.answer(&trace, ask, gate, &mut on)).await
@@ -99,7 +116,7 @@ impl Client {
     /// Reads a whole answer of any kind (`GET path`), outside of any measurement.
     pub(crate) async fn fetch(&self, path: Uri) -> Result<Vec<u8>, Failure> {
         let trace = Trace::default();
-        let ask = Ask { method: Method::GET, path, body: RefCell::default() };
+        let ask = Ask { method: Method::GET, path, kind: 0, body: RefCell::default() };
         let fetched = async {
             let mut on = |_| {};
             let mut reader = self.ask(&trace, ask, || true, &mut on).await?;
@@ -212,8 +229,9 @@ impl Client {
             let ready = http2.take(&self.connector).await.map_err(connect_trouble)?;
             trace.connect.set(ready.took.or(trace.connect.get()));
             let moved = trace.reconnected.replace(trace.reconnected.get() || ready.replaced);
-            let request = head_of_http2(&self.endpoint, &ask.method, &ask.path, &self.headers)
-                .map_err(|error| Trouble::new(FailureClass::Internal, error.to_string()))?;
+            let request =
+                head_of_http2(&self.endpoint, &ask.method, &ask.path, self.headers_of(&ask))
+                    .map_err(|error| Trouble::new(FailureClass::Internal, error.to_string()))?;
             let gate = || {
                 trace.connected_at.set(Some(self.clock.now()));
                 gate()
@@ -264,9 +282,14 @@ impl Client {
         Ok(connection)
     }
 
+    /// A kind that is not there has the first one's.
+    fn headers_of(&self, ask: &Ask) -> &HeaderMap {
+        self.headers.get(ask.kind).unwrap_or(&self.headers[0])
+    }
+
     fn outgoing(&self, ask: &Ask) -> Outgoing {
         let body = ask.body.borrow().clone();
-        Outgoing { head: head(&ask.method, &ask.path, &self.headers, body.len()), body }
+        Outgoing { head: head(&ask.method, &ask.path, self.headers_of(ask), body.len()), body }
     }
 
     fn sent(&self, trace: &Trace, write: Write, on: &mut impl FnMut(Progress)) {

@@ -80,6 +80,8 @@ pub struct Notes {
     pub prompts_inexact: u64,
     /// Requests that completed within every limit that the run sets to a request.
     pub good: u64,
+    /// Requests whose usage told how much of the prompt the prefix cache held.
+    pub cache_told: u64,
 }
 
 /// All that was recorded in one scope.
@@ -178,6 +180,7 @@ impl Notes {
         add(&mut self.prompts_wrapped, other.prompts_wrapped);
         add(&mut self.never_permitted, other.never_permitted);
         add(&mut self.prompts_checked, other.prompts_checked);
+        add(&mut self.cache_told, other.cache_told);
         add(&mut self.prompts_inexact, other.prompts_inexact);
         add(&mut self.good, other.good);
     }

@@ -32,8 +32,8 @@ pub use recorder::{
     Completion, EventSample, Recorder, SLOW_TTFT, StageWindow, TokenSource, TokenUsage,
 };
 pub use result::{
-    Rates, RunFacts, RunRecord, RunResult, StageDescription, StageResult, StoppedEarly,
-    WindowResult, WorkerLost, WorkerResult,
+    GroupDescription, GroupResult, Rates, RunFacts, RunRecord, RunResult, StageDescription,
+    StageResult, StoppedEarly, WindowResult, WorkerLost, WorkerResult,
 };
 pub use series::{MAX_POINTS, PointPercentiles, Series, SeriesPoint};
 pub use slo::{Bound, Figure, Outcome, RateFigure, RequestLimit, Slo, SloResult, Slos, Statistic};

@@ -70,6 +70,9 @@ pub enum Metric {
     ReadLag,
     LoopLag,
     PromptBuild,
+    TtftHit,
+    TtftMiss,
+    CachedTokens,
 }
 
 /// When a sample of a metric is recorded, which decides whether unfinished requests can be missing from it.
@@ -101,7 +104,7 @@ const fn define(
 }
 
 #[rustfmt::skip]
-const DEFINITIONS: [Definition; 26] = [
+const DEFINITIONS: [Definition; 29] = [
     define(Metric::Ttft, "ttft", Kind::Latency, OnCompletion, "first_token - sent: time to first token, as the service answered it"),
     define(Metric::TtftScheduled, "ttft_scheduled", Kind::Latency, OnCompletion, "first_token - scheduled: time to first token of a user who arrived on time, free of coordinated omission"),
     define(Metric::Ttfb, "ttfb", Kind::Latency, OnCompletion, "headers - sent: time to the response's headers"),
@@ -128,6 +131,9 @@ const DEFINITIONS: [Definition; 26] = [
     define(Metric::ReadLag, "read_lag", Kind::Latency, AsItHappens, "instant right after the read - the kernel's stamp of the bytes read"),
     define(Metric::LoopLag, "loop_lag", Kind::Latency, AsItHappens, "lateness of the lane's own event loop"),
     define(Metric::PromptBuild, "prompt_build", Kind::Latency, AsItHappens, "time that the builder's thread took for a request's text and body, before it was due"),
+    define(Metric::TtftHit, "ttft_hit", Kind::Latency, OnCompletion, "ttft of requests some of whose prompt tokens the server found in its prefix cache (usage.prompt_tokens_details.cached_tokens above 0)"),
+    define(Metric::TtftMiss, "ttft_miss", Kind::Latency, OnCompletion, "ttft of requests with usage none of whose prompt tokens the server found in its prefix cache"),
+    define(Metric::CachedTokens, "cached_tokens", Kind::Count, OnCompletion, "prompt tokens of a request that the server found in its prefix cache; 0 where its usage does not say, though that of others does"),
 ];
 
 impl Metric {
@@ -172,6 +178,11 @@ impl Metric {
         self.entry().recorded == OnCompletion
     }
 
+    /// Whether it tells of the server's prefix cache, and means nothing where no answer said a word of it.
+    pub fn needs_cache(self) -> bool {
+        matches!(self, Self::TtftHit | Self::TtftMiss | Self::CachedTokens)
+    }
+
     /// Whether it needs the instants of single events, which an answer that is not streamed does not have.
     pub fn needs_stream(self) -> bool {
         matches!(
@@ -183,6 +194,8 @@ impl Metric {
                 | Self::Itl
                 | Self::Tpot
                 | Self::TokenRatePerUser
+                | Self::TtftHit
+                | Self::TtftMiss
         )
     }
 }

@@ -334,6 +334,7 @@ fn sample(record: &mut ScopeRecord, metric: Metric, value: u64, n: u64) {
 
 fn note_completion(notes: &mut Notes, completion: &Completion) {
     notes.no_done += u64::from(completion.no_done);
+    notes.cache_told += u64::from(completion.usage.is_some_and(|usage| usage.cached.is_some()));
     notes.reconnected += u64::from(completion.reconnected);
     if let Some(disagree) = completion.tokens_disagree() {
         notes.token_comparisons += 1;

@@ -16,7 +16,7 @@ use crate::interval::Notes;
 use crate::metric::Metric;
 use crate::recorder::StageWindow;
 use crate::series::SeriesPoint;
-use crate::slo::SloResult;
+use crate::slo::{SloResult, Slos};
 use crate::steady::SteadyState;
 use crate::stop::StopReason;
 use crate::summary::Summary;
@@ -84,6 +84,19 @@ pub struct StageDescription {
     pub window: StageWindow,
 }
 
+/// A traffic class, or a target, as planned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupDescription {
+    /// Its name.
+    pub name: String,
+    /// Its share of the requests, 0 to 1.
+    pub share: f64,
+    /// The `class` of the scopes that are its own.
+    pub cells: Vec<u16>,
+    /// What its own figures must reach.
+    pub slos: Slos,
+}
+
 /// Rates per second; each `None` where the window has no length.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rates {
@@ -105,6 +118,9 @@ pub struct Rates {
     pub goodput: Option<f64>,
     /// Share of the started requests due in the window that completed within them, 0 to 1; `None` without such limits.
     pub slo_attainment: Option<f64>,
+    /// Prompt tokens that the prefix cache held / all prompt tokens, 0 to 1, as the server's usage says; `None` where no
+    /// answer of the run said.
+    pub cache_hit_ratio: Option<f64>,
 }
 
 /// The figures of a window: a stage, or the headline.
@@ -142,6 +158,21 @@ pub struct StageResult {
     /// Its figures.
     pub window: WindowResult,
     /// All its samples.
+    pub distributions: BTreeMap<Metric, Distribution>,
+}
+
+/// A traffic class, or a target: a part of the requests, over all stages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupResult {
+    /// Its name.
+    pub name: String,
+    /// Its share of the requests as planned, 0 to 1.
+    pub share: f64,
+    /// Of the whole run, so that all groups sum to the run's.
+    pub books: Books,
+    /// Its figures in the headline's window.
+    pub window: WindowResult,
+    /// All its samples of the headline.
     pub distributions: BTreeMap<Metric, Distribution>,
 }
 
@@ -221,6 +252,10 @@ pub struct RunResult {
     pub overall: WindowResult,
     /// Every stage.
     pub stages: Vec<StageResult>,
+    /// Every traffic class; none where there is one kind of requests.
+    pub classes: Vec<GroupResult>,
+    /// Every target; none where there is one.
+    pub targets: Vec<GroupResult>,
     /// Every worker.
     pub workers: Vec<WorkerResult>,
     /// The run over time.

@@ -72,11 +72,13 @@ pub enum NullReason {
     FewBlocks,
     /// The metric's intervals are not kept.
     NotKept,
+    /// No answer said how much of its prompt a prefix cache held.
+    CacheNotTold,
 }
 
 impl NullReason {
     /// Every reason.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::NoSamples,
         Self::FewSamples,
         Self::Censored,
@@ -84,6 +86,7 @@ impl NullReason {
         Self::ChunksAreNotTokens,
         Self::FewBlocks,
         Self::NotKept,
+        Self::CacheNotTold,
     ];
 
     /// The reason of that name, if there is one.
@@ -101,6 +104,7 @@ impl NullReason {
             Self::ChunksAreNotTokens => "chunks_are_not_tokens",
             Self::FewBlocks => "few_blocks",
             Self::NotKept => "not_kept",
+            Self::CacheNotTold => "cache_not_told",
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Timeline {
     pub input_tokens: Option<u64>,
     /// Input tokens that the workload asked for.
     pub input_tokens_asked: Option<u64>,
+    /// Input tokens that the server found in its prefix cache, where its usage says.
+    pub cached_tokens: Option<u64>,
     /// Whether the answer was streamed; without it, whatever needs single events is absent.
     pub streamed: bool,
 }
@@ -167,8 +169,14 @@ impl Timeline {
         milli_per_s(tokens, span)
     }
 
+    /// Whether the prefix cache held any of the prompt; `None` without the server's usage. vLLM leaves the count out
+    /// where it is 0, so no word in the usage is a miss: where no answer has a word, the metrics are absent.
+    fn cache_hit(&self) -> Option<bool> {
+        self.input_tokens.map(|_| self.cached_tokens.is_some_and(|cached| cached > 0))
+    }
+
     /// Every per-request metric of a completed request with its value in the metric's unit.
-    pub(crate) fn samples(&self) -> [(Metric, Option<u64>); 20] {
+    pub(crate) fn samples(&self) -> [(Metric, Option<u64>); 23] {
         let lag = self.schedule_lag_parts();
         let us = |duration: Duration| Some(whole_micros(duration));
         [
@@ -192,6 +200,12 @@ impl Timeline {
             (Metric::OutputTokens, Some(self.output_tokens)),
             (Metric::InputTokens, self.input_tokens),
             (Metric::InputTokensAsked, self.input_tokens_asked),
+            (Metric::TtftHit, self.ttft().filter(|_| self.cache_hit() == Some(true)).and_then(us)),
+            (
+                Metric::TtftMiss,
+                self.ttft().filter(|_| self.cache_hit() == Some(false)).and_then(us),
+            ),
+            (Metric::CachedTokens, self.input_tokens.map(|_| self.cached_tokens.unwrap_or(0))),
         ]
     }
 
@@ -259,6 +273,7 @@ mod tests {
             streamed_tokens: 11,
             input_tokens: Some(7),
             input_tokens_asked: Some(6),
+            cached_tokens: Some(4),
             streamed: true,
         }
     }
@@ -327,7 +342,27 @@ mod tests {
         let expected: Vec<_> =
             Metric::ALL.into_iter().filter(|metric| metric.per_request()).collect();
         assert_eq!(names, expected);
-        assert!(example().samples().iter().all(|(_, value)| value.is_some()));
+        let absent = |timeline: &Timeline| -> Vec<Metric> {
+            timeline
+                .samples()
+                .into_iter()
+                .filter(|(_, value)| value.is_none())
+                .map(|(metric, _)| metric)
+                .collect()
+        };
+        assert_eq!(absent(&example()), [Metric::TtftMiss]);
+        let silent = Timeline { cached_tokens: None, ..example() };
+        assert_eq!(
+            absent(&silent),
+            [Metric::TtftHit],
+            "a usage without a word of the cache is a miss"
+        );
+        let none = Timeline { input_tokens: None, cached_tokens: None, ..example() };
+        assert!(
+            [Metric::TtftHit, Metric::TtftMiss, Metric::CachedTokens]
+                .iter()
+                .all(|metric| absent(&none).contains(metric))
+        );
     }
 
     proptest! {

@@ -10,9 +10,11 @@ pub(crate) const ABSENT: &str = "–";
 pub(crate) const CENSORED: &str = "×";
 
 /// The latencies that people ask for first.
-pub(crate) const USUAL: [Metric; 7] = [
+pub(crate) const USUAL: [Metric; 9] = [
     Metric::Ttft,
     Metric::TtftScheduled,
+    Metric::TtftHit,
+    Metric::TtftMiss,
     Metric::Itl,
     Metric::Icl,
     Metric::Tpot,
@@ -20,12 +22,16 @@ pub(crate) const USUAL: [Metric; 7] = [
     Metric::GeneratorLag,
 ];
 
-/// The usual latencies that have samples. Where an event is one token, `icl` says the same as `itl` and is left out.
+/// The usual latencies that have samples and say something of their own: where an event is one token, `icl` is `itl`
+/// over again; where all were hits of the server's cache, or all misses, theirs is `ttft` over again.
 pub(crate) fn usual(window: &WindowResult) -> impl Iterator<Item = Metric> {
     let count = |metric| samples(window, metric);
-    let is_twin = count(Metric::Icl) == count(Metric::Itl);
-    let wanted = move |&metric: &Metric| count(metric) > 0 && !(is_twin && metric == Metric::Icl);
-    USUAL.into_iter().filter(wanted)
+    let one_token_events = count(Metric::Icl) == count(Metric::Itl);
+    let all_alike = count(Metric::TtftHit) == 0 || count(Metric::TtftMiss) == 0;
+    let is_twin = move |metric: Metric| {
+        (one_token_events && metric == Metric::Icl) || (all_alike && metric.needs_cache())
+    };
+    USUAL.into_iter().filter(move |&metric| count(metric) > 0 && !is_twin(metric))
 }
 
 /// How many samples of a metric a window has.

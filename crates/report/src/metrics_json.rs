@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use metrics::{
-    Distribution, Metric, PointPercentiles, RunResult, SecondCounts, SeriesPoint, StageResult,
+    Distribution, GroupResult, Metric, PointPercentiles, RunResult, SecondCounts, SeriesPoint,
+    StageResult,
 };
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,8 @@ pub(crate) fn metrics_value(result: &RunResult) -> Value {
         "definitions": definitions(),
         "seconds": result.seconds.iter().map(point).collect::<Vec<_>>(),
         "stages": result.stages.iter().map(stage).collect::<Vec<_>>(),
+        "classes": result.classes.iter().map(group).collect::<Vec<_>>(),
+        "targets": result.targets.iter().map(group).collect::<Vec<_>>(),
     })
 }
 
@@ -81,6 +84,11 @@ fn stage(stage: &StageResult) -> Value {
         "headline": stage.headline,
         "histograms": histograms(&stage.distributions),
     })
+}
+
+/// A traffic class or a target, in the headline.
+fn group(group: &GroupResult) -> Value {
+    json!({"name": group.name, "histograms": histograms(&group.distributions)})
 }
 
 fn histograms(distributions: &BTreeMap<Metric, Distribution>) -> Value {

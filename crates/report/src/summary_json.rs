@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{
-    Books, FailureClass, FailureSample, Kind, Metric, NotSent, Notes, NullReason, Percentile,
-    Rates, RunFacts, RunResult, StageResult, Summary, Verdict, Warning, WindowResult, WorkerResult,
+    Books, FailureClass, FailureSample, GroupResult, Kind, Metric, NotSent, Notes, NullReason,
+    Percentile, Rates, RunFacts, RunResult, StageResult, Summary, Verdict, Warning, WindowResult,
+    WorkerResult,
 };
 use serde_json::{Map, Value, json};
 
@@ -37,6 +38,8 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "stopped": result.stopped.as_ref().map(|stop| objectives::stopped(stop, &result.stages)),
         "overall": overall(result),
         "stages": result.stages.iter().map(stage).collect::<Vec<_>>(),
+        "classes": result.classes.iter().map(group).collect::<Vec<_>>(),
+        "targets": result.targets.iter().map(group).collect::<Vec<_>>(),
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
     })
 }
@@ -157,6 +160,7 @@ fn rates(rates: &Rates) -> Value {
         "errorRate": rates.error_rate,
         "goodput": rates.goodput,
         "sloAttainment": rates.slo_attainment,
+        "cacheHitRatio": rates.cache_hit_ratio,
     })
 }
 
@@ -238,6 +242,7 @@ fn notes(notes: &Notes) -> Value {
         "userSpaceStamps": notes.user_space_stamps,
         "promptsWrapped": notes.prompts_wrapped,
         "good": notes.good,
+        "cacheTold": notes.cache_told,
     })
 }
 
@@ -251,6 +256,19 @@ fn stage(stage: &StageResult) -> Value {
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));
     object.extend(window(&stage.window));
+    object.into()
+}
+
+/// A traffic class or a target: books of the whole run, figures of the headline.
+fn group(group: &GroupResult) -> Value {
+    let mut object = Map::new();
+    let own = [
+        ("name", json!(group.name)),
+        ("share", json!(group.share)),
+        ("books", books(&group.books)),
+    ];
+    object.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    object.extend(window(&group.window));
     object.into()
 }
 
@@ -517,7 +535,8 @@ mod tests {
           "totalTokensPerSecond": 1311.875,
           "errorRate": 0.043478260869565216,
           "goodput": null,
-          "sloAttainment": null
+          "sloAttainment": null,
+          "cacheHitRatio": null
         }
         "#);
         insta::assert_snapshot!(pretty(&summary["workers"]), @r#"

@@ -20,8 +20,8 @@ use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use metrics::{
-    Books, FailureSample, Kind, Metric, NullReason, Percentile, RunFacts, RunResult, StageResult,
-    Status, Summary, WindowResult,
+    Books, FailureSample, GroupResult, Kind, Metric, NullReason, Percentile, RunFacts, RunResult,
+    StageResult, Status, Summary, WindowResult,
 };
 
 use crate::figures::{
@@ -89,6 +89,9 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
     if result.stages.len() > 1 {
         parts.push(stages(&result.stages, width));
     }
+    let groups = [("class", &result.classes), ("target", &result.targets)];
+    let groups = groups.into_iter().filter(|(_, groups)| !groups.is_empty());
+    parts.extend(groups.map(|(what, groups)| group_table(what, groups, width)));
     if !result.warnings.is_empty() {
         parts.push(warnings(result, width));
     }
@@ -161,6 +164,15 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
     }
     lines.extend(objectives::goodput(&result.overall).filter(|_| selection.wants("goodput")));
     lines.extend(objectives::slow_ttft(&result.overall));
+    let ratio = rates.cache_hit_ratio.filter(|ratio| *ratio > 0.0);
+    let named = selection.names.contains("cache_hit_ratio");
+    if (ratio.is_some() && selection.wants("cache_hit_ratio")) || named {
+        let ratio = rates.cache_hit_ratio.map_or_else(|| ABSENT.to_owned(), percent);
+        lines.push(format!(
+            "{:<13}{ratio} of the prompt tokens, as the server counts them",
+            "cache hits"
+        ));
+    }
     lines.join("\n")
 }
 
@@ -230,7 +242,10 @@ fn footnote(reason: NullReason) -> Option<&'static str> {
         NullReason::NotStreamed => {
             Some("answers were not streamed: there are no single tokens to time")
         }
-        NullReason::NoSamples | NullReason::FewBlocks | NullReason::NotKept => None,
+        NullReason::NoSamples
+        | NullReason::FewBlocks
+        | NullReason::NotKept
+        | NullReason::CacheNotTold => None,
     }
 }
 
@@ -296,18 +311,38 @@ fn stages(stages: &[StageResult], width: u16) -> String {
     text
 }
 
-fn stage_row(stage: &StageResult) -> Vec<String> {
-    let window = &stage.window;
+/// Classes or targets beside each other, in the headline's window.
+fn group_table(what: &str, groups: &[GroupResult], width: u16) -> String {
+    let header = [
+        what, "share", "due", "done/s", "tokens/s", "errors", "ttft p50", "ttft p99", "e2e p50",
+        "e2e p99",
+    ];
+    let table = aligned(&header, groups.iter().map(group_row).collect(), width);
+    format!("{table}\nshare as planned; due of the whole run; ttft and e2e in ms")
+}
+
+fn group_row(group: &GroupResult) -> Vec<String> {
+    let [throughput, tokens, errors, latencies @ ..] = window_cells(&group.window);
+    let mut row = vec![
+        group.name.clone(),
+        percent(group.share),
+        thousands(group.books.due),
+        throughput,
+        tokens,
+        errors,
+    ];
+    row.extend(latencies);
+    row
+}
+
+/// Completed and tokens per second, errors, TTFT and e2e latency.
+fn window_cells(window: &WindowResult) -> [String; 7] {
     let rate = |rate: Option<f64>| rate.map_or_else(|| ABSENT.to_owned(), quantity);
     let latency = |metric: Metric, percentile: Percentile| {
         let value = window.metrics.get(&metric).and_then(|summary| summary.percentile(percentile));
         value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
     };
-    vec![
-        format!("{}{}", stage.name, if stage.headline { "" } else { " *" }),
-        format!("{}–{}", seconds(window.start), seconds(window.end)),
-        thousands(stage.books.due),
-        rate(window.rates.offered),
+    [
         rate(window.rates.throughput),
         rate(window.rates.tokens_per_second),
         window.rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
@@ -316,6 +351,18 @@ fn stage_row(stage: &StageResult) -> Vec<String> {
         latency(Metric::E2eLatency, Percentile::P50),
         latency(Metric::E2eLatency, Percentile::P99),
     ]
+}
+
+fn stage_row(stage: &StageResult) -> Vec<String> {
+    let window = &stage.window;
+    let mut row = vec![
+        format!("{}{}", stage.name, if stage.headline { "" } else { " *" }),
+        format!("{}–{}", seconds(window.start), seconds(window.end)),
+        thousands(stage.books.due),
+        window.rates.offered.map_or_else(|| ABSENT.to_owned(), quantity),
+    ];
+    row.extend(window_cells(window));
+    row
 }
 
 fn seconds(duration: std::time::Duration) -> String {

@@ -18,6 +18,8 @@ pub struct SimulatorConfig {
     pub listen: String,
     /// Name of the one model served; requests for another get a 404.
     pub model: String,
+    /// LoRA adapters of that model, which requests may name in its place.
+    pub adapters: Vec<String>,
     /// Seed of jitter, token text, answer lengths and faults.
     pub seed: u64,
     /// Constant TTFT and ITL: no queue, prefix cache, jitter or growth.
@@ -128,6 +130,7 @@ impl Default for SimulatorConfig {
         Self {
             listen: "127.0.0.1:0".to_owned(),
             model: "simulated".to_owned(),
+            adapters: Vec::new(),
             seed: 42,
             fixed: false,
             ttft_ms: 50.0,
@@ -176,6 +179,7 @@ impl fmt::Debug for SimulatorConfig {
         out.debug_struct("SimulatorConfig")
             .field("listen", &self.listen)
             .field("model", &self.model)
+            .field("adapters", &self.adapters)
             .field("seed", &self.seed)
             .field("fixed", &self.fixed)
             .field("ttft_ms", &self.ttft_ms)

@@ -90,7 +90,7 @@ impl Generation {
         Ok(Self {
             service: Rc::clone(service),
             number,
-            answer: Answer::new(api, number, service.created_unix_s, &config.model),
+            answer: Answer::new(api, number, service.created_unix_s, &ask.model),
             usage: Usage { prompt_tokens, ..Usage::default() },
             output_tokens,
             finish,
@@ -368,7 +368,7 @@ fn accept(service: &Service, api: Api, request: &Request) -> Result<(Ask, u64, u
         return Err(Refusal::wrong_key());
     }
     let ask = Ask::parse(api, &request.body)?;
-    if ask.model != config.model {
+    if ask.model != config.model && !config.adapters.contains(&ask.model) {
         return Err(Refusal::unknown_model(&ask.model));
     }
     let prompt_tokens = service.counter.count(&ask.prompt);

@@ -30,6 +30,7 @@ pub use maps::{Member, Needed};
 pub use reference::reference;
 pub(crate) use secret::is_secret_parameter;
 pub use secret::looks_like_credential;
+pub(crate) use secret::secret_members;
 pub use sources::Sources;
 pub use value::REDACTED;
 pub(crate) use value::read_seconds as seconds;
@@ -196,6 +197,36 @@ impl Config {
         map.into_iter()
             .flatten()
             .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+    }
+
+    /// The maps of a list; none where it is not set.
+    pub(crate) fn entries(&self, path: &str) -> Vec<Map<String, Value>> {
+        let list = self.get(path).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_object).cloned().collect()
+    }
+
+    /// The same configuration with the keys of one section's map in place of its own. Keys that say one
+    /// thing together are replaced together: where prompts come from, a distribution, what is shared.
+    pub(crate) fn overlaid(base: &Self, section: &str, own: Option<&Value>) -> Self {
+        const TOGETHER: [&[&str]; 4] = [
+            &["prompts.type", "prompts.file", "prompts.dataset", "load.dataset"],
+            &["prompts.inputLength."],
+            &["prompts.outputLength."],
+            &["prompts.prefixRatio", "load.prefixRatio", "prompts.prefixes"],
+        ];
+        let mut config = base.clone();
+        let own = own.map(|own| maps::flattened(section, own)).unwrap_or_default();
+        let is_of = |path: &str, group: &[&str]| group.iter().any(|key| path.starts_with(key));
+        for group in
+            TOGETHER.iter().filter(|group| own.iter().any(|(key, _)| is_of(key.path, group)))
+        {
+            config.settings.retain(|index, _| !is_of(KEYS[*index].path, group));
+        }
+        for (key, value) in own {
+            let setting = Setting { value, origin: Origin::Run };
+            config.settings.extend(key_index(key.path).map(|index| (index, setting)));
+        }
+        config
     }
 
     fn setting(&self, path: &str) -> Option<&Setting> {

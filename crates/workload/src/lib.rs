@@ -16,10 +16,11 @@ pub mod tokenizer;
 
 pub use config::{Config, ConfigError, Sources};
 pub use plan::{
-    Api, ArrivalProcess, CapPolicy, ClientPlan, Component, Counted, Drive, FileFormat, HttpVersion,
-    LengthPlan, LengthProblem, LengthShape, Offered, OnWorkerLoss, OutputLengths, Pause, Plan,
-    PlanError, PlanInputs, PromptKind, PromptPlan, RampUp, RequiredOfAnswers, SaltPlacement, Stage,
-    StageKind, Target, ThinkTime, TokenizerChoice,
+    Api, ArrivalProcess, CapPolicy, Cell, ClientPlan, Component, Counted, Drive, FileFormat,
+    HttpVersion, LengthPlan, LengthProblem, LengthShape, Offered, OnWorkerLoss, OutputLengths,
+    Pause, Plan, PlanError, PlanInputs, PrefixLevel, PrefixSize, PromptKind, PromptPlan, RampUp,
+    RequiredOfAnswers, SaltPlacement, Stage, StageKind, Target, ThinkTime, TokenizerChoice,
+    TrafficClass, WeightedTarget,
 };
 pub use prompts::{Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
 pub use schedule::{

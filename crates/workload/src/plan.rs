@@ -6,6 +6,7 @@
 //! a compact binary codec carries it.
 
 mod build;
+mod classes;
 mod context;
 mod drive;
 mod endpoint;
@@ -13,6 +14,7 @@ mod error;
 mod length_keys;
 mod lengths;
 mod load;
+mod prefixes;
 mod prompt_plan;
 mod schedule_file;
 mod slos;
@@ -31,12 +33,15 @@ use serde::{Deserialize, Serialize};
 use crate::schedule::ScheduleFile;
 
 pub use build::PlanInputs;
+pub(crate) use classes::Mix;
+pub use classes::{Cell, TrafficClass, WeightedTarget};
 pub use error::{LengthProblem, PlanError};
 pub(crate) use lengths::log_parameters;
 pub use lengths::{Component, Counted, LengthPlan, LengthShape, OutputLengths};
 pub use load::{
     ArrivalProcess, CapPolicy, Drive, Offered, Pause, RampUp, Stage, StageKind, ThinkTime,
 };
+pub use prefixes::{PrefixLevel, PrefixSize};
 
 /// A validated run. Instants are offsets from the run's start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +78,10 @@ pub struct Plan {
     pub slos: metrics::Slos,
     /// What ends the load early.
     pub stop_when: metrics::StopRules,
+    /// Kinds of requests; none: all are of one kind, `prompts` and `target`.
+    pub classes: Vec<TrafficClass>,
+    /// Services that share the load; none: `target` alone. `target` has the first one's address.
+    pub targets: Vec<WeightedTarget>,
 }
 
 /// Where requests go and how they are asked.
@@ -116,6 +125,8 @@ pub struct PromptPlan {
     pub output_length: OutputLengths,
     /// Share of each prompt that is one common prefix, 0 to 1.
     pub prefix_ratio: f64,
+    /// Shared beginnings in groups, the outermost level first; none beside a `prefix_ratio`.
+    pub prefixes: Vec<PrefixLevel>,
     /// Records of a data set with more tokens than this are skipped.
     pub max_input_tokens: Option<NonZeroU32>,
     /// Counts tokens.
@@ -292,7 +303,7 @@ impl Plan {
     /// Tokens that a request orders on average; the default, or the bound where it is lower, where the data
     /// set says.
     pub fn mean_output_tokens(&self) -> f64 {
-        self.prompts.output_length.mean()
+        self.averaged(|prompts| prompts.output_length.mean())
     }
 }
 

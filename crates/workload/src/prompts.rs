@@ -8,6 +8,7 @@ mod dataset;
 mod error;
 mod file;
 mod lengths;
+mod prefixes;
 mod record;
 mod scan;
 mod sharegpt;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use metrics::Warning;
 
-use crate::plan::{OutputLengths, Plan, SaltPlacement, TokenizerChoice};
+use crate::plan::{OutputLengths, Plan, PromptPlan, SaltPlacement, TokenizerChoice};
 use crate::random::{Purpose, Random};
 use crate::schedule::Rows;
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -36,7 +37,7 @@ const CHECKED_ONE_IN: u64 = 1000;
 pub struct Prompt {
     /// The request's number.
     pub number: u64,
-    /// Its traffic class.
+    /// Its cell: traffic class and target ([`Plan::cell`]).
     pub class: u16,
     /// What is asked.
     pub content: Content,
@@ -80,6 +81,14 @@ pub struct LengthCheck {
 /// Makes the prompts of a run; shared by the threads that build requests.
 #[derive(Debug)]
 pub struct PromptSource {
+    plan: Plan,
+    /// One for each traffic class.
+    classes: Vec<ClassPrompts>,
+}
+
+/// Makes the prompts of one traffic class.
+#[derive(Debug)]
+struct ClassPrompts {
     text: TextSource,
     tokenizer: Arc<Tokenizer>,
     tokenizer_file: Option<InputFile>,
@@ -99,31 +108,128 @@ enum TextSource {
 }
 
 impl PromptSource {
-    /// Reads what the plan's prompts need: the tokenizer, and the whole of a data set once.
+    /// Reads what the plan's prompts need: tokenizers, and the whole of each data set once.
     ///
     /// # Errors
     /// Every problem found, in one line each.
     pub fn open(plan: &Plan) -> Result<(Self, Vec<Warning>), Vec<PromptError>> {
-        let (tokenizer, tokenizer_file) =
-            tokenizer(&plan.prompts.tokenizer).map_err(|error| vec![error.into()])?;
-        Self::with_tokenizer(plan, tokenizer, tokenizer_file)
+        Self::with_tokenizers(plan, tokenizer)
     }
 
-    fn with_tokenizer(
+    fn with_tokenizers(
         plan: &Plan,
-        tokenizer: Arc<Tokenizer>,
-        tokenizer_file: Option<InputFile>,
+        load: impl Fn(&TokenizerChoice) -> Result<Loaded, TokenizerError>,
     ) -> Result<(Self, Vec<Warning>), Vec<PromptError>> {
-        let prompts = &plan.prompts;
+        let mut loaded: Vec<(&TokenizerChoice, Loaded)> = Vec::new();
+        let (mut classes, mut warnings, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+        for prompts in plan.prompts_by_class() {
+            let known = loaded.iter().find(|(choice, _)| **choice == prompts.tokenizer);
+            let tokenizer = match known {
+                Some((_, tokenizer)) => tokenizer.clone(),
+                None => {
+                    let tokenizer = load(&prompts.tokenizer).map_err(|error| vec![error.into()])?;
+                    loaded.push((&prompts.tokenizer, tokenizer.clone()));
+                    tokenizer
+                }
+            };
+            match ClassPrompts::open(plan, prompts, tokenizer) {
+                Ok((class, own)) => {
+                    let new = own.into_iter().filter(|warning| !warnings.contains(warning));
+                    let new: Vec<_> = new.collect();
+                    warnings.extend(new);
+                    classes.push(class);
+                }
+                Err(own) => {
+                    let new = own.into_iter().filter(|problem| !problems.contains(problem));
+                    let new: Vec<_> = new.collect();
+                    problems.extend(new);
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok((Self { plan: plan.clone(), classes }, warnings))
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The prompt of request `number`.
+    ///
+    /// # Errors
+    /// The data set has changed or cannot be read any more, or has a text that cannot be encoded.
+    pub fn prompt(&self, number: u64) -> Result<Prompt, PromptError> {
+        let cell = self.plan.cell_of(number);
+        let prompt = self.class(cell).prompt(number)?;
+        Ok(Prompt { class: cell, ..prompt })
+    }
+
+    /// Counts the tokens of a synthetic prompt again, for 1 request in 1,000; `None` for the others. A
+    /// count that differs from what was asked is a mistake in the tokenizer's table of words.
+    ///
+    /// # Errors
+    /// As [`PromptSource::prompt`].
+    pub fn check(&self, number: u64) -> Result<Option<LengthCheck>, PromptError> {
+        self.class(self.plan.cell_of(number)).check(number)
+    }
+
+    /// After how many requests a data set starts again, the smallest of all classes; `None` for synthetic
+    /// prompts.
+    pub fn wraps_at(&self) -> Option<u64> {
+        self.classes.iter().filter_map(ClassPrompts::wraps_at).min()
+    }
+
+    /// Has the data set of request `number` been used up before it?
+    pub fn has_wrapped(&self, number: u64) -> bool {
+        let class = self.class(self.plan.cell_of(number));
+        class.wraps_at().is_some_and(|records| number >= records)
+    }
+
+    /// The files read: data sets and tokenizers, where they are files.
+    pub fn inputs(&self) -> Vec<InputFile> {
+        let mut files: Vec<InputFile> = Vec::new();
+        for file in self.classes.iter().flat_map(ClassPrompts::inputs) {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        files
+    }
+
+    /// The name of the tokenizer that counts; of several, all of them.
+    pub fn tokenizer_name(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.classes.iter().map(|class| class.tokenizer.name()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
+    }
+
+    fn class(&self, cell: u16) -> &ClassPrompts {
+        let class = self.plan.cell(cell).class;
+        self.classes.get(class).unwrap_or(&self.classes[0])
+    }
+}
+
+/// A tokenizer, and the file that it was read from.
+type Loaded = (Arc<Tokenizer>, Option<InputFile>);
+
+impl ClassPrompts {
+    fn open(
+        plan: &Plan,
+        prompts: &PromptPlan,
+        (tokenizer, tokenizer_file): Loaded,
+    ) -> Result<(Self, Vec<Warning>), Vec<PromptError>> {
         let (text, mut warnings) = if prompts.kind == crate::plan::PromptKind::Synthetic {
-            let synthetic =
-                Synthetic::new(plan, Arc::clone(&tokenizer)).map_err(|error| vec![error.into()])?;
+            let synthetic = Synthetic::new(plan, prompts, Arc::clone(&tokenizer))
+                .map_err(|error| vec![error.into()])?;
             (TextSource::Synthetic(synthetic), Vec::new())
         } else {
             if prompts.prefix_ratio > 0.0 {
                 _ = tokenizer.words().map_err(|error| vec![error.into()])?;
             }
-            let (dataset, warnings) = Dataset::open(plan, &tokenizer)?;
+            let (dataset, warnings) = Dataset::open(plan, prompts, &tokenizer)?;
             (TextSource::Dataset(dataset), warnings)
         };
         let source = Self {
@@ -141,11 +247,7 @@ impl PromptSource {
         Ok((source, warnings))
     }
 
-    /// The prompt of request `number`.
-    ///
-    /// # Errors
-    /// The data set has changed or cannot be read any more, or has a text that cannot be encoded.
-    pub fn prompt(&self, number: u64) -> Result<Prompt, PromptError> {
+    fn prompt(&self, number: u64) -> Result<Prompt, PromptError> {
         match &self.text {
             TextSource::Synthetic(synthetic) => {
                 let (text, tokens) = synthetic.text(number)?;
@@ -162,12 +264,7 @@ impl PromptSource {
         }
     }
 
-    /// Counts the tokens of a synthetic prompt again, for 1 request in 1,000; `None` for the others. A
-    /// count that differs from what was asked is a mistake in the tokenizer's table of words.
-    ///
-    /// # Errors
-    /// As [`PromptSource::prompt`].
-    pub fn check(&self, number: u64) -> Result<Option<LengthCheck>, PromptError> {
+    fn check(&self, number: u64) -> Result<Option<LengthCheck>, PromptError> {
         match &self.text {
             TextSource::Synthetic(synthetic) if number.is_multiple_of(CHECKED_ONE_IN) => {
                 let (text, asked) = synthetic.text(number)?;
@@ -177,26 +274,19 @@ impl PromptSource {
         }
     }
 
-    /// After how many requests the data set starts again; `None` for synthetic prompts.
-    pub fn wraps_at(&self) -> Option<u64> {
+    fn wraps_at(&self) -> Option<u64> {
         match &self.text {
             TextSource::Synthetic(_) => None,
             TextSource::Dataset(dataset) => Some(dataset.len()),
         }
     }
 
-    /// The files read: data set and tokenizer, where they are files.
-    pub fn inputs(&self) -> Vec<InputFile> {
+    fn inputs(&self) -> Vec<InputFile> {
         let dataset = match &self.text {
             TextSource::Synthetic(_) => None,
             TextSource::Dataset(dataset) => Some(dataset.input_file()),
         };
         dataset.into_iter().chain(self.tokenizer_file.clone()).collect()
-    }
-
-    /// The name of the tokenizer that counts.
-    pub fn tokenizer_name(&self) -> &str {
-        self.tokenizer.name()
     }
 
     fn recorded(&self, dataset: &Dataset, number: u64) -> Result<Prompt, PromptError> {
@@ -285,9 +375,7 @@ impl PromptSource {
     }
 }
 
-fn tokenizer(
-    choice: &TokenizerChoice,
-) -> Result<(Arc<Tokenizer>, Option<InputFile>), TokenizerError> {
+fn tokenizer(choice: &TokenizerChoice) -> Result<Loaded, TokenizerError> {
     let TokenizerChoice::File(path) = choice else { return Ok((Tokenizer::bundled()?, None)) };
     let name = path.display().to_string();
     let json = std::fs::read(path).map_err(|error| TokenizerError::Unreadable {

@@ -30,6 +30,12 @@ pub enum Purpose {
     ThinkTime = 7,
     /// Words of a block that requests of a trace share; a stream a block, keyed by the prompt salt.
     SharedBlock = 8,
+    /// Groups of shared beginnings; a stream a request, a draw a level.
+    PrefixGroups = 9,
+    /// Traffic classes; a stream a request.
+    Classes = 10,
+    /// Targets; a stream a request.
+    Targets = 11,
 }
 
 /// A stream of random words.

@@ -16,7 +16,7 @@ mod waves;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::plan::{ArrivalProcess, Drive, Plan};
+use crate::plan::{ArrivalProcess, Drive, Mix, Plan};
 use crate::random::{Purpose, Random};
 use crate::shard::Shard;
 use offered::{NANO, Span, rounded};
@@ -31,7 +31,7 @@ pub struct Arrival {
     pub number: u64,
     /// The stage in which it is due.
     pub stage: u16,
-    /// Its traffic class.
+    /// Its cell: traffic class and target ([`Plan::cell`]).
     pub class: u16,
     /// When it is due, from the run's start.
     pub due: Duration,
@@ -44,6 +44,8 @@ pub struct Arrivals {
     shard: Shard,
     /// Numbers from here on are not sent.
     limit: u64,
+    /// Which cell a number has, where there are several.
+    mix: Option<Box<Mix>>,
     stage: usize,
     /// Number of the current stage's first arrival.
     first: u64,
@@ -67,6 +69,7 @@ impl Plan {
             spans,
             shard,
             limit: self.requests.unwrap_or(u64::MAX),
+            mix: (self.cells() > 1).then(|| Box::new(self.mix())),
             stage: 0,
             first: 0,
             number: 0,
@@ -193,7 +196,8 @@ impl Arrivals {
 
     fn arrive(&mut self, number: u64, due: Duration) -> Option<Arrival> {
         self.number = number.checked_add(1)?;
-        Some(Arrival { number, stage: u16::try_from(self.stage).ok()?, class: 0, due })
+        let class = self.mix.as_ref().map_or(0, |mix| mix.cell_of(number));
+        Some(Arrival { number, stage: u16::try_from(self.stage).ok()?, class, due })
     }
 }
 

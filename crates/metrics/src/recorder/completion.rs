@@ -5,6 +5,8 @@
 pub struct TokenUsage {
     /// Prompt tokens.
     pub input: u64,
+    /// Prompt tokens that the prefix cache held, if the server says.
+    pub cached: Option<u64>,
     /// Completion tokens, all of them.
     pub output: u64,
     /// Reasoning tokens among them that were not streamed.

@@ -42,7 +42,7 @@ fn answer(scheduled: u64, finished: u64, tokens: u64) -> Timeline {
 }
 
 fn usage(output: u64, hidden_reasoning: u64) -> Option<TokenUsage> {
-    Some(TokenUsage { input: 10, output, hidden_reasoning })
+    Some(TokenUsage { input: 10, cached: None, output, hidden_reasoning })
 }
 
 #[test]

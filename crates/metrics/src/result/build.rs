@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    Rates, RunFacts, RunResult, StageDescription, StageResult, StoppedEarly, WindowResult,
-    WorkerResult,
+    GroupDescription, GroupResult, Rates, RunFacts, RunResult, StageDescription, StageResult,
+    StoppedEarly, WindowResult, WorkerResult,
 };
-use crate::books::{FailureSample, share};
+use crate::books::{Books, FailureSample, share};
 use crate::confidence::intervals95;
 use crate::distribution::{Distribution, MergeError, whole_micros};
-use crate::interval::{Interval, ScopeRecord};
+use crate::interval::{Interval, Scope, ScopeRecord};
 use crate::metric::Metric;
 use crate::recorder::SLOW_TTFT;
 use crate::series::Series;
@@ -27,6 +27,10 @@ pub struct RunRecord {
     pub facts: RunFacts,
     /// The stages in the plan's order; a scope's `stage` is an index into them.
     pub stages: Vec<StageDescription>,
+    /// Traffic classes, if there are several kinds of requests.
+    pub classes: Vec<GroupDescription>,
+    /// Targets, if there are several.
+    pub targets: Vec<GroupDescription>,
     /// The workers.
     pub workers: Vec<WorkerResult>,
     /// Everything the ledger merged, with what it booked itself (`lost`, `no_owner`) in the scopes' books.
@@ -50,6 +54,8 @@ impl RunResult {
         let context = Context { record: &record, thresholds: &thresholds };
         let stages = context.stages()?;
         let (headline, overall) = context.headline(&stages)?;
+        let classes = context.groups(&record.classes, &overall)?;
+        let targets = context.groups(&record.targets, &overall)?;
         let books = record.merged.books();
         let verdict = context.verdict(&stages, &headline, &books);
         let seconds = record.series.points(&record.merged.seconds);
@@ -63,6 +69,8 @@ impl RunResult {
             books,
             overall,
             stages,
+            classes,
+            targets,
             workers,
             seconds,
             stopped,
@@ -92,7 +100,7 @@ impl Context<'_> {
     fn stage(&self, index: u16, stage: &StageDescription) -> Result<StageResult, MergeError> {
         let record = self.record.merged.stage(index)?;
         let span = stage_span(stage, &record);
-        let mut window = self.window(&record, &span, |candidate| candidate == index);
+        let mut window = self.window(&record, &span, Some(|candidate| candidate == index));
         if !stage.headline {
             window.slos.clear();
         }
@@ -122,15 +130,50 @@ impl Context<'_> {
             end: windows().map(|window| window.end).max().unwrap_or_default(),
             measured: windows().map(|window| window.measured).sum(),
         };
-        let window = self.window(&record, &span, wanted);
+        let window = self.window(&record, &span, Some(wanted));
         Ok((record, window))
+    }
+
+    /// Parts of the requests: books of the whole run, figures of the headline. What is kept over time is not kept by
+    /// class, so there are no intervals.
+    fn groups(
+        &self,
+        groups: &[GroupDescription],
+        headline: &WindowResult,
+    ) -> Result<Vec<GroupResult>, MergeError> {
+        let span = Span { start: headline.start, end: headline.end, measured: headline.measured };
+        let group = |group: &GroupDescription| {
+            let own = |scope: Scope| group.cells.contains(&scope.class);
+            let mut books = Books::default();
+            let scopes = self.record.merged.scopes.iter().filter(|(scope, _)| own(**scope));
+            scopes.for_each(|(_, record)| books.merge(&record.books));
+            let in_headline = |stage: u16| {
+                self.record.stages.get(usize::from(stage)).is_some_and(|stage| stage.headline)
+            };
+            let record = self.record.merged.fold(|scope| own(scope) && in_headline(scope.stage))?;
+            let mut window = self.window(&record, &span, None::<fn(u16) -> bool>);
+            window.slos = self.objectives(&group.slos, &record, &window.rates, window.ttft_over_3s);
+            Ok(GroupResult {
+                name: group.name.clone(),
+                share: group.share,
+                books,
+                window,
+                distributions: record.distributions,
+            })
+        };
+        groups.iter().map(group).collect()
+    }
+
+    /// Whether any answer of the run said how much of its prompt the cache held.
+    fn cache_is_told(&self) -> bool {
+        self.record.merged.scopes.values().any(|record| record.notes.cache_told > 0)
     }
 
     fn window(
         &self,
         record: &ScopeRecord,
         span: &Span,
-        stages: impl Fn(u16) -> bool,
+        stages: Option<impl Fn(u16) -> bool>,
     ) -> WindowResult {
         let rates = self.rates(record, span.measured);
         let ttft = record.distribution(Metric::Ttft);
@@ -139,7 +182,7 @@ impl Context<'_> {
             start: span.start,
             end: span.end,
             measured: span.measured,
-            slos: self.objectives(record, &rates, slow),
+            slos: self.objectives(&self.record.slos, record, &rates, slow),
             rates,
             metrics: self.summaries(record, stages),
             notes: record.notes,
@@ -149,18 +192,20 @@ impl Context<'_> {
 
     fn objectives(
         &self,
+        slos: &Slos,
         record: &ScopeRecord,
         rates: &Rates,
         ttft_over_3s: Option<f64>,
     ) -> Vec<SloResult> {
         let samples = |metric| self.samples(record, metric);
         let window = Judged { rates, ttft_over_3s, samples, censored: Censored::of(&record.books) };
-        self.record.slos.limits.iter().map(|slo| judge_slo(*slo, &window)).collect()
+        slos.limits.iter().map(|slo| judge_slo(*slo, &window)).collect()
     }
 
     fn rates(&self, record: &ScopeRecord, measured: Duration) -> Rates {
         let demanded = !self.record.slos.per_request.is_empty();
-        let mut rates = rates(record, measured);
+        let mut rates =
+            Rates { cache_hit_ratio: self.cache_hit_ratio(record), ..rates(record, measured) };
         rates.goodput = rates.goodput.filter(|_| demanded);
         rates.slo_attainment = rates.slo_attainment.filter(|_| demanded);
         rates
@@ -176,10 +221,17 @@ impl Context<'_> {
         })
     }
 
+    /// By exact sums: tokens, not requests, are what a cache saves.
+    fn cache_hit_ratio(&self, record: &ScopeRecord) -> Option<f64> {
+        let sum = |metric| record.distribution(metric).and_then(Distribution::sum);
+        let (cached, all) = (sum(Metric::CachedTokens)?, sum(Metric::InputTokens)?);
+        share(cached, all).filter(|_| self.cache_is_told())
+    }
+
     fn summaries(
         &self,
         record: &ScopeRecord,
-        stages: impl Fn(u16) -> bool,
+        stages: Option<impl Fn(u16) -> bool>,
     ) -> BTreeMap<Metric, Summary> {
         let censored_share = record.books.censored_share().unwrap_or(0.0);
         let e2e = record.distribution(Metric::E2eLatency);
@@ -187,7 +239,9 @@ impl Context<'_> {
         let summary = |metric: Metric| match self.samples(record, metric) {
             Err(reason) => Summary::absent(metric.kind(), reason),
             Ok(samples) => {
-                let intervals = match self.record.series.stretches(metric, &stages) {
+                let over_time =
+                    stages.as_ref().and_then(|stages| self.record.series.stretches(metric, stages));
+                let intervals = match over_time {
                     Some(stretches) => intervals95(&stretches, e2e_p50),
                     None => Err(NullReason::NotKept),
                 };
@@ -205,6 +259,9 @@ impl Context<'_> {
     ) -> Result<&'r Distribution, NullReason> {
         if metric.needs_stream() && !self.record.facts.streamed {
             return Err(NullReason::NotStreamed);
+        }
+        if metric.needs_cache() && !self.cache_is_told() {
+            return Err(NullReason::CacheNotTold);
         }
         if metric == Metric::Itl && chunks_are_not_tokens(&record.notes, self.thresholds) {
             return Err(NullReason::ChunksAreNotTokens);
@@ -274,6 +331,7 @@ fn rates(record: &ScopeRecord, measured: Duration) -> Rates {
         error_rate: record.books.error_rate(),
         goodput: rate(window.good),
         slo_attainment: share(record.notes.good, record.books.started()),
+        cache_hit_ratio: None,
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) fn reason_words(reason: NullReason) -> &'static str {
         }
         NullReason::FewBlocks => "the run is too short for a 95 % interval (under ten blocks)",
         NullReason::NotKept => "not kept over time",
+        NullReason::CacheNotTold => {
+            "no answer said how much of its prompt was in the server's prefix cache"
+        }
     }
 }
 

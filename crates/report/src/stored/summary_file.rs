@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{
-    Books, FailureClass, FailureSample, Interval95, Kind, Lost, Metric, NotSent, Notes, NullReason,
-    Percentile, Rates, Reason, RunFacts, RunResult, StageResult, Status, Summary, Verdict, Warning,
-    WindowResult, WorkerLost, WorkerResult,
+    Books, FailureClass, FailureSample, GroupResult, Interval95, Kind, Lost, Metric, NotSent,
+    Notes, NullReason, Percentile, Rates, Reason, RunFacts, RunResult, StageResult, Status,
+    Summary, Verdict, Warning, WindowResult, WorkerLost, WorkerResult,
 };
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
         books: books(&root.at("books")),
         overall: window(&overall),
         stages,
+        classes: root.list("classes").iter().map(group).collect(),
+        targets: root.list("targets").iter().map(group).collect(),
         workers: root.list("workers").iter().map(worker).collect(),
         seconds: Vec::new(),
         stopped: objectives::stopped(root, &names),
@@ -160,6 +162,7 @@ fn rates(node: &Node<'_>) -> Rates {
         error_rate: node.number("errorRate"),
         goodput: node.number("goodput"),
         slo_attainment: node.get("sloAttainment").raw().as_f64(),
+        cache_hit_ratio: node.get("cacheHitRatio").raw().as_f64(),
     }
 }
 
@@ -218,6 +221,7 @@ fn notes(node: &Node<'_>) -> Notes {
         user_space_stamps: node.count("userSpaceStamps"),
         prompts_wrapped: node.count("promptsWrapped"),
         good: node.get("good").raw().as_u64().unwrap_or_default(),
+        cache_told: node.get("cacheTold").raw().as_u64().unwrap_or_default(),
         ..Notes::default()
     }
 }
@@ -227,6 +231,16 @@ fn stage(node: &Node<'_>) -> StageResult {
         name: node.text("name"),
         index: node.small("index"),
         headline: node.truth("headline"),
+        books: books(&node.at("books")),
+        window: window(node),
+        distributions: Default::default(),
+    }
+}
+
+fn group(node: &Node<'_>) -> GroupResult {
+    GroupResult {
+        name: node.text("name"),
+        share: node.number("share").unwrap_or_default(),
         books: books(&node.at("books")),
         window: window(node),
         distributions: Default::default(),

@@ -76,7 +76,7 @@ fn answer(recorder: &mut Recorder, stage: u16, at: u64) {
         streamed: true,
         ..Timeline::default()
     };
-    let usage = TokenUsage { input: 16, output: 8, hidden_reasoning: 0 };
+    let usage = TokenUsage { input: 16, cached: None, output: 8, hidden_reasoning: 0 };
     let completion = Completion { usage: Some(usage), event_tokens: 8, ..Completion::default() };
     recorder.completed(scope, &timeline, &completion);
 }
@@ -114,6 +114,8 @@ fn built(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
     RunRecord {
         facts: facts(),
         stages,
+        classes: Vec::new(),
+        targets: Vec::new(),
         workers,
         merged,
         series,

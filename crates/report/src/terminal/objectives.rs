@@ -10,14 +10,20 @@ use crate::figures::{ABSENT, counted, labelled, length, milliseconds, percent, q
 
 /// Every objective with its limit, its figure and what became of it; below, the stages, where there are several.
 pub(super) fn objectives(result: &RunResult, width: u16) -> String {
-    let slos = &result.overall.slos;
-    if slos.is_empty() {
+    let of_classes = result.classes.iter().flat_map(|class| {
+        class.window.slos.iter().map(|slo| {
+            let mut cells = row(slo);
+            cells[0] = format!("{}: {}", class.name, cells[0]);
+            cells
+        })
+    });
+    let rows: Vec<_> = result.overall.slos.iter().map(row).chain(of_classes).collect();
+    if rows.is_empty() {
         return String::new();
     }
-    let rows = slos.iter().map(row).collect();
     let mut lines = vec![aligned(&["objective", "limit", "figure", ""], rows, width)];
     let measured: Vec<_> = result.stages.iter().filter(|stage| stage.headline).collect();
-    if measured.len() > 1 {
+    if measured.len() > 1 && !result.overall.slos.is_empty() {
         lines.extend(measured.iter().map(|stage| of_stage(stage, width)));
     }
     lines.join("\n")
@@ -61,6 +67,7 @@ fn words(reason: NullReason) -> &'static str {
         NullReason::ChunksAreNotTokens => "an event is not a token",
         NullReason::FewBlocks => "too short",
         NullReason::NotKept => "not kept",
+        NullReason::CacheNotTold => "the server does not tell of its cache",
     }
 }
 

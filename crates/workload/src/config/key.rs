@@ -32,6 +32,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of some words.
     Choices(&'static [&'static str]),
+    /// A list of texts.
+    Texts,
     /// A list of IP addresses.
     Addresses,
     /// A whole number of something.
@@ -59,6 +61,8 @@ pub enum Kind {
         /// Longest, in seconds.
         max_s: f64,
     },
+    /// A whole number that may be negative.
+    Signed,
     /// HTTP header names with their values.
     Headers,
     /// Any JSON object.
@@ -103,6 +107,7 @@ impl Kind {
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::Choices(words) => format!("a list of {}", quoted(words)),
+            Self::Texts => "a list of texts".to_owned(),
             Self::Addresses => "a list of IP addresses".to_owned(),
             Self::Integer { unit, min, max: u64::MAX } => {
                 format!("a whole number{}, at least {min}", of(unit))
@@ -116,6 +121,7 @@ impl Kind {
                     "a duration from {min_s} to {max_s} seconds (a number of seconds, or a text such as `500ms` or `5m`)"
                 )
             }
+            Self::Signed => "a whole number".to_owned(),
             Self::Headers => "header names with their values".to_owned(),
             Self::Object => "a map, without `[redacted]` values".to_owned(),
             Self::Queries => "a list of maps with `name` and `query`".to_owned(),
@@ -138,6 +144,8 @@ impl Kind {
             | Self::Integer { .. }
             | Self::Number { .. }
             | Self::Duration { .. }
+            | Self::Signed
+            | Self::Texts
             | Self::Headers
             | Self::Object
             | Self::Addresses

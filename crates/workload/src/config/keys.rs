@@ -105,6 +105,38 @@ const STAGE: &[Member] = &[
     member("onOff", Kind::Section("load.onOff"), Needed::Else("as in `load`"), "With `type: onOff`."),
 ];
 
+/// The levels of shared beginnings.
+#[rustfmt::skip]
+const PREFIX_LEVELS: &[Member] = &[
+    member("name", Kind::Text, Needed::Else("`level 1`, …"), "What the groups are, for people: `tenant`, `system prompt`, `conversation`."),
+    member("groups", integer("groups", 1, 1_000_000), Needed::Else("1"), "Groups inside each group of the level above."),
+    member("tokens", TOKENS, Needed::Else("none"), "Length of the shared text, beside `inputLength`."),
+    member("share", SHARE, Needed::Else("none"), "Instead, in the last level: the share of `inputLength` that is shared."),
+    member("zipf", number("", 0.0, 10.0), Needed::Else("0"), "How popular groups are: group g is drawn with a chance in proportion to 1 / g^zipf. 0: all alike."),
+];
+
+/// What a traffic class says.
+#[rustfmt::skip]
+const CLASSES: &[Member] = &[
+    member("name", Kind::Text, Needed::Yes, "Its name in results."),
+    member("weight", WEIGHT, Needed::Yes, "How many of the requests, against the sum of all weights."),
+    member("prompts", Kind::Section("prompts"), Needed::Else("the run's"), "What it asks: keys as under `prompts`, in place of the run's."),
+    member("model", Kind::Text, Needed::Else("the target's"), "Its model, or the name of a LoRA adapter."),
+    member("headers", Kind::Headers, Needed::Else("none"), "Headers over the target's, such as `x-llm-d-inference-objective` or `x-llm-d-inference-fairness-id`; no credentials."),
+    member("priority", Kind::Signed, Needed::Else("none"), "The member `priority` of the body (vLLM: lower is sooner)."),
+    member("extraBody", Kind::Object, Needed::Else("none"), "Merged over each body after the target's; no credentials."),
+    member("slos", Kind::Slos, Needed::Else("none"), "What its own figures must reach, as under `slos`; without `perRequest`."),
+];
+
+/// What one of several targets says.
+#[rustfmt::skip]
+const TARGETS: &[Member] = &[
+    member("endpoint", Kind::Url, Needed::Yes, "As `target.endpoint`; all speak one API."),
+    member("weight", WEIGHT, Needed::Else("1"), "How many of the requests, against the sum of all weights."),
+    member("name", Kind::Text, Needed::Else("host and port"), "Its name in results."),
+    member("model", Kind::Text, Needed::Else("that of `target`"), "The model's name there; a class's own wins."),
+];
+
 /// Every key, in the order of the reference and of `config.yaml`.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
@@ -129,6 +161,8 @@ pub const KEYS: &[Key] = &[
     key("target.minTokens", Kind::Switch, "`false`", "Sends `min_tokens` equal to the ordered number of tokens (vLLM)."),
     key("target.caFile", Kind::Path, "the system's certificates", "Certificates in PEM to trust as well."),
     key("target.insecureSkipVerify", Kind::Switch, "`false`", "Accepts any certificate."),
+    key("targets", Kind::Maps(TARGETS), "none", "Several services that share the load by weight, instead of `target.endpoint`. Headers, body and credentials of `target` go to each."),
+    key("classes", Kind::Maps(CLASSES), "none", "Kinds of requests. Which one a request is, is drawn by weight from its number."),
     key("load.type", Kind::Choice(&["constant", "ramp", "burst", "sine", "onOff", "schedule", "shareGPT"]), "`constant`; `schedule` with `load.schedule`", "The shape of the load: one level, on its way to one, requests in bursts, a wave, two rates in turn, or what a file says; `shareGPT` is a closed loop over the data set."),
     key("load.rate", RATE, "none", "Requests per second, offered whatever the server's state (open loop)."),
     key("load.concurrency", USERS, "none; 32 with `type: shareGPT`", "Alone: so many users who each ask again when answered (closed loop). With `rate`: most requests in flight; what that holds back is counted."),
@@ -179,6 +213,7 @@ pub const KEYS: &[Key] = &[
     key("prompts.outputLength.min", TOKENS, "1", "Fewest tokens ordered, where they are drawn."),
     key("prompts.outputLength.max", TOKENS, "none", "Most tokens ordered. Without a mean it bounds a data set's own lengths, and is ordered where the data set has none."),
     key("prompts.prefixRatio", SHARE, "0", "Share of each prompt that is one prefix common to all. Before the text of a data set so much is prepended that this is its share of the whole."),
+    key("prompts.prefixes", Kind::Maps(PREFIX_LEVELS), "none", "Beginnings that synthetic prompts share, in groups and levels, the outermost first: a group of a level stands inside one of the level above, as a conversation in its system prompt. Excludes `prefixRatio`."),
     key("prompts.tokenizer", Kind::PathOr("bundled"), "`bundled`", "A `tokenizer.json` that counts and makes tokens; the bundled one is Qwen3's."),
     key("prompts.salt", Kind::Choice(&["none", "prepend"]), "`none`", "Text of a file or data set is sent unaltered; `prepend` puts a few characters before it, different for each request and run, so that no prefix cache knows it."),
     key("prompts.shuffle", Kind::Switch, "`false`", "Takes the records of a file or data set in an order drawn from the seed."),
@@ -204,6 +239,7 @@ pub const KEYS: &[Key] = &[
     key("fleet.onWorkerLoss", Kind::Choice(&["takeover", "continue", "abort"]), "`takeover`", "What becomes of a lost worker's share: others take it over, it is left out and counted, or the run ends."),
     key("simulator.listen", Kind::Text, "`127.0.0.1:0`", "Address and port to listen on; port 0 takes a free one."),
     key("simulator.model", Kind::Text, "`simulated`", "The name of the one model it serves."),
+    key("simulator.adapters", Kind::Texts, "none", "Names of LoRA adapters that requests may name instead of the model."),
     key("simulator.seed", integer("", 0, u64::MAX), "42", "Fixes jitter, faults and answers."),
     key("simulator.fixed", Kind::Switch, "`false`", "Constant TTFT and ITL, nothing else."),
     key("simulator.ttftMs", MILLISECONDS, "50", "Time to first token, before the prompt's length adds to it."),

@@ -29,6 +29,8 @@ same key, the flag wins, then `--set`, then the environment, then the file.
 const SECTIONS: &[(&str, &str)] = &[
     ("benchmark", "The run as a whole."),
     ("target", "What is measured."),
+    ("targets", "Several services at once."),
+    ("classes", "Several kinds of requests at once; results are given for each and in total."),
     (
         "load",
         "How much is offered, and in which shape. `rate` alone is an open loop; `rate` with `concurrency` an open loop with a cap on requests in flight; `concurrency` alone a closed loop.",

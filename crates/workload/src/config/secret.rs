@@ -66,6 +66,11 @@ pub(super) fn split(body: &Map<String, Value>) -> (Map<String, Value>, Map<Strin
     (harmless.into_iter().collect(), secret.into_iter().collect())
 }
 
+/// The names of the members of a body that hold a credential.
+pub(crate) fn secret_members(body: &Map<String, Value>) -> Vec<String> {
+    split(body).1.keys().cloned().collect()
+}
+
 /// A body as it may be written down.
 pub(super) fn hidden(value: &Value) -> Value {
     match value {

@@ -219,8 +219,8 @@ impl Gathered {
         else {
             return;
         };
-        let named =
-            key_index("target.endpoint").is_some_and(|index| self.settings.contains_key(&index));
+        let has = |path| key_index(path).is_some_and(|index| self.settings.contains_key(&index));
+        let named = has("target.endpoint") || has("targets");
         if !named && !self.has_simulator() {
             self.typed(
                 "target.endpoint",

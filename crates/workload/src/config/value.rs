@@ -26,12 +26,14 @@ impl Kind {
                 value.as_str().filter(|word| words.contains(word)).map(Value::from)
             }
             Self::Choices(words) => read_choices(words, value),
+            Self::Texts => read_texts(value),
             Self::Addresses => read_addresses(value),
             Self::Integer { min, max, .. } => {
                 read_integer(value).filter(|n| (min..=max).contains(&n)).map(Value::from)
             }
             Self::Number { min, max, .. } => read_number(value.as_f64()?, *min, *max),
             Self::Duration { min_s, max_s } => read_number(read_seconds(value)?, *min_s, *max_s),
+            Self::Signed => value.as_i64().map(Value::from),
             Self::Headers => read_headers(value),
             Self::Object => (value.is_object() && !holds_redacted(value)).then(|| value.clone()),
             Self::Queries => read_queries(value),
@@ -52,15 +54,17 @@ impl Kind {
             | Self::Choice(_)
             | Self::Duration { .. } => self.read(&Value::from(text.trim())),
             Self::Switch => self.read(&Value::Bool(text.trim().parse().ok()?)),
+            Self::Signed => self.read(&Value::from(text.trim().parse::<i64>().ok()?)),
             Self::Integer { .. } | Self::Number { .. } => {
                 self.read(&Value::Number(read_written_number(text.trim())?))
             }
-            Self::Choices(_) | Self::Addresses if !text.contains('[') => {
+            Self::Choices(_) | Self::Addresses | Self::Texts if !text.contains('[') => {
                 let words = text.split(',').map(|word| Value::from(word.trim())).collect();
                 self.read(&Value::Array(words))
             }
             Self::Choices(_)
             | Self::Addresses
+            | Self::Texts
             | Self::Headers
             | Self::Object
             | Self::Queries
@@ -70,6 +74,11 @@ impl Kind {
             | Self::Slos => self.read(&serde_saphyr::from_str(text).ok()?),
         }
     }
+}
+
+fn read_texts(value: &Value) -> Option<Value> {
+    let list = value.as_array().filter(|list| !list.is_empty())?;
+    list.iter().map(read_text).collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
 fn read_addresses(value: &Value) -> Option<Value> {

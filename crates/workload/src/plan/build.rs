@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Api, ClientPlan, HttpVersion, OnWorkerLoss, Plan, PlanError, RequiredOfAnswers, Target,
-    endpoint,
+    WeightedTarget, endpoint,
 };
 use crate::config::{Config, DEFAULT_SEED};
 
@@ -70,20 +70,41 @@ impl<'a> Builder<'a> {
         self.problems.push(problem);
     }
 
+    /// Builds a part from another configuration; what is wrong with it says where it stands.
+    pub(super) fn within<T>(
+        &mut self,
+        config: &Config,
+        place: &str,
+        build: impl FnOnce(&mut Builder<'_>) -> T,
+    ) -> T {
+        let mut inner = Builder { config, problems: Vec::new(), warnings: Vec::new() };
+        let built = build(&mut inner);
+        let of_class =
+            |problem| PlanError::OfClass { place: place.to_owned(), problem: Box::new(problem) };
+        self.problems.extend(inner.problems.into_iter().map(of_class));
+        for warning in inner.warnings {
+            self.warn(&warning.code, format!("{place}: {}", warning.message));
+        }
+        built
+    }
+
     pub(super) fn warn(&mut self, code: &str, message: impl Into<String>) {
         self.warnings.push(Warning::new(code, message));
     }
 
     fn plan(&mut self, inputs: &PlanInputs) -> Option<Plan> {
-        let target = self.target(inputs);
+        let (target, targets) = self.target(inputs).unzip();
         let load = self.load();
         let prompts = self.prompts();
+        let classes = self.classes();
         let collect = self.collect();
         let required = self.required_of_answers();
         let slos = self.run_slos();
         let drive = load.as_ref().map(|(_, drive, _)| drive);
         let stop_when = self.stop_rules(drive);
         let (stages, drive, schedule) = load?;
+        let (classes, targets) = (classes?, targets?);
+        self.check_cells(classes.len(), targets.len());
         let plan = Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
             seed: self.config.integer("benchmark.seed").unwrap_or(DEFAULT_SEED),
@@ -101,6 +122,8 @@ impl<'a> Builder<'a> {
             required,
             slos,
             stop_when,
+            classes,
+            targets,
         };
         Some(self.with_cooldown_requests(plan))
     }
@@ -113,14 +136,17 @@ impl<'a> Builder<'a> {
         configured.unwrap_or(inputs.prompt_salt)
     }
 
-    fn target(&mut self, inputs: &PlanInputs) -> Option<Target> {
+    fn target(&mut self, inputs: &PlanInputs) -> Option<(Target, Vec<WeightedTarget>)> {
         let wanted = match self.config.text("target.api") {
             Some("chat") => Some(Api::Chat),
             Some("completions") => Some(Api::Completions),
             _ => None,
         };
         let headers = self.headers();
-        let (url, api) = match self.endpoint().map(|written| endpoint::complete(&written, wanted)) {
+        let (targets, api) = self.targets(wanted)?;
+        let first = targets.first().zip(api).map(|(target, api)| Ok((target.url.clone(), api)));
+        let written = || self.endpoint().map(|written| endpoint::complete(&written, wanted));
+        let (url, api) = match first.or_else(written) {
             Some(Ok(complete)) => complete,
             Some(Err(problem)) => {
                 self.refuse(problem);
@@ -131,7 +157,7 @@ impl<'a> Builder<'a> {
                 return None;
             }
         };
-        Some(Target {
+        let target = Target {
             url,
             api,
             stream: self.config.get("target.stream").and_then(Value::as_bool).unwrap_or(true),
@@ -140,7 +166,8 @@ impl<'a> Builder<'a> {
             extra_body: self.config.harmless_body(),
             ignore_eos: self.config.switch("target.ignoreEos"),
             min_tokens: self.config.switch("target.minTokens"),
-        })
+        };
+        Some((target, targets))
     }
 
     fn endpoint(&self) -> Option<String> {
@@ -162,13 +189,18 @@ impl<'a> Builder<'a> {
     }
 
     fn headers(&mut self) -> Vec<(String, String)> {
+        let headers = self.config.harmless_headers();
+        headers.iter().for_each(|(name, _)| self.check_header(name));
+        headers
+    }
+
+    /// Some headers are the client's own.
+    pub(super) fn check_header(&mut self, name: &str) {
         const CLIENTS_OWN: [&str; 5] =
             ["connection", "content-length", "content-type", "expect", "transfer-encoding"];
-        let headers = self.config.harmless_headers();
-        for (name, _) in headers.iter().filter(|(name, _)| CLIENTS_OWN.contains(&name.as_str())) {
-            self.refuse(PlanError::Header { name: name.clone() });
+        if CLIENTS_OWN.contains(&name) {
+            self.refuse(PlanError::Header { name: name.to_owned() });
         }
-        headers
     }
 
     fn client(&self) -> ClientPlan {
@@ -235,9 +267,7 @@ impl<'a> Builder<'a> {
         let words = self.config.get("metrics.collect").and_then(Value::as_array);
         let words: Vec<String> =
             words.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        for word in
-            words.iter().filter(|word| matches!(word.as_str(), "cache_hit_ratio" | "queue_depth"))
-        {
+        for word in words.iter().filter(|word| word.as_str() == "queue_depth") {
             self.warn("not_collected", format!("`{word}` is asked for in `metrics.collect` and comes from the server's own metrics, which are not collected yet"));
         }
         if self.config.has("metrics.prometheus.endpoint")

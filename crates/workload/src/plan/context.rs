@@ -2,7 +2,7 @@
 
 use metrics::Warning;
 
-use super::{OutputLengths, Plan, PlanError, PromptKind};
+use super::{OutputLengths, Plan, PlanError, PromptKind, PromptPlan};
 
 impl Plan {
     /// Holds the lengths of synthetic prompts against a context of so many tokens, input and output
@@ -11,17 +11,10 @@ impl Plan {
     /// # Errors
     /// A request of average length does not fit.
     pub fn check_context(&self, context: u64) -> Result<Option<Warning>, PlanError> {
-        let (PromptKind::Synthetic, OutputLengths::Drawn(output)) =
-            (&self.prompts.kind, &self.prompts.output_length)
-        else {
-            return Ok(None);
-        };
-        let input = &self.prompts.input_length;
-        let average = (input.mean() + output.mean()).round() as u64;
-        if average > context {
-            return Err(PlanError::BeyondContext { tokens: average, context });
+        let mut longest = 0;
+        for prompts in self.prompts_by_class() {
+            longest = longest.max(longest_of(prompts, context)?);
         }
-        let longest = input.longest() + output.longest();
         let message = || {
             format!(
                 "requests may have up to {longest} tokens, the model's context is {context}: those beyond it \
@@ -30,6 +23,20 @@ impl Plan {
         };
         Ok((longest > context).then(|| Warning::new("beyond_context", message())))
     }
+}
+
+/// The longest request that is likely enough to be seen; 0 where a data set decides.
+fn longest_of(prompts: &PromptPlan, context: u64) -> Result<u64, PlanError> {
+    let (PromptKind::Synthetic, OutputLengths::Drawn(output)) =
+        (&prompts.kind, &prompts.output_length)
+    else {
+        return Ok(0);
+    };
+    let average = (prompts.mean_input_tokens() + output.mean()).round() as u64;
+    if average > context {
+        return Err(PlanError::BeyondContext { tokens: average, context });
+    }
+    Ok(prompts.prefix_tokens() + prompts.input_length.longest() + output.longest())
 }
 
 #[cfg(test)]

@@ -158,6 +158,66 @@ pub enum PlanError {
         /// What is wrong with it.
         problem: LengthProblem,
     },
+    /// A level of shared beginnings that cannot be made.
+    #[error("`prompts.prefixes[{level}]` {problem}")]
+    Prefix {
+        /// Its place, from 0.
+        level: usize,
+        /// What is wrong, and what to do.
+        problem: &'static str,
+    },
+    /// What would be written down.
+    #[error(
+        "`{key}` has {name}, which looks like a credential: put it into `target.headers` or `target.extraBody`"
+    )]
+    ClassSecret {
+        /// Where it stands.
+        key: String,
+        /// Its name, never its value.
+        name: String,
+    },
+    /// Two entries of a list that could not be told apart.
+    #[error("`{key}` has two named `{name}`: give each a name of its own")]
+    NamedAlike {
+        /// The list.
+        key: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Limits to single requests of one class.
+    #[error(
+        "`{path}.perRequest` is not counted by class: set `slos.perRequest`, which holds for all requests"
+    )]
+    ClassPerRequest {
+        /// The class's section.
+        path: String,
+    },
+    /// More pairs of class and target than are kept apart.
+    #[error(
+        "`classes` and `targets` make {cells} pairs, more than the {most} that are kept apart: use fewer"
+    )]
+    TooManyCells {
+        /// How many.
+        cells: usize,
+        /// How many may be.
+        most: usize,
+    },
+    /// A problem of one of several targets.
+    #[error("`targets[{index}]`: {problem}")]
+    OfTarget {
+        /// Its place, from 0.
+        index: usize,
+        /// The problem.
+        problem: Box<PlanError>,
+    },
+    /// A problem of a traffic class.
+    #[error("{place}: {problem}")]
+    OfClass {
+        /// `classes[0]`.
+        place: String,
+        /// The problem.
+        problem: Box<PlanError>,
+    },
     /// A data set is needed and none is named.
     #[error("`prompts.type: {kind}` needs a file: set `{key}`")]
     NoFile {

@@ -27,6 +27,7 @@ impl Builder<'_> {
         let output_length = self.output_lengths(kind.as_ref());
         let kind = kind?;
         let synthetic = kind == PromptKind::Synthetic;
+        let prefixes = self.prefixes(synthetic);
         if !synthetic && prefix_ratio >= 1.0 {
             self.refuse(PlanError::WholePrefix);
         }
@@ -36,6 +37,7 @@ impl Builder<'_> {
             input_length: input_length?,
             output_length: output_length?,
             prefix_ratio,
+            prefixes: prefixes?,
             max_input_tokens: if synthetic { None } else { self.tokens("prompts.inputLength.max") },
             tokenizer: self.tokenizer(),
             salt: if self.config.text("prompts.salt") == Some("prepend") {

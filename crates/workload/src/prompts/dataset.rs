@@ -16,7 +16,7 @@ use super::record::{Record, Unreadable};
 use super::scan::{Ending, ScanError, Scanner};
 use super::sharegpt::conversation;
 use super::{InputFile, PromptError};
-use crate::plan::{Api, FileFormat, Plan, PromptKind};
+use crate::plan::{Api, FileFormat, Plan, PromptKind, PromptPlan};
 use crate::random::{Purpose, Random};
 use crate::tokenizer::Tokenizer;
 use indexer::Indexer;
@@ -80,9 +80,12 @@ impl Dataset {
     /// Reads the whole file once; keeps its index.
     pub(super) fn open(
         plan: &Plan,
+        prompts: &PromptPlan,
         tokenizer: &Tokenizer,
     ) -> Result<(Self, Vec<Warning>), Vec<PromptError>> {
-        let Some((path, format, scanner)) = layout(plan) else { return Err(Vec::new()) };
+        let Some((path, format, scanner)) = layout(plan.target.api, prompts) else {
+            return Err(Vec::new());
+        };
         let read_error = |error: std::io::Error| {
             vec![PromptError::Read { path: path.clone(), reason: error.to_string() }]
         };
@@ -92,10 +95,10 @@ impl Dataset {
             return Err(vec![PromptError::Read { path: path.clone(), reason: reason.to_owned() }]);
         }
         let file = File::open(&path).map_err(read_error)?;
-        let mut indexer = Indexer::new(plan, &path, format, tokenizer);
+        let mut indexer = Indexer::new(plan.requests, prompts, &path, format, tokenizer);
         let scanned = scan_file(&file, scanner, &mut indexer).map_err(read_error)?;
         let index = indexer.finish(scanned.ending)?;
-        let order = plan.prompts.shuffle.then(|| permutation(index.spans.len(), plan.seed));
+        let order = prompts.shuffle.then(|| permutation(index.spans.len(), plan.seed));
         let counts = index.spans.iter().map(|_| OnceLock::new()).collect();
         let (bytes, sha256) = (scanned.bytes, scanned.sha256);
         Ok((
@@ -164,15 +167,15 @@ impl Dataset {
 }
 
 /// The file, how its records are understood and how they are found; `None` for synthetic prompts.
-fn layout(plan: &Plan) -> Option<(PathBuf, Format, Scanner)> {
-    match &plan.prompts.kind {
+fn layout(api: Api, prompts: &PromptPlan) -> Option<(PathBuf, Format, Scanner)> {
+    match &prompts.kind {
         PromptKind::Synthetic => None,
         PromptKind::ShareGpt { path } => Some((path.clone(), Format::ShareGpt, Scanner::json())),
         PromptKind::File { path, format } => {
             let (understood, scanner) = match format {
                 FileFormat::Text => (Format::Text, Scanner::lines()),
-                FileFormat::JsonLines => (Format::Json(plan.target.api), Scanner::lines()),
-                FileFormat::JsonList => (Format::Json(plan.target.api), Scanner::json()),
+                FileFormat::JsonLines => (Format::Json(api), Scanner::lines()),
+                FileFormat::JsonList => (Format::Json(api), Scanner::json()),
                 FileFormat::Csv => (Format::Csv(None), Scanner::csv()),
             };
             Some((path.clone(), understood, scanner))

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::lengths::draw;
-use crate::plan::{LengthPlan, Plan};
+use super::prefixes::Prefixes;
+use crate::plan::{LengthPlan, Plan, PromptPlan};
 use crate::random::{Purpose, Random};
 use crate::schedule::{BLOCK_TOKENS, Rows};
 use crate::tokenizer::{Tokenizer, TokenizerError, Words};
@@ -22,19 +23,25 @@ pub(super) struct Synthetic {
     prefix_ratio: f64,
     /// Of a plan that goes by a file, whose rows have lengths.
     rows: Option<Arc<Rows>>,
+    prefixes: Prefixes,
 }
 
 impl Synthetic {
-    pub(super) fn new(plan: &Plan, tokenizer: Arc<Tokenizer>) -> Result<Self, TokenizerError> {
+    pub(super) fn new(
+        plan: &Plan,
+        prompts: &PromptPlan,
+        tokenizer: Arc<Tokenizer>,
+    ) -> Result<Self, TokenizerError> {
         // Finding the words now reports their lack before the run starts.
         _ = tokenizer.words()?;
         Ok(Self {
             tokenizer,
             seed: plan.seed,
             salt: plan.prompt_salt,
-            length: plan.prompts.input_length.clone(),
-            prefix_ratio: plan.prompts.prefix_ratio,
+            length: prompts.input_length.clone(),
+            prefix_ratio: prompts.prefix_ratio,
             rows: plan.rows().cloned(),
+            prefixes: Prefixes::new(&prompts.prefixes, plan.seed, plan.prompt_salt),
         })
     }
 
@@ -52,12 +59,13 @@ impl Synthetic {
             }
             blocks => self.shared_blocks(words, blocks, tokens),
         };
+        let begun = self.prefixes.append(words, &mut text, number, tokens);
         words.append(
             &mut text,
             &mut Random::new(self.salt, Purpose::Text, number),
-            tokens - common.min(tokens),
+            tokens.saturating_sub(common + begun.inside),
         );
-        Ok((text, tokens))
+        Ok((text, tokens + begun.beside))
     }
 }
 

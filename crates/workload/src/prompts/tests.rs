@@ -16,7 +16,7 @@ fn plan(sets: &[&str]) -> Plan {
 }
 
 fn open(plan: &Plan) -> (PromptSource, Vec<Warning>) {
-    PromptSource::with_tokenizer(plan, toy(), None).unwrap()
+    PromptSource::with_tokenizers(plan, |_| Ok((toy(), None))).unwrap()
 }
 
 /// A file with `content` and the settings that name it; the folder must live as long.
@@ -43,7 +43,7 @@ impl Fixture {
 
     /// The lines a user sees, without the folder.
     fn refusal(&self, key: &str, sets: &[&str]) -> Vec<String> {
-        let problems = PromptSource::with_tokenizer(&self.plan(key, sets), toy(), None)
+        let problems = PromptSource::with_tokenizers(&self.plan(key, sets), |_| Ok((toy(), None)))
             .expect_err("these prompts are refused");
         problems
             .iter()
@@ -425,7 +425,8 @@ fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
     assert!(made.success());
     for path in [pipe.as_path(), folder.path(), Path::new("/dev/null")] {
         let plan = plan(&[&format!("prompts.dataset={}", path.display())]);
-        let refused = PromptSource::with_tokenizer(&plan, toy(), None).map(drop).unwrap_err();
+        let refused =
+            PromptSource::with_tokenizers(&plan, |_| Ok((toy(), None))).map(drop).unwrap_err();
         assert!(refused[0].to_string().contains("no regular file"), "{}", refused[0]);
     }
 }
@@ -433,7 +434,7 @@ fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
 #[test]
 fn a_missing_file_or_tokenizer_is_named() {
     let missing = plan(&["prompts.file=/nonexistent/a.txt"]);
-    let problems = PromptSource::with_tokenizer(&missing, toy(), None).unwrap_err();
+    let problems = PromptSource::with_tokenizers(&missing, |_| Ok((toy(), None))).unwrap_err();
     assert_eq!(
         problems[0].to_string(),
         "cannot read prompts `/nonexistent/a.txt`: No such file or directory (os error 2)"
@@ -451,7 +452,7 @@ fn a_tokenizer_from_a_file_is_an_input() {
             .unwrap();
     assert_eq!(source.prompt(3).unwrap().input_tokens, Some(12));
     assert_eq!(source.inputs()[0].path, file.path());
-    assert!(Path::new(source.tokenizer_name()).ends_with("tokenizer.json"));
+    assert!(Path::new(&source.tokenizer_name()).ends_with("tokenizer.json"));
 }
 
 #[test]

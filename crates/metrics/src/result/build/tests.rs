@@ -31,6 +31,8 @@ fn record(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
     RunRecord {
         facts: RunFacts { streamed: true, ..RunFacts::default() },
         stages,
+        classes: Vec::new(),
+        targets: Vec::new(),
         workers: Vec::new(),
         merged,
         series: Series::new(),
@@ -53,7 +55,7 @@ fn answer(recorder: &mut Recorder, stage: u16, at: u64, latency_ms: u64) {
         let at = ms(first) + gap.unwrap_or_default() * event;
         recorder.event(scope, &EventSample { at, gap, tokens: 1, shared: false });
     }
-    let usage = TokenUsage { input: 10, output: 4, hidden_reasoning: 0 };
+    let usage = TokenUsage { input: 10, cached: None, output: 4, hidden_reasoning: 0 };
     let timeline = Timeline {
         scheduled: ms(at),
         permitted: ms(at),

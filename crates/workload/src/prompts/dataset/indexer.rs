@@ -6,7 +6,7 @@ use std::path::Path;
 use metrics::Warning;
 
 use super::{Format, Span, shown};
-use crate::plan::{FileFormat, Plan, PromptKind, SaltPlacement};
+use crate::plan::{FileFormat, PromptKind, PromptPlan, SaltPlacement};
 use crate::prompts::file::Columns;
 use crate::prompts::record::Unreadable;
 use crate::prompts::scan::{Ending, RawRecord, ScanError};
@@ -56,14 +56,13 @@ pub(super) struct Indexer<'a> {
 
 impl<'a> Indexer<'a> {
     pub(super) fn new(
-        plan: &Plan,
+        requests: Option<u64>,
+        prompts: &PromptPlan,
         path: &'a Path,
         format: Format,
         tokenizer: &'a Tokenizer,
     ) -> Self {
-        let prompts = &plan.prompts;
-        let requests =
-            plan.requests.filter(|_| prompts.max_input_tokens.is_some() && !prompts.shuffle);
+        let requests = requests.filter(|_| prompts.max_input_tokens.is_some() && !prompts.shuffle);
         Self {
             path,
             format,
