@@ -22,8 +22,8 @@ pub(crate) const USUAL: [Metric; 9] = [
     Metric::GeneratorLag,
 ];
 
-/// The usual latencies that have samples and say something of their own: where an event is one token, `icl` is `itl`
-/// over again; where all were hits of the server's cache, or all misses, theirs is `ttft` over again.
+/// The usual latencies that say something of their own, with samples or a reason for having none: where an event is
+/// one token, `icl` is `itl` over again; where all were hits of the server's cache, or all misses, theirs is `ttft`.
 pub(crate) fn usual(window: &WindowResult) -> impl Iterator<Item = Metric> {
     let count = |metric| samples(window, metric);
     let one_token_events = count(Metric::Icl) == count(Metric::Itl);
@@ -31,7 +31,7 @@ pub(crate) fn usual(window: &WindowResult) -> impl Iterator<Item = Metric> {
     let is_twin = move |metric: Metric| {
         (one_token_events && metric == Metric::Icl) || (all_alike && metric.needs_cache())
     };
-    USUAL.into_iter().filter(move |&metric| count(metric) > 0 && !is_twin(metric))
+    USUAL.into_iter().filter(move |&metric| !is_twin(metric))
 }
 
 /// How many samples of a metric a window has.

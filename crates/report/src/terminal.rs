@@ -59,7 +59,7 @@ impl Selection {
     /// event is one token they are the same, and where it is not, `itl` is null and `icl` takes its place.
     fn latencies(&self, window: &WindowResult) -> Vec<Metric> {
         if self.names.is_empty() {
-            return usual(window).collect();
+            return usual(window).filter(|&metric| samples(window, metric) > 0).collect();
         }
         let stands_in = self.names.contains("itl") && samples(window, Metric::Itl) == 0;
         let named = |metric: &Metric| self.names.contains(metric.name());
