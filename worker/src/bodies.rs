@@ -2,11 +2,15 @@
 //!
 //! A lane orders a body well before its instant and collects it when the request starts; making text and
 //! JSON on the lane's own thread would delay the stamps of the streams that it reads meanwhile. An order
-//! that is not ready in time is a counted event (`queue_empty`), never a silent delay.
+//! that is not ready in time is a counted event (`queue_empty`), never a silent delay. How many orders wait
+//! to be built is a gauge of its own: it grows before a body is late.
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
@@ -39,6 +43,8 @@ pub(crate) struct Body {
 #[derive(Clone, Debug)]
 pub(crate) struct Bodies {
     orders: mpsc::UnboundedSender<Order>,
+    /// Orders that no builder has taken yet.
+    waiting: Arc<AtomicU64>,
 }
 
 struct Order {
@@ -58,26 +64,34 @@ impl Bodies {
     pub(crate) fn start(plan: &Plan, prompts: Arc<PromptSource>) -> io::Result<Self> {
         let (orders, queue) = mpsc::unbounded_channel::<Order>();
         let queue = Arc::new(Mutex::new(queue));
+        let waiting = Arc::new(AtomicU64::new(0));
         let targets: Arc<[Target]> = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
         for _ in 0..builders() {
-            let (queue, targets, prompts) =
-                (Arc::clone(&queue), Arc::clone(&targets), Arc::clone(&prompts));
+            let (queue, waiting) = (Arc::clone(&queue), Arc::clone(&waiting));
+            let (targets, prompts) = (Arc::clone(&targets), Arc::clone(&prompts));
             thread::Builder::new().name("bodies".to_owned()).spawn(move || {
                 while let Some(Order { number, ready }) = next(&queue) {
+                    waiting.fetch_sub(1, Relaxed);
                     if !ready.is_closed() {
                         let _ = ready.send(build(&targets, &prompts, number));
                     }
                 }
             })?;
         }
-        Ok(Self { orders })
+        Ok(Self { orders, waiting })
     }
 
     /// Orders the body of a request.
     pub(crate) fn order(&self, number: u64) -> Ordered {
         let (ready, receiver) = oneshot::channel();
+        self.waiting.fetch_add(1, Relaxed);
         let _ = self.orders.send(Order { number, ready });
         Ordered { ready: receiver }
+    }
+
+    /// Bodies that all lanes of the worker have ordered and no builder has begun.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Relaxed)
     }
 }
 
@@ -127,4 +141,31 @@ fn build(targets: &[Target], prompts: &PromptSource, number: u64) -> Result<Body
         wrapped: prompts.has_wrapped(number),
         took: Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::lane::tests::{lane, plan};
+
+    #[tokio::test]
+    async fn what_no_builder_has_begun_is_counted_once() {
+        let lane = lane(plan("http://127.0.0.1:9", &[("load.rate", json!(1))]));
+        let orders: Vec<_> = (0..200).map(|number| lane.bodies.order(number)).collect();
+        assert!(lane.bodies.waiting() <= 200);
+        for ordered in orders {
+            ordered.collect().await.unwrap();
+        }
+        assert_eq!(lane.bodies.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_build_waits() {
+        let (orders, _queue) = mpsc::unbounded_channel();
+        let bodies = Bodies { orders, waiting: Arc::default() };
+        let _ordered = [bodies.order(0), bodies.order(1)];
+        assert_eq!(bodies.waiting(), 2);
+    }
 }

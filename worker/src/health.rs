@@ -17,7 +17,7 @@ use crate::lane::Lane;
 /// How often the loop is asked to run on time.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 
-/// Records, every 10 ms, how late the lane's loop woke this task. A loop that stood still has a figure in each second
+/// Records, every 10 ms, how late the lane's loop woke this task and how many bodies wait to be built. A loop that stood still has a figure in each second
 /// that it missed. Runs until it is dropped.
 pub(crate) async fn watch_loop(lane: Rc<Lane>, mut pacer: impl Pacer) {
     let mut tick = lane.clock.now();
@@ -25,9 +25,12 @@ pub(crate) async fn watch_loop(lane: Rc<Lane>, mut pacer: impl Pacer) {
         tick += PROBE_EVERY;
         pacer.until(tick).await;
         let now = lane.clock.now();
+        let mut recorder = lane.recorder.borrow_mut();
         for (second, lag) in lags(tick, now) {
-            lane.recorder.borrow_mut().loop_lag(second, lag);
+            recorder.loop_lag(second, lag);
+            recorder.bodies_waiting(second, lane.bodies.waiting());
         }
+        drop(recorder);
         tick = tick.max(now.saturating_sub(PROBE_EVERY));
     }
 }

@@ -125,6 +125,8 @@ pub struct SecondCounts {
     pub loop_lag_p99_us: u64,
     /// The busiest lane's share of a core, in thousandths.
     pub lane_cpu_permille_max: u64,
+    /// Most request bodies that a worker had ordered and not begun to build.
+    pub bodies_waiting_max: u64,
     /// Completed within every limit that the run sets to a request.
     pub good: u64,
     /// Requests whose first token arrived.
@@ -205,6 +207,7 @@ impl SecondCounts {
         add(&mut self.slow_first_tokens, other.slow_first_tokens);
         self.loop_lag_p99_us = self.loop_lag_p99_us.max(other.loop_lag_p99_us);
         self.lane_cpu_permille_max = self.lane_cpu_permille_max.max(other.lane_cpu_permille_max);
+        self.bodies_waiting_max = self.bodies_waiting_max.max(other.bodies_waiting_max);
     }
 
     /// The next second, for a point that is wider than one: counts add up; in-flight, connections and limits take the maximum.

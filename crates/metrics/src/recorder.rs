@@ -263,6 +263,12 @@ impl Recorder {
         counts.lane_cpu_permille_max = counts.lane_cpu_permille_max.max(permille);
     }
 
+    /// Bodies that were ordered and not begun to build, at an instant of `second`.
+    pub fn bodies_waiting(&mut self, second: u32, waiting: u64) {
+        let counts = self.interval.seconds.entry(second).or_default();
+        counts.bodies_waiting_max = counts.bodies_waiting_max.max(waiting);
+    }
+
     /// Adds peculiarities, such as `Notes { queue_empty: 1, ..Notes::default() }`.
     pub fn note(&mut self, scope: Scope, notes: &Notes) {
         self.scope(scope).notes.merge(notes);

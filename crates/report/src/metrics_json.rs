@@ -74,6 +74,7 @@ fn counts(counts: &SecondCounts) -> Value {
         "connectionsMax": counts.connections_max,
         "loopLagP99Us": counts.loop_lag_p99_us,
         "laneCpuPermilleMax": counts.lane_cpu_permille_max,
+        "bodiesWaitingMax": counts.bodies_waiting_max,
     })
 }
 
@@ -133,7 +134,8 @@ mod tests {
           "inFlightMax": 0,
           "connectionsMax": 0,
           "loopLagP99Us": 0,
-          "laneCpuPermilleMax": 0
+          "laneCpuPermilleMax": 0,
+          "bodiesWaitingMax": 0
         }
         "#);
         insta::assert_snapshot!(value["seconds"][0]["metrics"]["icl"], @r#"{"count":14000,"p50":10007,"p90":10007,"p99":10007}"#);
