@@ -19,7 +19,7 @@ use crate::{
     bodies::Bodies,
     claims::Claim,
     gate::Gate,
-    health::{seat, thread_cpu, watch_loop},
+    health::{CoreTime, seat, watch_loop},
     lane::{EarlyEnd, Lane},
     offer::{Load, offer},
     recorder_actor::RecorderMessage,
@@ -84,7 +84,7 @@ struct Running {
     claims: mpsc::UnboundedSender<Claim>,
     offering: JoinHandle<()>,
     watching: JoinHandle<()>,
-    flushed_cpu: Duration,
+    flushed_core: CoreTime,
     flushed_at: Duration,
     /// The second whose connections have been counted: lanes' counts add up, so each tells a second once.
     counted_second: Option<u32>,
@@ -174,13 +174,13 @@ impl LaneState {
         let (claims, claimed) = mpsc::unbounded_channel();
         let own = shard.map(|class| Claim { class, from: Duration::ZERO, first_round: 0 });
         let offering = tokio::task::spawn_local(run(Rc::clone(&lane), own, claimed, recorder));
-        let (flushed_cpu, flushed_at) = (thread_cpu(), clock.now());
+        let (flushed_core, flushed_at) = (CoreTime::of_this_thread(), clock.now());
         self.running = Some(Running {
             lane,
             claims,
             offering,
             watching,
-            flushed_cpu,
+            flushed_core,
             flushed_at,
             counted_second: None,
         });
@@ -219,7 +219,7 @@ impl LaneReport {
 impl Running {
     fn flush(&mut self, spent: Interval) -> LaneReport {
         let now = self.lane.clock.now();
-        self.note_cpu(now);
+        self.note_core(now);
         let finished = self.offering.is_finished();
         let lane = &self.lane;
         let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
@@ -239,7 +239,7 @@ impl Running {
         LaneReport {
             interval: lane.recorder.borrow_mut().swap(spent),
             samples: std::mem::take(&mut lane.samples.borrow_mut()),
-            cpu: self.flushed_cpu,
+            cpu: self.flushed_core.used,
             in_flight: lane.in_flight.get(),
             kernel_stamps: lane.kernel_stamps.get(),
             began: lane.began.get(),
@@ -247,19 +247,17 @@ impl Running {
         }
     }
 
-    /// Books the lane's share of a core since its last flush under the second that it mostly lay in.
-    fn note_cpu(&mut self, now: Duration) {
-        let used = thread_cpu();
+    /// Books the lane's share of a core since its last flush, and its wait for one, under the second that it mostly lay in.
+    fn note_core(&mut self, now: Duration) {
+        let core = CoreTime::of_this_thread();
         let span = now.saturating_sub(self.flushed_at);
-        let busy = used.saturating_sub(self.flushed_cpu);
         let middle = self.flushed_at + span / 2;
         if span >= SHORTEST_CPU_SPAN {
-            let permille = busy.as_micros() * 1_000 / span.as_micros();
             let second = u32::try_from(middle.as_secs()).unwrap_or(u32::MAX);
-            let permille = u64::try_from(permille).unwrap_or(u64::MAX);
-            self.lane.recorder.borrow_mut().lane_cpu(second, permille);
+            let (used, waited) = core.permilles_since(self.flushed_core, span);
+            self.lane.recorder.borrow_mut().lane_core(second, used, waited);
         }
-        (self.flushed_cpu, self.flushed_at) = (used, now);
+        (self.flushed_core, self.flushed_at) = (core, now);
     }
 }
 

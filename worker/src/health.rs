@@ -3,7 +3,7 @@
 //! A late loop makes late requests; without these figures a tired client would be reported as a
 //! slow server.
 
-use std::{ffi::CString, rc::Rc, time::Duration};
+use std::{ffi::CString, fs, rc::Rc, time::Duration};
 
 use client::Pacer;
 use nix::{
@@ -66,9 +66,35 @@ pub(crate) fn seat(lane: usize, pinned: bool) -> nix::Result<()> {
     Ok(())
 }
 
-/// CPU time that the calling thread has used since its start.
-pub(crate) fn thread_cpu() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+/// A thread's time since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CoreTime {
+    /// On a core.
+    pub(crate) used: Duration,
+    /// Ready to run, without a core. Nothing where the kernel does not tell.
+    pub(crate) waited: Duration,
+}
+
+impl CoreTime {
+    /// Of the calling thread. The wait is the second figure of schedstat (Linux, Documentation/scheduler/sched-stats.rst).
+    pub(crate) fn of_this_thread() -> Self {
+        let used = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
+        let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let waited_ns = told.split_whitespace().nth(1).and_then(|figure| figure.parse().ok());
+        Self {
+            used: used.unwrap_or_default(),
+            waited: Duration::from_nanos(waited_ns.unwrap_or_default()),
+        }
+    }
+
+    /// Thousandths of `span` since `before`: used, and waited.
+    pub(crate) fn permilles_since(self, before: Self, span: Duration) -> (u64, u64) {
+        let permille = |now: Duration, before: Duration| {
+            let part = now.saturating_sub(before).as_micros() * 1_000;
+            u64::try_from(part / span.as_micros().max(1)).unwrap_or(u64::MAX)
+        };
+        (permille(self.used, before.used), permille(self.waited, before.waited))
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +109,27 @@ mod tests {
         assert_eq!(lags(ms(10_910), ms(13_200)), frozen);
         assert_eq!(lags(ms(10_910), ms(10_911)), [(10, ms(1))]);
         assert_eq!(lags(ms(10_910), ms(10_900)), [(10, ms(0))], "early by a rounding");
+    }
+
+    #[test]
+    fn a_thread_beside_another_on_its_core_waits_for_it() {
+        let both = std::sync::Barrier::new(2);
+        let spin = || {
+            seat(0, true).unwrap();
+            both.wait();
+            let now = || clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap();
+            let (before, begun) = (CoreTime::of_this_thread(), now());
+            while now() - begun < Duration::from_millis(200) {}
+            CoreTime::of_this_thread().permilles_since(before, now() - begun)
+        };
+        let told = fs::exists("/proc/thread-self/schedstat").unwrap();
+        std::thread::scope(|scope| {
+            for thread in [scope.spawn(spin), scope.spawn(spin)] {
+                let (used, waited) = thread.join().unwrap();
+                assert!(used <= 1_000 && waited <= 1_000, "{used} {waited}");
+                assert!(!told || waited > 50, "{waited}");
+            }
+        });
     }
 
     #[test]

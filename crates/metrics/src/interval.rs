@@ -125,6 +125,9 @@ pub struct SecondCounts {
     pub loop_lag_p99_us: u64,
     /// The busiest lane's share of a core, in thousandths.
     pub lane_cpu_permille_max: u64,
+    /// The share of time in which a lane was ready to run and had no core, in thousandths: of the lane that waited most.
+    /// 0 where the kernel does not tell.
+    pub lane_wait_permille_max: u64,
     /// Most request bodies that a worker had ordered and not begun to build.
     pub bodies_waiting_max: u64,
     /// Completed within every limit that the run sets to a request.
@@ -207,6 +210,7 @@ impl SecondCounts {
         add(&mut self.slow_first_tokens, other.slow_first_tokens);
         self.loop_lag_p99_us = self.loop_lag_p99_us.max(other.loop_lag_p99_us);
         self.lane_cpu_permille_max = self.lane_cpu_permille_max.max(other.lane_cpu_permille_max);
+        self.lane_wait_permille_max = self.lane_wait_permille_max.max(other.lane_wait_permille_max);
         self.bodies_waiting_max = self.bodies_waiting_max.max(other.bodies_waiting_max);
     }
 

@@ -257,10 +257,11 @@ impl Recorder {
         sample(self.scope(scope), Metric::PromptBuild, whole_micros(took), 1);
     }
 
-    /// The lane used that share of a core, in thousandths.
-    pub fn lane_cpu(&mut self, second: u32, permille: u64) {
+    /// The lane used that share of a core, and waited for one in that share of the time, in thousandths.
+    pub fn lane_core(&mut self, second: u32, used_permille: u64, waited_permille: u64) {
         let counts = self.interval.seconds.entry(second).or_default();
-        counts.lane_cpu_permille_max = counts.lane_cpu_permille_max.max(permille);
+        counts.lane_cpu_permille_max = counts.lane_cpu_permille_max.max(used_permille);
+        counts.lane_wait_permille_max = counts.lane_wait_permille_max.max(waited_permille);
     }
 
     /// Bodies that were ordered and not begun to build, at an instant of `second`.

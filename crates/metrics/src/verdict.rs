@@ -81,6 +81,8 @@ pub struct Thresholds {
     pub limit_loop_lag_us: u64,
     /// Or above this share of a core, in thousandths.
     pub limit_lane_cpu_permille: u64,
+    /// Waiting for a core above this share of the time, the worst lane's, is suspect.
+    pub core_wait_share: f64,
     /// Lost requests above this share of those due make the run invalid.
     pub lost_invalid_share: f64,
     /// Requests that nobody was there to send, likewise.
@@ -110,6 +112,7 @@ impl Default for Thresholds {
             shortfall_share: 0.02,
             limit_loop_lag_us: 10_000,
             limit_lane_cpu_permille: 900,
+            core_wait_share: 0.1,
             lost_invalid_share: 0.01,
             unowned_invalid_share: 0.05,
             read_lag_suspect_us: 10_000,

@@ -74,6 +74,7 @@ fn counts(counts: &SecondCounts) -> Value {
         "connectionsMax": counts.connections_max,
         "loopLagP99Us": counts.loop_lag_p99_us,
         "laneCpuPermilleMax": counts.lane_cpu_permille_max,
+        "laneWaitPermilleMax": counts.lane_wait_permille_max,
         "bodiesWaitingMax": counts.bodies_waiting_max,
     })
 }
@@ -135,6 +136,7 @@ mod tests {
           "connectionsMax": 0,
           "loopLagP99Us": 0,
           "laneCpuPermilleMax": 0,
+          "laneWaitPermilleMax": 0,
           "bodiesWaitingMax": 0
         }
         "#);

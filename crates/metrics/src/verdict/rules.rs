@@ -5,12 +5,13 @@ use crate::books::{Books, NotSent, share};
 
 type Rule = fn(&Evidence<'_>, &Thresholds) -> Vec<Reason>;
 
-pub(super) const ALL: [Rule; 14] = [
+pub(super) const ALL: [Rule; 15] = [
     books_balance,
     generator_lag,
     capped,
     cap_dropped,
     generator_at_its_limit,
+    core_shared,
     lost,
     no_owner,
     no_lease,
@@ -117,6 +118,26 @@ fn generator_at_its_limit(evidence: &Evidence<'_>, thresholds: &Thresholds) -> V
         percent(shortfall)
     );
     vec![reason("generator_limit", Status::Invalid, message)]
+}
+
+/// A lane that shares its core sends late and reads late, and its own clock does not show why.
+fn core_shared(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
+    let loaded: Vec<u64> = evidence
+        .seconds
+        .values()
+        .filter(|counts| counts.sent > 0)
+        .map(|counts| counts.lane_wait_permille_max)
+        .collect();
+    let waited = share(loaded.iter().sum(), 1_000 * loaded.len() as u64).unwrap_or(0.0);
+    if waited <= thresholds.core_wait_share {
+        return Vec::new();
+    }
+    let message = format!(
+        "a lane was ready to run and had no core in {} of the time: something else runs on the generator's cores; \
+         kernel stamps keep the latencies right, but requests leave late: give it cores of its own, or fewer lanes",
+        percent(waited)
+    );
+    vec![reason("core_shared", Status::Suspect, message)]
 }
 
 fn lost(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {

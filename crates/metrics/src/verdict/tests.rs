@@ -105,6 +105,25 @@ fn a_cap_that_holds_back_is_suspect_and_never_invalid() {
 }
 
 #[test]
+fn a_lane_that_waits_for_its_core_is_suspect() {
+    let mut run = sound();
+    let waits = |run: &mut Run, permille| {
+        for counts in run.seconds.values_mut() {
+            counts.lane_wait_permille_max = permille;
+        }
+    };
+    waits(&mut run, 100);
+    assert_eq!(run.verdict().0, Status::Valid);
+    waits(&mut run, 101);
+    assert_eq!(run.verdict(), (Status::Suspect, vec!["core_shared".to_owned()]));
+    // A second in which nothing is sent says nothing of the load.
+    for counts in run.seconds.values_mut() {
+        counts.sent = 0;
+    }
+    assert_eq!(run.verdict().0, Status::Valid);
+}
+
+#[test]
 fn sending_too_little_is_the_generators_fault_only_in_seconds_at_its_limit() {
     let with = |second: SecondCounts| {
         let mut run = sound();

@@ -65,6 +65,7 @@ fn counts(node: &Node<'_>) -> SecondCounts {
         connections_max: node.count("connectionsMax"),
         loop_lag_p99_us: node.count("loopLagP99Us"),
         lane_cpu_permille_max: node.count("laneCpuPermilleMax"),
+        lane_wait_permille_max: node.count("laneWaitPermilleMax"),
         bodies_waiting_max: node.count("bodiesWaitingMax"),
         ..SecondCounts::default()
     }
