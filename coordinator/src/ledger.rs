@@ -4,7 +4,8 @@
 //! is acknowledged again and changes nothing, a newer one is dropped unacknowledged and comes again. The
 //! parts of an interval wait aside until its marked one; then histograms and books are merged together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use metrics::{Books, Distribution, FailureSample, Interval, MergeError, Metric, Scope, Series};
 use protocol::{
@@ -136,6 +137,8 @@ pub struct Ledger {
     /// Deltas by the second that they reach to, until every worker has reported that far.
     ahead: BTreeMap<u32, Interval>,
     told_to: u32,
+    /// Stretches that everybody has reported, for who reads them one by one.
+    kept: Option<VecDeque<(Range<u32>, Interval)>>,
     samples: BTreeMap<metrics::FailureClass, Vec<FailureSample>>,
 }
 
@@ -150,6 +153,27 @@ impl Ledger {
     #[must_use]
     pub fn with_cells(self, cells: u16) -> Self {
         Self { cells, ..self }
+    }
+
+    /// Keeps each stretch that everybody has reported until [`Self::take_stretch`] takes it.
+    #[must_use]
+    pub fn keeping_stretches(self) -> Self {
+        Self { kept: Some(VecDeque::new()), ..self }
+    }
+
+    /// The next stretch that every live worker has reported, merged: those of the series, with all that was recorded.
+    pub fn take_stretch(&mut self) -> Option<(Range<u32>, Interval)> {
+        self.kept.as_mut()?.pop_front()
+    }
+
+    /// What was reported for seconds that had been told before; nothing else is left once all accounts are closed.
+    pub fn take_rest(&mut self) -> Option<(Range<u32>, Interval)> {
+        let mut rest = Interval::default();
+        for interval in std::mem::take(&mut self.ahead).into_values() {
+            // Bounds were compared when these were merged into the total.
+            let _ = rest.merge(&interval);
+        }
+        (!rest.is_empty()).then(|| (self.told_to..self.told_to + 1, rest))
     }
 
     /// Opens a worker's account.
@@ -272,14 +296,22 @@ impl Ledger {
             // Bounds were compared when these were merged into the total.
             let _ = held.merge(&interval);
             if second > self.told_to {
-                self.series.push(self.told_to..second, &held);
-                self.told_to = second;
-                held = Interval::default();
+                self.tell(second, std::mem::take(&mut held));
             }
         }
         if !held.is_empty() {
             // Told with the next second: its own has been told already.
             self.ahead.insert(self.told_to, held);
+        }
+    }
+
+    /// Everything up to `second` is told.
+    fn tell(&mut self, second: u32, stretch: Interval) {
+        let seconds = self.told_to..second;
+        self.told_to = second;
+        self.series.push(seconds.clone(), &stretch);
+        if let Some(kept) = &mut self.kept {
+            kept.push_back((seconds, stretch));
         }
     }
 

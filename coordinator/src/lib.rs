@@ -27,6 +27,7 @@ mod run;
 mod settlement;
 mod start;
 mod stop_rules;
+mod stretches;
 mod supervisor;
 
 pub use clock::CoordinatorClock;
@@ -43,3 +44,4 @@ pub use roster::{FleetSize, Member, Role, Roster, Standing};
 pub use run::{Command, Ending, Event, Phase, Run};
 pub use settlement::Settlement;
 pub use start::{Coordinator, CoordinatorError, CoordinatorOptions, Merged, Preparation};
+pub use stretches::{StretchError, Stretches};

@@ -159,7 +159,53 @@ pub fn append_frame(buffer: &mut Vec<u8>, record: &Record) -> Result<(), WireErr
     Ok(())
 }
 
-/// Reads a journal record by record, handing each to `on_record`: memory stays that of one record.
+/// A journal's records, read one by one: memory stays that of one record. Ends at the first that is not whole; what is
+/// left then is told by [`JournalRecords::tail`].
+#[derive(Debug)]
+pub struct JournalRecords {
+    path: PathBuf,
+    reader: BufReader<File>,
+    total_bytes: u64,
+    valid_bytes: u64,
+}
+
+impl JournalRecords {
+    /// Opens a journal.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let failed = |source| JournalError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let total_bytes = file.metadata().map_err(failed)?.len();
+        let reader = BufReader::new(file);
+        Ok(Self { path: path.to_owned(), reader, total_bytes, valid_bytes: 0 })
+    }
+
+    /// What has not been read: once the records have ended, a torn tail, if there is one.
+    #[must_use]
+    pub fn tail(&self) -> Option<JournalTail> {
+        let valid_bytes = self.valid_bytes;
+        let torn_bytes = self.total_bytes.saturating_sub(valid_bytes);
+        (torn_bytes > 0).then_some(JournalTail { valid_bytes, torn_bytes })
+    }
+}
+
+impl Iterator for JournalRecords {
+    type Item = Result<Record, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match next_record(&mut self.reader) {
+            Ok(next) => next.map(|(record, bytes)| {
+                self.valid_bytes += bytes;
+                Ok(record)
+            }),
+            Err(source) => Some(Err(JournalError::Io { path: self.path.clone(), source })),
+        }
+    }
+}
+
+/// Reads a whole journal, handing each record to `on_record`.
 ///
 /// # Errors
 /// The file cannot be opened or read. Damage is not an error: it is the returned tail.
@@ -167,17 +213,11 @@ pub fn read_journal(
     path: &Path,
     mut on_record: impl FnMut(Record),
 ) -> Result<Option<JournalTail>, JournalError> {
-    let failed = |source| JournalError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let total = file.metadata().map_err(failed)?.len();
-    let mut reader = BufReader::new(file);
-    let mut valid_bytes = 0;
-    while let Some((record, bytes)) = next_record(&mut reader).map_err(failed)? {
-        valid_bytes += bytes;
-        on_record(record);
+    let mut records = JournalRecords::open(path)?;
+    for record in &mut records {
+        on_record(record?);
     }
-    let torn_bytes = total - valid_bytes;
-    Ok((torn_bytes > 0).then_some(JournalTail { valid_bytes, torn_bytes }))
+    Ok(records.tail())
 }
 
 impl Journal {

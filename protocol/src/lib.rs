@@ -23,7 +23,9 @@ pub use cluster::{
     COORDINATOR_GROUP, CertificateError, Certificates, ClusterError, Cookie, CookieError,
     HANDSHAKE_DEADLINE, Node, Trust, TrustError,
 };
-pub use journal::{Journal, JournalError, JournalTail, Record, append_frame, read_journal};
+pub use journal::{
+    Journal, JournalError, JournalRecords, JournalTail, Record, append_frame, read_journal,
+};
 pub use lease::{DRIFT_PPM, Grant, HEARTBEAT_EVERY, LEASE, LONG_LEASE, Limit, grown_error_ns};
 pub use messages::{
     Abort, Acknowledge, Arm, Armed, Assigned, Assignment, Chunk, Closed, CoordinatorHeartbeat,
