@@ -32,7 +32,7 @@ pub(crate) enum Verb {
     Calibrate(CalibrateArgs),
     /// Start an inference service to measure: streaming, queueing, faults, ground truth
     Simulate(SimulateArgs),
-    /// Show what a results directory holds: a page, PDF, Markdown, JSON or CSV
+    /// Show what a results directory holds: a page, PDF, Markdown, JSON, CSV, or files of other tools
     Report(ReportArgs),
     /// List, show, pack or remove the runs of a folder
     Results(ResultsArgs),

@@ -50,18 +50,25 @@ fn missed(result: &RunResult) -> bool {
     result.overall.slos.iter().chain(of_classes).any(|slo| slo.outcome == Outcome::Missed)
 }
 
+impl Exit {
+    /// The number that the process ends with.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Internal => 1,
+            Self::BadConfiguration => 2,
+            Self::SloMissed => 3,
+            Self::Invalid => 4,
+            Self::EveryRequestFailed => 5,
+            Self::TargetNotReady => 6,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
-            Exit::Ok => 0,
-            Exit::Internal => 1,
-            Exit::BadConfiguration => 2,
-            Exit::SloMissed => 3,
-            Exit::Invalid => 4,
-            Exit::EveryRequestFailed => 5,
-            Exit::TargetNotReady => 6,
-            Exit::Interrupted => 130,
-        })
+        ExitCode::from(exit.code())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `tokenstorm` command: what do the users of an LLM inference service feel, at this load?
 
+mod asked;
 mod benchmark;
 mod calibrate;
 mod calibration;

@@ -3,12 +3,17 @@
 //! The files are read back into the value that the run handed over. Of a run that was cut off there is only its
 //! journal: the figures are then made of that, as `recover` does, and the report says so.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::ValueEnum;
-use report::{ReadError, StoredRun, locate};
+use coordinator::Stretches;
+use report::{ReadError, StoredRun, Tool, locate};
 
 use crate::{
+    asked::asked,
     exit::{Exit, Stop},
     recover, say,
 };
@@ -19,12 +24,15 @@ pub(crate) struct ReportArgs {
     /// A run's results directory; of a folder of them the newest run
     #[arg(long, short, value_name = "DIR", default_value = "results")]
     input: PathBuf,
-    /// The file to write; `-` is stdout [default: report.html or report.pdf in the results directory; stdout for md, json and csv]
+    /// The file to write, or with --compat the folder; `-` is stdout [default: in the results directory; stdout for md, json and csv]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The format [default: by the extension of --output, else html]
     #[arg(long, value_name = "FORMAT")]
     format: Option<ReportFormat>,
+    /// Write the files of another tool instead
+    #[arg(long, value_name = "TOOL", conflicts_with = "format")]
+    compat: Option<CompatTool>,
 }
 
 /// What a report is written as.
@@ -40,6 +48,33 @@ pub(crate) enum ReportFormat {
     Json,
     /// One line a metric and stage
     Csv,
+    /// Every interval's histograms, for HdrHistogram tools
+    #[value(alias = "hdr")]
+    Hlog,
+}
+
+/// Whose files.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompatTool {
+    /// The summary of ray-project's llmperf
+    Llmperf,
+    /// The result of `vllm bench serve`
+    Vllm,
+    /// The lifecycle metrics of inference-perf
+    InferencePerf,
+    /// llm-d's benchmark reports, one a stage
+    LlmD,
+}
+
+impl CompatTool {
+    fn tool(self) -> Tool {
+        match self {
+            Self::Llmperf => Tool::Llmperf,
+            Self::Vllm => Tool::Vllm,
+            Self::InferencePerf => Tool::InferencePerf,
+            Self::LlmD => Tool::LlmD,
+        }
+    }
 }
 
 impl ReportFormat {
@@ -49,6 +84,16 @@ impl ReportFormat {
             "htm" => Some(Self::Html),
             "markdown" => Some(Self::Md),
             other => Self::from_str(other, true).ok(),
+        }
+    }
+
+    /// Where it goes if nobody says; `None` is stdout.
+    fn file(self) -> Option<&'static str> {
+        match self {
+            Self::Html => Some("report.html"),
+            Self::Pdf => Some("report.pdf"),
+            Self::Hlog => Some("intervals.hlog"),
+            Self::Md | Self::Json | Self::Csv => None,
         }
     }
 }
@@ -64,19 +109,21 @@ pub(crate) fn report(arguments: &ReportArgs) -> anyhow::Result<Exit> {
     for gap in &run.gaps {
         eprintln!("not whole: {gap}");
     }
+    if let Some(compat) = arguments.compat {
+        return export(&run, compat.tool(), arguments.output.as_deref());
+    }
+    let output = arguments.output.clone();
+    let output = output.or_else(|| Some(run.directory.join(format.file()?)));
+    let output = output.filter(|path| path.as_os_str() != "-");
     let content = match format {
+        ReportFormat::Hlog => return hlog(&run, output.as_deref()),
         ReportFormat::Html => report::html(&run)?.into_bytes(),
         ReportFormat::Pdf => report::pdf(&run)?,
         ReportFormat::Md => report::markdown(&run).into_bytes(),
-        ReportFormat::Json => report::summary_json(&run.result)?.into_bytes(),
         ReportFormat::Csv => report::csv(&run)?.into_bytes(),
+        ReportFormat::Json => report::summary_json(&run.result)?.into_bytes(),
     };
-    let output = arguments.output.clone().or_else(|| match format {
-        ReportFormat::Html => Some(run.directory.join("report.html")),
-        ReportFormat::Pdf => Some(run.directory.join("report.pdf")),
-        ReportFormat::Md | ReportFormat::Json | ReportFormat::Csv => None,
-    });
-    match output.filter(|path| path.as_os_str() != "-") {
+    match output {
         Some(path) => {
             report::write_file(&path, &content)?;
             say(&format!("Report: {}", path.display()))?;
@@ -91,16 +138,65 @@ impl ReportArgs {
         let file = self.output.as_deref().filter(|path| path.as_os_str() != "-");
         match (self.format, file) {
             (Some(format), _) => Ok(format),
-            (None, None) => Ok(ReportFormat::Html),
-            (None, Some(path)) => ReportFormat::of_extension(path).ok_or_else(|| {
-                let line = format!(
-                    "--output {}: the extension names no format; add --format html, pdf, md, json or csv",
-                    path.display()
-                );
-                Stop::new(Exit::BadConfiguration, line)
-            }),
+            (None, Some(path)) if self.compat.is_none() => ReportFormat::of_extension(path)
+                .ok_or_else(|| {
+                    let line = format!(
+                        "--output {}: the extension names no format; add --format html, pdf, md, json, csv or hlog",
+                        path.display()
+                    );
+                    Stop::new(Exit::BadConfiguration, line)
+                }),
+            (None, _) => Ok(ReportFormat::Html),
         }
     }
+}
+
+/// The interval histograms, as they are read: a long run has more of them than anybody wants to hold.
+fn hlog(run: &StoredRun, output: Option<&Path>) -> anyhow::Result<Exit> {
+    let stretches = Stretches::open(&run.directory.join("journal")).map_err(|error| {
+        let line = format!("{error}: the intervals are in no other file of a run");
+        Stop::new(Exit::BadConfiguration, line)
+    })?;
+    let stretches = stretches.map(|stretch| stretch.map_err(io::Error::other));
+    match output {
+        Some(path) => {
+            report::write_streamed(path, |file| report::hdr_log(run, stretches, file))?;
+            say(&format!("Histograms: {}", path.display()))?;
+        }
+        None => match report::hdr_log(run, stretches, &mut io::stdout().lock()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written?,
+        },
+    }
+    Ok(Exit::Ok)
+}
+
+/// Another tool's files, in a folder of their own; what they cannot tell goes to stderr.
+fn export(run: &StoredRun, tool: Tool, output: Option<&Path>) -> anyhow::Result<Exit> {
+    let export = report::export(run, &asked(run), tool)?;
+    if output.is_some_and(|path| path.as_os_str() == "-") {
+        let [file] = export.files.as_slice() else {
+            let line = format!("--output -: {} has several files; name a folder", tool.name());
+            return Err(Stop::new(Exit::BadConfiguration, line).into());
+        };
+        say(file.text.trim_end())?;
+    } else {
+        let beside = run.directory.join("compat").join(tool.name());
+        let folder = output.unwrap_or(&beside);
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let line = format!("cannot make the folder {}: {error}", folder.display());
+            Stop::new(Exit::BadConfiguration, line)
+        })?;
+        for file in &export.files {
+            let path = folder.join(&file.name);
+            report::write_file(&path, file.text.as_bytes())?;
+            say(&format!("Export: {}", path.display()))?;
+        }
+    }
+    for line in &export.left_out {
+        eprintln!("not in it: {line}");
+    }
+    Ok(Exit::Ok)
 }
 
 /// The run of a directory: of its files, else of its journal.

@@ -6,6 +6,7 @@ mod bad_input;
 mod calibrate;
 mod classes;
 mod examples;
+mod exports;
 mod failures;
 mod fleet;
 mod fleet_links;

@@ -7,7 +7,7 @@ mod latency;
 mod load;
 mod time;
 
-pub(crate) use latency::{histogram, percentiles};
+pub(crate) use latency::{by_group, histogram, percentiles};
 pub(crate) use load::against_load;
 pub(crate) use time::over_time;
 

@@ -1,17 +1,20 @@
 //! The figures as CSV: one line for each stage and metric, for spreadsheets and data frames.
 //!
 //! Columns and units are those of `summary.json`, and an absent figure is an empty field. The headline is the stage
-//! `overall`.
+//! `overall`; a traffic class and a target, which have the headline's window, stand as `class NAME` and `target NAME`.
+//! An objective is a line `slo:FIGURE` with its figure as `mean`, its limit and its outcome.
 
-use metrics::{Kind, Metric, Percentile, RunResult, Summary, WindowResult};
+use metrics::{Kind, Metric, Outcome, Percentile, RunResult, SloResult, Summary, WindowResult};
 
 use crate::directory::ReportError;
 use crate::stored::StoredRun;
 
-const HEADER: [&str; 16] = [
+const HEADER: [&str; 18] = [
     "run", "stage", "headline", "metric", "unit", "count", "mean", "stddev", "min", "p50", "p90",
-    "p95", "p99", "p99_9", "max", "reason",
+    "p95", "p99", "p99_9", "max", "reason", "limit", "outcome",
 ];
+/// Fields of a line after run, stage and headline.
+const OWN: usize = HEADER.len() - 3;
 
 /// Every metric of the headline and of each stage, then the rates.
 ///
@@ -36,10 +39,16 @@ fn rows(result: &RunResult) -> Vec<Vec<String>> {
         let with = |rest: Vec<String>| start.iter().cloned().chain(rest).collect::<Vec<_>>();
         rows.extend(window.metrics.iter().map(|(metric, summary)| with(figures(*metric, summary))));
         rows.extend(rates(window).map(with));
+        rows.extend(window.slos.iter().map(|slo| with(objective(slo))));
     };
     add("overall", true, &result.overall);
     for stage in &result.stages {
         add(&stage.name, stage.headline, &stage.window);
+    }
+    for (what, groups) in [("class", &result.classes), ("target", &result.targets)] {
+        for group in groups {
+            add(&format!("{what} {}", group.name), true, &group.window);
+        }
     }
     rows
 }
@@ -70,6 +79,7 @@ fn figures(metric: Metric, summary: &Summary) -> Vec<String> {
         .map(|(percentile, why)| format!("{}:{}", percentile.name(), why.name()));
     let reason = summary.null_reason.map(|why| why.name().to_owned());
     row.push(reason.unwrap_or_else(|| nulls.collect::<Vec<_>>().join(" ")));
+    row.resize(OWN, String::new());
     row
 }
 
@@ -94,11 +104,28 @@ fn rates(window: &WindowResult) -> impl Iterator<Item = Vec<String>> {
         ("goodput", "per_s", rates.goodput),
     ];
     named.into_iter().map(|(name, unit, rate)| {
-        let mut row = vec![String::new(); HEADER.len() - 3];
+        let mut row = vec![String::new(); OWN];
         (row[0], row[1]) = (name.to_owned(), unit.to_owned());
         row[3] = rate.map_or_else(String::new, |rate| rate.to_string());
         row
     })
+}
+
+/// Limit and figure in the unit of the objective's metric.
+fn objective(result: &SloResult) -> Vec<String> {
+    let figure = result.slo.figure;
+    let value = |value: f64| {
+        if figure.unit() == "us" { value.round().to_string() } else { value.to_string() }
+    };
+    let mut row = vec![String::new(); OWN];
+    (row[0], row[1]) = (format!("slo:{figure}"), figure.unit().to_owned());
+    row[3] = result.figure.map_or_else(String::new, value);
+    if let Outcome::Undecided(why) = result.outcome {
+        row[OWN - 3] = why.name().to_owned();
+    }
+    row[OWN - 2] = value(result.slo.limit);
+    row[OWN - 1] = result.outcome.name().to_owned();
+    row
 }
 
 #[cfg(test)]
@@ -119,5 +146,32 @@ mod tests {
         assert_eq!((&ttft[12], &ttft[13]), ("", ""), "p99 is censored, p99.9 has few samples");
         assert_eq!(&ttft[15], "p99:censored p99_9:few_samples");
         assert!(rows.iter().any(|row| row[1].starts_with("'=cmd")), "no formula");
+    }
+
+    #[test]
+    fn classes_targets_and_objectives_have_lines_of_their_own() {
+        let rows_of = |result| {
+            let run = StoredRun { directory: "/x".into(), result, config: None, gaps: Vec::new() };
+            let text = csv(&run).unwrap();
+            let mut reader = csv::Reader::from_reader(text.as_bytes());
+            reader.records().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let classes = rows_of(example::classes());
+        let of = |stage: &str, metric: &str| {
+            let found = classes.iter().find(|row| &row[1] == stage && &row[3] == metric);
+            found.unwrap_or_else(|| panic!("no {metric} of {stage}")).clone()
+        };
+        assert_eq!(
+            (&of("class chat", "ttft")[5], &of("target canary", "ttft")[5]),
+            ("1500", "667")
+        );
+        let missed = of("class batch", "slo:ttft p50");
+        assert_eq!((&missed[16], &missed[17]), ("1000", "missed"));
+        let demanded = rows_of(example::demanded());
+        let undecided = demanded.iter().find(|row| &row[3] == "slo:ttft p99.9").unwrap();
+        assert_eq!(
+            (&undecided[6], &undecided[15], &undecided[17]),
+            ("", "few_samples", "undecided")
+        );
     }
 }

@@ -173,6 +173,17 @@ pub fn write_file(path: &Path, content: &[u8]) -> Result<(), ReportError> {
     write_whole(path, |file| file.write_all(content))
 }
 
+/// The same, written as it comes: nothing holds the whole of it.
+///
+/// # Errors
+/// It cannot be made or written; what was there before stays.
+pub fn write_streamed(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), ReportError> {
+    write_whole(path, |file| content(file))
+}
+
 fn write_whole(
     path: &Path,
     content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,

@@ -4,10 +4,13 @@
 //! latencies, then what explains them, and last what was run and what each word means.
 
 mod configuration;
+mod groups;
 mod headline;
+mod objectives;
 mod tables;
 
-pub(crate) use headline::Headline;
+pub(crate) use configuration::redacted;
+pub(crate) use headline::{Headline, merged_headline};
 
 use metrics::{Metric, RunResult, Status};
 
@@ -103,9 +106,12 @@ impl Document {
         let result = &run.result;
         let headline = Headline::of(result);
         let sections = vec![
+            section("objectives", "Objectives", objectives::blocks(result)),
             section("latency", "Latency", latency(result, &headline)),
             section("time", "Over time", charts(over_time(result, &headline))),
             section("load", "Load and stages", load(result, &headline)),
+            section("classes", "Traffic classes", groups::classes(result, &headline)),
+            section("targets", "Targets", groups::targets(result, &headline)),
             section("requests", "Requests and errors", requests(result)),
             section("workers", "Workers", vec![Block::Table(tables::workers(result))]),
             section("warnings", "Warnings", warnings(result)),
@@ -221,7 +227,7 @@ fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
         note: format!("{} failed", thousands(failed)),
     });
     if rates.goodput.is_some() {
-        let note = "met every objective".to_owned();
+        let note = "within every limit of a request".to_owned();
         tiles.push(Tile {
             label: "goodput",
             value: per_second(rates.goodput),

@@ -9,13 +9,16 @@
 
 mod chart;
 mod checksums;
+mod compat;
 mod csv_table;
 mod directory;
 mod document;
 mod figures;
+mod hdr_log;
 mod html;
 mod markdown;
 mod metrics_json;
+mod objective;
 mod pdf;
 mod plan;
 mod plot;
@@ -24,8 +27,13 @@ mod summary_json;
 mod terminal;
 
 pub use checksums::altered;
+pub use compat::{
+    Asked, AskedLength, AskedStage, Export, ExportedFile, ForeignRun, LengthForm, Loaded,
+    TextSource, Tool, export, load,
+};
 pub use csv_table::csv;
-pub use directory::{ReportError, ResultsDirectory, write_file};
+pub use directory::{ReportError, ResultsDirectory, write_file, write_streamed};
+pub use hdr_log::hdr_log;
 pub use html::html;
 pub use markdown::markdown;
 pub use metrics_json::metrics_json;

@@ -63,6 +63,11 @@ pub enum ReadError {
         /// Ours.
         ours: u32,
     },
+    /// A file that nobody we know writes.
+    #[error(
+        "{0} is neither a results directory nor a file of llmperf, vllm, inference-perf or llm-d"
+    )]
+    Unrecognised(PathBuf),
     /// JSON that is not what it should be.
     #[error("{path} is no summary of tokenstorm: it has no {missing}")]
     Foreign {

@@ -1,6 +1,6 @@
 //! Distributions: the percentile curve and the histogram.
 
-use metrics::{Distribution, Metric, RunResult, Summary, WindowResult};
+use metrics::{Distribution, GroupResult, Metric, RunResult, Summary, WindowResult};
 
 use super::{Axis, Chart, Scale, Series, Shape, Visible, log_ms};
 use crate::document::Headline;
@@ -25,17 +25,37 @@ pub(crate) fn percentiles(result: &RunResult, headline: &Headline) -> Chart {
         let samples = headline.distribution(metric)?;
         Some(Series::line(metric.name(), curve(metric, samples, &result.overall)))
     });
-    let mut series: Vec<Series> = series.collect();
+    let note = "How slow the slowest share of requests (or tokens) was. A curve ends where under \
+                one sample lies beyond it.";
+    by_percentile("latency_percentiles", "Latency by percentile".to_owned(), note, series.collect())
+}
+
+/// One metric's percentile curves, a line for each class or target that has samples.
+pub(crate) fn by_group(
+    id: &'static str,
+    metric: Metric,
+    what: &str,
+    groups: &[GroupResult],
+) -> Chart {
+    let series = groups.iter().filter_map(|group| {
+        let summary = group.window.metrics.get(&metric)?;
+        let samples = group.distributions.get(&metric).filter(|samples| !samples.is_empty())?;
+        let values = curve(metric, samples, &group.window);
+        summary.null_reason.is_none().then(|| Series::line(group.name.clone(), values))
+    });
+    let title = format!("{} by {what}", metric.name());
+    by_percentile(id, title, metric.definition(), series.collect())
+}
+
+fn by_percentile(id: &'static str, title: String, note: &str, mut series: Vec<Series>) -> Chart {
     // No room for percentiles that nothing reaches.
     let ends = series.iter().filter_map(|one| one.values.iter().rposition(Option::is_some));
     let length = ends.max().map_or(0, |last| last + 1);
     series.iter_mut().for_each(|one| one.values.truncate(length));
     Chart {
-        id: "latency_percentiles",
-        title: "Latency by percentile".to_owned(),
-        note: "How slow the slowest share of requests (or tokens) was. A curve ends where under \
-               one sample lies beyond it."
-            .to_owned(),
+        id,
+        title,
+        note: note.to_owned(),
         x: Axis { label: "percentile", scale: Scale::Percentile },
         y: Axis { label: "ms", scale: Scale::Log },
         at: grid().take(length).collect(),

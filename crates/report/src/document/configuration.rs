@@ -20,7 +20,7 @@ const HARMLESS: [&str; 8] = [
 ];
 
 /// `yaml` with the values of what is named like a credential replaced.
-pub(super) fn redacted(yaml: &str) -> String {
+pub(crate) fn redacted(yaml: &str) -> String {
     let mut text = String::with_capacity(yaml.len());
     let mut hidden_under = None;
     for line in yaml.lines() {

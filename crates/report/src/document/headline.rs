@@ -22,7 +22,8 @@ impl Headline {
             if present(Metric::Itl) || !present(Metric::Icl) { Metric::Itl } else { Metric::Icl };
         let shown = [Metric::Ttft, token_gap, Metric::Tpot, Metric::E2eLatency];
         let wanted = shown.into_iter().filter(|metric| present(*metric));
-        let distributions = wanted.filter_map(|metric| Some((metric, merged(result, metric)?)));
+        let distributions =
+            wanted.filter_map(|metric| Some((metric, merged_headline(result, metric)?)));
         Self { distributions: distributions.collect(), token_gap }
     }
 
@@ -36,7 +37,8 @@ impl Headline {
     }
 }
 
-fn merged(result: &RunResult, metric: Metric) -> Option<Distribution> {
+/// The samples of a metric in all stages of the headline; `None` without any.
+pub(crate) fn merged_headline(result: &RunResult, metric: Metric) -> Option<Distribution> {
     let mut merged = Distribution::new(metric.kind());
     for stage in result.stages.iter().filter(|stage| stage.headline) {
         if let Some(samples) = stage.distributions.get(&metric) {

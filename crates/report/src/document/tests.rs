@@ -16,7 +16,14 @@ fn table<'a>(document: &'a Document, section: &str) -> &'a Table {
 
 #[test]
 fn every_row_is_as_wide_as_its_header() {
-    for result in [example::one_stage(), example::troubled(), example::all_failed()] {
+    let all = [
+        example::one_stage(),
+        example::troubled(),
+        example::all_failed(),
+        example::demanded(),
+        example::classes(),
+    ];
+    for result in all {
         let document = document(result);
         for block in document.sections.iter().flat_map(|section| &section.blocks) {
             let Block::Table(table) = block else { continue };
@@ -46,4 +53,44 @@ fn a_run_that_failed_whole_has_tiles_without_figures() {
     assert_eq!(ttft.value, ABSENT);
     assert!(ttft.note.contains("not streamed"));
     assert_eq!(document.verdict.name, "INVALID");
+}
+
+fn cells(table: &Table, row: &str) -> Vec<String> {
+    table.rows.iter().find(|cells| cells[0] == row).unwrap_or_else(|| panic!("no {row}")).clone()
+}
+
+#[test]
+fn objectives_come_first_with_what_became_of_them() {
+    let document = document(example::demanded());
+    assert_eq!(document.sections[0].id, "objectives");
+    let objectives = table(&document, "objectives");
+    assert_eq!(cells(objectives, "ttft p95")[1..], ["headline", "≤ 60.0 ms", "58.5 ms", "met"]);
+    assert_eq!(cells(objectives, "ttft p99.9")[3..], [ABSENT, "undecided: too few samples"]);
+    assert_eq!(cells(objectives, "goodput")[4], "MISSED");
+    let Block::Lines(lines) = &document.sections[0].blocks[1] else { panic!("no lines") };
+    assert!(
+        lines[0].starts_with("goodput: ") && lines[1].contains("by the rule overload"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn classes_and_targets_have_tables_and_curves() {
+    let document = document(example::classes());
+    let classes = table(&document, "classes");
+    assert_eq!(cells(classes, "chat")[..4], ["chat", "75.0 %", "1,500", "1,500"]);
+    assert_eq!(cells(table(&document, "targets"), "canary")[2], "667");
+    let batch = cells(table(&document, "objectives"), "ttft p50");
+    assert_eq!((batch[1].as_str(), batch[4].as_str()), ("class batch", "MISSED"));
+    let charts: Vec<_> = document.charts().filter(|chart| chart.id.contains("_by_")).collect();
+    assert_eq!(charts.len(), 6);
+    let names: Vec<_> = charts[0].series.iter().map(|series| series.name.as_str()).collect();
+    assert_eq!(names, ["chat", "batch"]);
+}
+
+#[test]
+fn a_run_of_one_kind_has_no_sections_of_kinds() {
+    let document = document(example::one_stage());
+    let ids: Vec<_> = document.sections.iter().map(|section| section.id).collect();
+    assert!(!ids.contains(&"classes") && !ids.contains(&"targets") && !ids.contains(&"objectives"));
 }

@@ -1,7 +1,10 @@
 //! `metrics.json` read back: the inverse of `metrics_json`.
 
+use std::collections::BTreeMap;
+
 use metrics::{
-    Distribution, ExactFigures, Metric, PointPercentiles, RunResult, SecondCounts, SeriesPoint,
+    Distribution, ExactFigures, GroupResult, Metric, PointPercentiles, RunResult, SecondCounts,
+    SeriesPoint,
 };
 use serde_json::Value;
 
@@ -16,21 +19,42 @@ pub(super) fn add(root: &Node<'_>, result: &mut RunResult) -> Vec<String> {
     for stage in &mut result.stages {
         let index = u64::from(stage.index);
         match stages.iter().find(|candidate| candidate.count("index") == index) {
-            Some(found) => {
-                let histograms = found.members("histograms").into_iter();
-                let read = histograms.filter_map(|(name, node)| {
-                    let metric = Metric::from_name(name)?;
-                    Some((metric, histogram(metric, &node)))
-                });
-                stage.distributions = read.collect();
-            }
+            Some(found) => stage.distributions = histograms(found),
             None => missing.push(format!(
                 "metrics.json has no stage {index} ({}): its distributions are not shown",
                 stage.name
             )),
         }
     }
+    for (key, groups) in [("classes", &mut result.classes), ("targets", &mut result.targets)] {
+        missing.extend(add_groups(root, key, groups));
+    }
     missing
+}
+
+/// Classes or targets, which files of before there were any do not have.
+fn add_groups(root: &Node<'_>, key: &str, groups: &mut [GroupResult]) -> Vec<String> {
+    let found = if groups.is_empty() { Vec::new() } else { root.list(key) };
+    let mut missing = Vec::new();
+    for group in groups {
+        match found.iter().find(|candidate| candidate.text("name") == group.name) {
+            Some(node) => group.distributions = histograms(node),
+            None => missing.push(format!(
+                "metrics.json has no {} in {key}: its distributions are not shown",
+                group.name
+            )),
+        }
+    }
+    missing
+}
+
+fn histograms(node: &Node<'_>) -> BTreeMap<Metric, Distribution> {
+    let all = node.members("histograms").into_iter();
+    let read = all.filter_map(|(name, node)| {
+        let metric = Metric::from_name(name)?;
+        Some((metric, histogram(metric, &node)))
+    });
+    read.collect()
 }
 
 fn point(node: &Node<'_>) -> SeriesPoint {

@@ -21,8 +21,13 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn what_is_read_is_what_was_written() {
-    let all =
-        [example::one_stage(), example::troubled(), example::all_failed(), example::demanded()];
+    let all = [
+        example::one_stage(),
+        example::troubled(),
+        example::all_failed(),
+        example::demanded(),
+        example::classes(),
+    ];
     for result in all {
         let (_root, path) = written(&result);
         let run = StoredRun::read(&path).unwrap();

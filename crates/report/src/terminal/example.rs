@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{
-    Completion, EventSample, FailureClass, Figure, Interval, Lost, Metric, Notes, PointPercentiles,
-    RateFigure, Recorder, RequestLimit, RunFacts, RunRecord, RunResult, Scope, Series, SeriesPoint,
-    Slo, Slos, StageDescription, StageWindow, Statistic, SteadyState, SteadyWindow, StopReason,
-    StopRule, StoppedEarly, Timeline, TokenUsage, Warning, WorkerLost, WorkerResult,
+    Completion, EventSample, FailureClass, Figure, GroupDescription, Interval, Lost, Metric, Notes,
+    PointPercentiles, RateFigure, Recorder, RequestLimit, RunFacts, RunRecord, RunResult, Scope,
+    Series, SeriesPoint, Slo, Slos, StageDescription, StageWindow, Statistic, SteadyState,
+    SteadyWindow, StopReason, StopRule, StoppedEarly, Timeline, TokenUsage, Warning, WorkerLost,
+    WorkerResult,
 };
 
 fn ms(milliseconds: u64) -> Duration {
@@ -43,7 +44,10 @@ fn facts() -> RunFacts {
 
 /// A request due at `at` ms: sent 40 µs later, TTFT 50 ms and a little that varies, 8 tokens 10 ms apart.
 fn answer(recorder: &mut Recorder, stage: u16, at: u64) {
-    let scope = Scope { stage, class: 0 };
+    answer_of(recorder, Scope { stage, class: 0 }, at);
+}
+
+fn answer_of(recorder: &mut Recorder, scope: Scope, at: u64) {
     let scheduled = ms(at);
     let sent = scheduled + Duration::from_micros(40);
     let first = sent + ms(50) + Duration::from_micros(at * 37 % 9_000);
@@ -237,6 +241,33 @@ pub(crate) fn an_hour() -> RunResult {
         })
         .collect();
     result
+}
+
+/// Two classes, one with an objective that it misses, on two targets.
+pub(crate) fn classes() -> RunResult {
+    let stages = vec![stage("hold", true, 0, 20_000)];
+    let mut recorder = recorder(&stages);
+    for n in 0..2_000_u64 {
+        // Cells: class × target; of three chat requests one goes to the canary, and so on.
+        let (class, target) = (u16::from(n % 4 == 0), u16::from(n % 3 == 0));
+        answer_of(&mut recorder, Scope { stage: 0, class: class * 2 + target }, n * 10);
+    }
+    let mut run = built(stages, recorder.take());
+    let figure = Figure::Of(Metric::Ttft, Statistic::Percentile(5_000));
+    let missed = Slos { limits: vec![Slo { figure, limit: 1_000.0 }], ..Slos::default() };
+    let group = |name: &str, share, cells: [u16; 2], slos| GroupDescription {
+        name: name.to_owned(),
+        share,
+        cells: cells.to_vec(),
+        slos,
+    };
+    run.classes =
+        vec![group("chat", 0.75, [0, 1], Slos::default()), group("batch", 0.25, [2, 3], missed)];
+    run.targets = vec![
+        group("stable", 0.667, [0, 2], Slos::default()),
+        group("canary", 0.333, [1, 3], Slos::default()),
+    ];
+    RunResult::build(run).unwrap()
 }
 
 /// Objectives of every outcome, an early end, a steady part.

@@ -1,23 +1,21 @@
 //! What was demanded, and the steady part of the headline: the lines above the verdict.
 
-use metrics::{
-    Bound, Metric, NullReason, Outcome, RunResult, SloResult, StageResult, SteadyState,
-    StoppedEarly, WindowResult,
-};
+use metrics::{Metric, Outcome, RunResult, StageResult, SteadyState, WindowResult};
 
 use super::aligned;
-use crate::figures::{ABSENT, counted, labelled, length, milliseconds, percent, quantity};
+use crate::figures::{counted, labelled, length, milliseconds, percent, quantity};
+use crate::objective::{cells, shown, stopped_words};
 
 /// Every objective with its limit, its figure and what became of it; below, the stages, where there are several.
 pub(super) fn objectives(result: &RunResult, width: u16) -> String {
     let of_classes = result.classes.iter().flat_map(|class| {
         class.window.slos.iter().map(|slo| {
-            let mut cells = row(slo);
-            cells[0] = format!("{}: {}", class.name, cells[0]);
-            cells
+            let [objective, limit, figure, outcome] = cells(slo);
+            vec![format!("{}: {objective}", class.name), limit, figure, outcome]
         })
     });
-    let rows: Vec<_> = result.overall.slos.iter().map(row).chain(of_classes).collect();
+    let rows: Vec<_> =
+        result.overall.slos.iter().map(|slo| cells(slo).to_vec()).chain(of_classes).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -27,48 +25,6 @@ pub(super) fn objectives(result: &RunResult, width: u16) -> String {
         lines.extend(measured.iter().map(|stage| of_stage(stage, width)));
     }
     lines.join("\n")
-}
-
-fn row(result: &SloResult) -> Vec<String> {
-    let slo = result.slo;
-    let side = match slo.figure.bound() {
-        Bound::AtMost => "≤",
-        Bound::AtLeast => "≥",
-    };
-    let figure = result.figure.map(|value| shown(slo.figure.unit(), value));
-    let outcome = match result.outcome {
-        Outcome::Met => "met".to_owned(),
-        Outcome::Missed => "MISSED".to_owned(),
-        Outcome::Undecided(reason) => format!("undecided: {}", words(reason)),
-    };
-    vec![
-        slo.figure.to_string(),
-        format!("{side} {}", shown(slo.figure.unit(), slo.limit)),
-        figure.unwrap_or_else(|| ABSENT.to_owned()),
-        outcome,
-    ]
-}
-
-fn shown(unit: &str, value: f64) -> String {
-    match unit {
-        "us" => format!("{} ms", milliseconds(value)),
-        "share" => percent(value),
-        "per_s" => format!("{}/s", quantity(value)),
-        _ => quantity(value),
-    }
-}
-
-fn words(reason: NullReason) -> &'static str {
-    match reason {
-        NullReason::NoSamples => "nothing was measured",
-        NullReason::FewSamples => "too few samples",
-        NullReason::Censored => "too many requests were cut off",
-        NullReason::NotStreamed => "not streamed",
-        NullReason::ChunksAreNotTokens => "an event is not a token",
-        NullReason::FewBlocks => "too short",
-        NullReason::NotKept => "not kept",
-        NullReason::CacheNotTold => "the server does not tell of its cache",
-    }
 }
 
 fn of_stage(stage: &StageResult, width: u16) -> String {
@@ -106,11 +62,7 @@ pub(super) fn slow_ttft(window: &WindowResult) -> Option<String> {
 
 /// Why the load ended early, if a rule ended it.
 pub(super) fn stopped(result: &RunResult, width: u16) -> String {
-    let Some(StoppedEarly { at, reason }) = &result.stopped else { return String::new() };
-    let stage = result.stages.get(usize::from(reason.stage)).filter(|_| result.stages.len() > 1);
-    let stage = stage.map_or_else(String::new, |stage| format!(" in stage {}", stage.name));
-    let text = format!("at {}{stage} by the rule {}: {reason}", length(*at), reason.rule.name());
-    labelled("stopped", &text, width.into())
+    stopped_words(result).map_or_else(String::new, |text| labelled("stopped", &text, width.into()))
 }
 
 /// From when on the service was steady, if it was not from the start.

@@ -1,0 +1,77 @@
+//! Traffic classes and targets: a table and the curves of each kind.
+
+use metrics::{GroupResult, Metric, Percentile, RunResult};
+
+use super::{Block, Headline, Table, charts};
+use crate::chart::by_group;
+use crate::figures::{ABSENT, milliseconds, percent, quantity, thousands};
+
+/// Of the classes; nothing where there is one kind of requests.
+pub(super) fn classes(result: &RunResult, headline: &Headline) -> Vec<Block> {
+    let ids = ["ttft_by_class", "itl_by_class", "e2e_by_class"];
+    blocks("class", ids, &result.classes, headline)
+}
+
+/// Of the targets; nothing where there is one.
+pub(super) fn targets(result: &RunResult, headline: &Headline) -> Vec<Block> {
+    let ids = ["ttft_by_target", "itl_by_target", "e2e_by_target"];
+    blocks("target", ids, &result.targets, headline)
+}
+
+fn blocks(
+    what: &'static str,
+    ids: [&'static str; 3],
+    groups: &[GroupResult],
+    headline: &Headline,
+) -> Vec<Block> {
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let metrics = [Metric::Ttft, headline.token_gap, Metric::E2eLatency];
+    let curves =
+        ids.into_iter().zip(metrics).map(|(id, metric)| by_group(id, metric, what, groups));
+    let mut blocks = vec![Block::Table(table(what, groups, headline))];
+    blocks.extend(charts(curves));
+    blocks
+}
+
+fn table(what: &'static str, groups: &[GroupResult], headline: &Headline) -> Table {
+    let gap = if headline.token_gap == Metric::Icl { "icl p50" } else { "itl p50" };
+    Table {
+        header: vec![
+            what, "planned", "due", "completed", "failed", "not sent", "lost", "completed/s", "tokens/s",
+            "errors", "ttft p50", "ttft p99", gap, "e2e p50", "e2e p99",
+        ],
+        rows: groups.iter().map(|group| row(group, headline)).collect(),
+        words: 1,
+        notes: vec![
+            "Counts are of the whole run, rates and latencies (ms) of the measured stages. Percentiles of a part have no 95 % interval.".to_owned(),
+        ],
+    }
+}
+
+fn row(group: &GroupResult, headline: &Headline) -> Vec<String> {
+    let (books, window) = (&group.books, &group.window);
+    let rate = |rate: Option<f64>| rate.map_or_else(|| ABSENT.to_owned(), quantity);
+    let latency = |metric: Metric, percentile: Percentile| {
+        let value = window.metrics.get(&metric).and_then(|summary| summary.percentile(percentile));
+        value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
+    };
+    vec![
+        group.name.clone(),
+        percent(group.share),
+        thousands(books.due),
+        thousands(books.completed),
+        thousands(books.failed_total()),
+        thousands(books.not_sent_total()),
+        thousands(books.lost.total()),
+        rate(window.rates.throughput),
+        rate(window.rates.tokens_per_second),
+        window.rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
+        latency(Metric::Ttft, Percentile::P50),
+        latency(Metric::Ttft, Percentile::P99),
+        latency(headline.token_gap, Percentile::P50),
+        latency(Metric::E2eLatency, Percentile::P50),
+        latency(Metric::E2eLatency, Percentile::P99),
+    ]
+}

@@ -1,0 +1,57 @@
+//! What was demanded and what became of it, before everything that explains it.
+
+use metrics::{RunResult, SloResult};
+
+use super::{Block, Table};
+use crate::figures::{percent, quantity};
+use crate::objective::{cells, stopped_words};
+
+/// Objectives of the run, of its classes and of its stages, what single requests had to reach, and an early end.
+pub(super) fn blocks(result: &RunResult) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let table = table(result);
+    if !table.rows.is_empty() {
+        blocks.push(Block::Table(table));
+    }
+    let lines: Vec<String> = goodput(result).into_iter().chain(stopped(result)).collect();
+    if !lines.is_empty() {
+        blocks.push(Block::Lines(lines));
+    }
+    blocks
+}
+
+fn table(result: &RunResult) -> Table {
+    let row = |of: &str, slo: &SloResult| {
+        let [objective, limit, figure, outcome] = cells(slo);
+        vec![objective, of.to_owned(), limit, figure, outcome]
+    };
+    let mut rows: Vec<_> = result.overall.slos.iter().map(|slo| row("headline", slo)).collect();
+    for class in &result.classes {
+        let of = format!("class {}", class.name);
+        rows.extend(class.window.slos.iter().map(|slo| row(&of, slo)));
+    }
+    let measured: Vec<_> = result.stages.iter().filter(|stage| stage.headline).collect();
+    if measured.len() > 1 {
+        for stage in measured {
+            let of = format!("stage {}", stage.name);
+            rows.extend(stage.window.slos.iter().map(|slo| row(&of, slo)));
+        }
+    }
+    let notes = vec![
+        "undecided: what was measured cannot tell, and that is no \"met\"; only the headline and classes decide the exit code."
+            .to_owned(),
+    ];
+    Table { header: vec!["objective", "of", "limit", "figure", "outcome"], rows, words: 2, notes }
+}
+
+fn goodput(result: &RunResult) -> Option<String> {
+    let rates = &result.overall.rates;
+    let rate = quantity(rates.goodput?);
+    let share = rates.slo_attainment.map(percent);
+    let share = share.map_or_else(String::new, |share| format!(", {share} of the requests"));
+    Some(format!("goodput: {rate} requests/s within every limit of a request{share}"))
+}
+
+fn stopped(result: &RunResult) -> Option<String> {
+    stopped_words(result).map(|words| format!("the load ended early {words}"))
+}
