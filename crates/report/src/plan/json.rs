@@ -1,0 +1,156 @@
+//! A plan as JSON: `tokenstorm plan --json`.
+
+use std::time::Duration;
+
+use metrics::Warning;
+use serde_json::{Value, json};
+
+use super::{
+    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
+    PlannedPause, PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger,
+};
+
+/// The version of the JSON form's layout.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The plan for programs.
+pub fn plan_json(view: &PlanView) -> Value {
+    json!({
+        "schemaVersion": SCHEMA_VERSION,
+        "name": view.name,
+        "target": {
+            "endpoint": view.target.url,
+            "simulated": view.target.url.is_none(),
+            "api": view.target.api,
+            "streamed": view.target.streamed,
+            "model": view.target.model,
+        },
+        "load": load(&view.load),
+        "stages": view.stages.iter().map(stage).collect::<Vec<_>>(),
+        "requestLimit": view.request_limit,
+        "requests": view.requests,
+        "lastDueSeconds": view.last_due.map(|last| last.as_secs_f64()),
+        "drainSeconds": view.drain.as_secs_f64(),
+        "firstDueSeconds": view.first_due.iter().map(Duration::as_secs_f64).collect::<Vec<_>>(),
+        "prompts": prompts(&view.prompts),
+        "tokens": {
+            "sampledPrompts": view.tokens.sampled,
+            "perRequest": in_out(view.tokens.each),
+            "total": in_out(view.tokens.total),
+            "perSecondAtMost": in_out(view.tokens.per_s),
+        },
+        "cost": view.cost.map(cost),
+        "offered": view.curve.as_ref().map(curve),
+        "workers": view.shares.iter().enumerate().map(share).collect::<Vec<_>>(),
+        "warnings": view.warnings.iter().map(warning).collect::<Vec<_>>(),
+    })
+}
+
+fn cost(cost: PlannedCost) -> Value {
+    json!({
+        "inputPerMillion": cost.input_per_million,
+        "outputPerMillion": cost.output_per_million,
+        "total": cost.total,
+    })
+}
+
+fn curve(curve: &PlannedCurve) -> Value {
+    json!({"unit": curve.unit, "stepSeconds": curve.step.as_secs_f64(), "values": curve.values})
+}
+
+fn load(load: &PlannedLoad) -> Value {
+    match load {
+        PlannedLoad::Open { arrivals, cap, drops } => {
+            let policy = cap.map(|_| if *drops { "drop" } else { "hold" });
+            json!({"loop": "open", "arrivals": arrivals, "maxInFlight": cap, "capPolicy": policy})
+        }
+        PlannedLoad::Closed { slots, stagger, pause } => {
+            let over = match stagger {
+                PlannedStagger::Over(time) => Some(time.as_secs_f64()),
+                PlannedStagger::Probed | PlannedStagger::Ramp => None,
+            };
+            let pause = match pause {
+                PlannedPause::None => Value::Null,
+                PlannedPause::Think { distribution, mean } => {
+                    json!({"distribution": distribution, "meanSeconds": mean.as_secs_f64()})
+                }
+                PlannedPause::Rounds { every } => json!({"roundSeconds": every.as_secs_f64()}),
+            };
+            json!({"loop": "closed", "maxInFlight": slots, "rampUpSeconds": over, "pause": pause})
+        }
+    }
+}
+
+fn stage(stage: &PlannedStage) -> Value {
+    let (from, to) = match stage.level {
+        PlannedLevel::Constant(level)
+        | PlannedLevel::Burst { mean: level, .. }
+        | PlannedLevel::Sine { mean: level, .. }
+        | PlannedLevel::OnOff { level, .. } => (level, level),
+        PlannedLevel::Linear(from, to) | PlannedLevel::Exponential(from, to) => (from, to),
+    };
+    let burst = match stage.level {
+        PlannedLevel::Burst { size, every, width, .. } => json!({
+            "size": size,
+            "everySeconds": every.as_secs_f64(),
+            "widthSeconds": width.as_secs_f64(),
+        }),
+        _ => Value::Null,
+    };
+    let wave = match stage.level {
+        PlannedLevel::Sine { amplitude, period, .. } => {
+            json!({"amplitude": amplitude, "periodSeconds": period.as_secs_f64()})
+        }
+        PlannedLevel::OnOff { off_level, on, off, .. } => json!({
+            "offLevel": off_level, "onSeconds": on.as_secs_f64(), "offSeconds": off.as_secs_f64(),
+        }),
+        _ => Value::Null,
+    };
+    json!({
+        "name": stage.name,
+        "headline": stage.headline,
+        "startSeconds": stage.start.as_secs_f64(),
+        "endSeconds": stage.end.map(|end| end.as_secs_f64()),
+        "levelAtStart": from,
+        "levelAtEnd": to,
+        "arrivals": stage.arrivals,
+        "burst": burst,
+        "wave": wave,
+        "requests": stage.requests,
+    })
+}
+
+fn prompts(prompts: &PlannedPrompts) -> Value {
+    json!({
+        "type": prompts.kind,
+        "file": prompts.file,
+        "records": prompts.records,
+        "shuffled": prompts.shuffled,
+        "salted": prompts.salted,
+        "prefixRatio": prompts.prefix_ratio,
+        "inputLength": lengths(&prompts.input),
+        "outputLength": lengths(&prompts.output),
+        "tokenizer": prompts.tokenizer,
+    })
+}
+
+fn lengths(lengths: &PlannedLengths) -> Value {
+    match lengths {
+        PlannedLengths::Drawn { distribution, mean, stddev, min, max } => json!({
+            "distribution": distribution, "mean": mean, "stddev": stddev, "min": min, "max": max,
+        }),
+        PlannedLengths::Recorded { max } => json!({"recorded": true, "max": max}),
+    }
+}
+
+fn in_out(tokens: InOut) -> Value {
+    json!({"input": tokens.input, "output": tokens.output})
+}
+
+fn share((rank, share): (usize, &PlannedShare)) -> Value {
+    json!({"rank": rank, "requests": share.requests, "maxInFlight": share.in_flight})
+}
+
+fn warning(warning: &Warning) -> Value {
+    json!({"code": warning.code, "message": warning.message})
+}
