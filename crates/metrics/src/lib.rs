@@ -10,6 +10,7 @@ mod confidence;
 mod distribution;
 mod interval;
 mod metric;
+mod packed;
 mod recorder;
 mod result;
 mod series;
