@@ -16,6 +16,11 @@
 //! 4 MB for 2,000 buckets; 45 MB were every bucket of the histogram occupied).
 
 mod binomial;
+mod resample;
+mod table;
+
+pub(crate) use resample::{SplitMix64, moving_blocks};
+pub(crate) use table::{CumulativeTable, Rows};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,19 +32,17 @@ use crate::sparse::SparseHistogram;
 use crate::summary::{NullReason, Percentile};
 
 /// A block is at least this long.
-const MIN_BLOCK: Duration = Duration::from_secs(10);
+pub(crate) const MIN_BLOCK: Duration = Duration::from_secs(10);
 /// And at least this many median answers.
-const MEDIAN_ANSWERS_PER_BLOCK: u32 = 3;
+pub(crate) const MEDIAN_ANSWERS_PER_BLOCK: u32 = 3;
 /// Fewer blocks say nothing about how much they vary.
 const MIN_BLOCKS: usize = 10;
 /// Time is resampled in at most this many units.
-const MAX_UNITS: usize = 240;
-/// Resamples. The 25th and the 975th of 1,000 are the limits.
-const RESAMPLES: usize = 1_000;
+pub(crate) const MAX_UNITS: usize = 240;
 /// Under this lag-1 correlation of block means the binomial interval is admitted.
 const INDEPENDENT: f64 = 0.1;
 /// The seed is fixed: the same run has the same intervals.
-const SEED: u64 = 0x746f_6b65_6e73_7472;
+pub(crate) const SEED: u64 = 0x746f_6b65_6e73_7472;
 
 /// A two-sided 95 % interval in the metric's recorded unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +98,7 @@ fn coalesce(stretches: &[Stretch], most: usize) -> Vec<Stretch> {
     stretches.chunks(group).map(join).collect()
 }
 
-fn join(neighbours: &[Stretch]) -> Stretch {
+pub(crate) fn join(neighbours: &[Stretch]) -> Stretch {
     let mut joined = Stretch { seconds: 0, samples: SparseHistogram::default() };
     for stretch in neighbours {
         joined.seconds += stretch.seconds;
@@ -113,68 +116,6 @@ fn block_length(units: &[Stretch], e2e_p50: Option<Duration>) -> usize {
     usize::try_from(seconds.div_ceil(u128::from(shortest))).unwrap_or(usize::MAX)
 }
 
-/// Counts summed over time and over values: any stretch of time's count of samples up to any value is one difference.
-struct CumulativeTable {
-    values: Vec<u64>,
-    /// `values.len()` columns a row; row t is the sum of the first t units.
-    cells: Vec<u64>,
-}
-
-/// Rows [from, to): the units of one drawn block.
-type Rows = (usize, usize);
-
-impl CumulativeTable {
-    fn of(units: &[Stretch]) -> Self {
-        let mut values: Vec<u64> =
-            units.iter().flat_map(|unit| unit.samples.buckets()).map(|(value, _)| value).collect();
-        values.sort_unstable();
-        values.dedup();
-        let width = values.len();
-        let mut cells = vec![0_u64; width];
-        for unit in units {
-            let before = cells.len() - width;
-            let (mut buckets, mut in_unit) = (unit.samples.buckets().peekable(), 0);
-            for (column, &value) in values.iter().enumerate() {
-                in_unit += buckets.next_if(|&(bucket, _)| bucket == value).map_or(0, |(_, n)| n);
-                cells.push(cells[before + column] + in_unit);
-            }
-        }
-        Self { values, cells }
-    }
-
-    fn rows(&self) -> usize {
-        self.cells.len().checked_div(self.values.len()).unwrap_or(1)
-    }
-
-    fn total(&self) -> u64 {
-        self.cells.last().copied().unwrap_or(0)
-    }
-
-    /// Samples in `rows` with a value of at most `values[column]`.
-    fn count(&self, rows: Rows, column: usize) -> u64 {
-        let width = self.values.len();
-        self.cells[rows.1 * width + column] - self.cells[rows.0 * width + column]
-    }
-
-    fn count_all(&self, blocks: &[Rows], column: usize) -> u64 {
-        blocks.iter().map(|&rows| self.count(rows, column)).sum()
-    }
-
-    /// The smallest value with at least `rank` samples up to it: a binary search over the columns.
-    fn value_at_rank(&self, blocks: &[Rows], rank: u64) -> u64 {
-        let (mut low, mut high) = (0, self.values.len() - 1);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.count_all(blocks, middle) < rank {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        self.values[low]
-    }
-}
-
 fn whole(table: &CumulativeTable) -> [Rows; 1] {
     [(0, table.rows() - 1)]
 }
@@ -185,25 +126,17 @@ fn bootstrap(
     block: usize,
     wanted: &[Percentile],
 ) -> BTreeMap<Percentile, Interval95> {
-    let units = table.rows() - 1;
-    let (draws, starts) = (units.div_ceil(block), units - block + 1);
-    let mut random = SplitMix64(SEED);
     let mut found: BTreeMap<Percentile, Vec<u64>> = BTreeMap::new();
-    let mut blocks = vec![(0, 0); draws];
-    for _ in 0..RESAMPLES {
-        for rows in &mut blocks {
-            let start = random.below(starts);
-            *rows = (start, start + block);
-        }
-        let count = table.count_all(&blocks, table.values.len() - 1);
+    moving_blocks(0..table.rows() - 1, block, &mut SplitMix64::new(SEED), |blocks| {
+        let count = table.count_all(blocks, table.values.len() - 1);
         if count == 0 {
-            continue;
+            return;
         }
         for &percentile in wanted {
-            let value = table.value_at_rank(&blocks, rank(count, percentile.quantile()));
+            let value = table.value_at_rank(blocks, rank(count, percentile.quantile()));
             found.entry(percentile).or_default().push(value);
         }
-    }
+    });
     found.into_iter().map(|(percentile, values)| (percentile, middle_95(values))).collect()
 }
 
@@ -234,25 +167,6 @@ fn lag_1_correlation(means: &[f64]) -> f64 {
     }
     let neighbours = means.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean));
     neighbours.sum::<f64>() / variance
-}
-
-/// splitmix64 (Steele, Lea and Flood, OOPSLA 2014): 64 bits of state, passes BigCrush, ten lines to proofread.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    /// Uniform in 0..n by multiplication (Lemire): the bias, under n / 2⁶⁴, is nothing here.
-    fn below(&mut self, n: usize) -> usize {
-        let product = u128::from(self.next()) * n as u128;
-        usize::try_from(product >> 64).unwrap_or(0)
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 #![deny(missing_docs, unused_results)]
 
 mod books;
+mod comparison;
 mod confidence;
 mod distribution;
 mod interval;
 mod metric;
-mod packed;
 mod recorder;
 mod result;
 mod series;
@@ -25,6 +25,10 @@ mod verdict;
 mod warning;
 
 pub use books::{Books, BooksError, FailureClass, FailureSample, Lost, NotSent};
+pub use comparison::{
+    Basis, Compared, Difference, FAMILY_ERROR, MIN_BLOCKS_TO_COMPARE, Observed, RunOverTime,
+    Undecided, compare, is_comparable, usual_figures,
+};
 pub use confidence::{Interval95, Stretch, intervals95};
 pub use distribution::{DecodeError, Distribution, EncodedDistribution, ExactFigures, MergeError};
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};

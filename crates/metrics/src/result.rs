@@ -4,6 +4,7 @@
 //! and every figure can be computed again from the journal.
 
 mod build;
+mod figure;
 
 pub use build::RunRecord;
 

@@ -16,7 +16,7 @@ fn normal(random: &mut SplitMix64) -> f64 {
 /// Seconds of a server whose speed drifts: an AR(1) level with that correlation from one second to the next and a
 /// standard deviation of 200 µs, and 20 samples a second around it with 20 µs. The true median is 10 ms.
 fn drifting(seed: u64, seconds: usize, correlation: f64) -> Vec<Stretch> {
-    let mut random = SplitMix64(seed);
+    let mut random = SplitMix64::new(seed);
     let mut level = 200.0 * normal(&mut random);
     let mut second = || {
         level = correlation * level
@@ -30,7 +30,7 @@ fn drifting(seed: u64, seconds: usize, correlation: f64) -> Vec<Stretch> {
 
 #[test]
 fn splitmix64_gives_its_published_numbers() {
-    let mut random = SplitMix64(1_234_567);
+    let mut random = SplitMix64::new(1_234_567);
     let expected =
         [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
     assert_eq!([random.next(), random.next(), random.next()], expected);

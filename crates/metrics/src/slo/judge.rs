@@ -72,7 +72,9 @@ where
     D: Fn(Metric) -> Result<&'d Distribution, NullReason>,
 {
     let figure = match slo.figure {
-        Figure::Rate(rate) => window.rate(rate).ok_or(NullReason::NoSamples),
+        Figure::Rate(rate) => {
+            rate_of(window.rates, window.ttft_over_3s, rate).ok_or(NullReason::NoSamples)
+        }
         Figure::Of(metric, statistic) => match (window.samples)(metric) {
             Ok(samples) => {
                 let per_request = metric.per_request();
@@ -96,27 +98,25 @@ where
     SloResult { slo, figure: figure.ok(), outcome }
 }
 
-impl<D> Judged<'_, D> {
-    fn rate(&self, figure: RateFigure) -> Option<f64> {
-        let rates = self.rates;
-        match figure {
-            RateFigure::Throughput => rates.throughput,
-            RateFigure::TokensPerSecond => rates.tokens_per_second,
-            RateFigure::InputTokensPerSecond => rates.input_tokens_per_second,
-            RateFigure::TotalTokensPerSecond => rates.total_tokens_per_second,
-            RateFigure::Goodput => rates.goodput,
-            RateFigure::SloAttainment => rates.slo_attainment,
-            RateFigure::OfferedRate => rates.offered,
-            RateFigure::AchievedRate => rates.achieved,
-            RateFigure::ErrorRate => rates.error_rate,
-            RateFigure::TtftOver3s => self.ttft_over_3s,
-        }
+/// A rate or share of a window.
+pub(crate) fn rate_of(rates: &Rates, ttft_over_3s: Option<f64>, figure: RateFigure) -> Option<f64> {
+    match figure {
+        RateFigure::Throughput => rates.throughput,
+        RateFigure::TokensPerSecond => rates.tokens_per_second,
+        RateFigure::InputTokensPerSecond => rates.input_tokens_per_second,
+        RateFigure::TotalTokensPerSecond => rates.total_tokens_per_second,
+        RateFigure::Goodput => rates.goodput,
+        RateFigure::SloAttainment => rates.slo_attainment,
+        RateFigure::OfferedRate => rates.offered,
+        RateFigure::AchievedRate => rates.achieved,
+        RateFigure::ErrorRate => rates.error_rate,
+        RateFigure::TtftOver3s => ttft_over_3s,
     }
 }
 
 /// A statistic in the unit that is shown, by the rules of the summary: at least one sample lies beyond a percentile, and
 /// fewer requests were cut off than lie beyond it.
-fn figure_of(
+pub(crate) fn figure_of(
     samples: &Distribution,
     statistic: Statistic,
     censored: Censored,
