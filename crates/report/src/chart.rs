@@ -5,10 +5,12 @@
 
 mod latency;
 mod load;
+mod sides;
 mod time;
 
 pub(crate) use latency::{by_group, histogram, percentiles};
 pub(crate) use load::against_load;
+pub(crate) use sides::{Side, overlaid_histogram, overlaid_percentiles};
 pub(crate) use time::over_time;
 
 use serde_json::{Value, json};

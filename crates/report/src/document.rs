@@ -11,6 +11,9 @@ mod tables;
 
 pub(crate) use configuration::redacted;
 pub(crate) use headline::{Headline, merged_headline};
+pub(crate) use tables::reason_words;
+
+use std::borrow::Cow;
 
 use metrics::{Metric, RunResult, Status};
 
@@ -36,7 +39,7 @@ pub(crate) struct Document {
 pub(crate) struct VerdictView {
     pub(crate) status: Status,
     pub(crate) name: &'static str,
-    pub(crate) meaning: &'static str,
+    pub(crate) meaning: Cow<'static, str>,
     pub(crate) reasons: Vec<ReasonView>,
 }
 
@@ -51,7 +54,7 @@ pub(crate) struct ReasonView {
 /// One figure of the headline.
 #[derive(Debug)]
 pub(crate) struct Tile {
-    pub(crate) label: &'static str,
+    pub(crate) label: Cow<'static, str>,
     pub(crate) value: String,
     pub(crate) unit: &'static str,
     /// Why it is absent, or what stands beside it.
@@ -188,7 +191,8 @@ fn verdict(result: &RunResult) -> VerdictView {
             Status::Valid => "nothing speaks against the figures",
             Status::Suspect => "read the figures with these reasons in mind",
             Status::Invalid => "do not use the figures",
-        },
+        }
+        .into(),
         reasons: reasons.collect(),
     }
 }
@@ -200,13 +204,13 @@ fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
         rates.offered.map_or_else(String::new, |rate| format!("of {} offered", quantity(rate)));
     let mut tiles = vec![
         Tile {
-            label: "completed",
+            label: "completed".into(),
             value: per_second(rates.throughput),
             unit: "req/s",
             note: offered,
         },
         Tile {
-            label: "output tokens",
+            label: "output tokens".into(),
             value: per_second(rates.tokens_per_second),
             unit: "tok/s",
             note: String::new(),
@@ -221,7 +225,7 @@ fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
     let failed = measured.map(|stage| stage.books.failed_total()).sum();
     tiles.extend(latencies.map(|(metric, label)| latency_tile(result, metric, label)));
     tiles.push(Tile {
-        label: "errors",
+        label: "errors".into(),
         value: rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
         unit: "",
         note: format!("{} failed", thousands(failed)),
@@ -229,7 +233,7 @@ fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
     if rates.goodput.is_some() {
         let note = "within every limit of a request".to_owned();
         tiles.push(Tile {
-            label: "goodput",
+            label: "goodput".into(),
             value: per_second(rates.goodput),
             unit: "req/s",
             note,
@@ -249,7 +253,12 @@ fn latency_tile(result: &RunResult, metric: Metric, label: &'static str) -> Tile
             None => format!("p50 · p99 {} ms", shown(summary.p99)),
         },
     };
-    Tile { label, value: shown(summary.and_then(|summary| summary.p50)), unit: "ms", note }
+    Tile {
+        label: label.into(),
+        value: shown(summary.and_then(|summary| summary.p50)),
+        unit: "ms",
+        note,
+    }
 }
 
 fn latency(result: &RunResult, headline: &Headline) -> Vec<Block> {

@@ -30,7 +30,7 @@ const STYLE: &str = include_str!("../assets/report.css");
 struct Page<'a> {
     document: &'a Document,
     verdict_class: &'static str,
-    directory: String,
+    made_from: &'a str,
     version: &'static str,
     script_hashes: String,
     library: &'a str,
@@ -51,8 +51,12 @@ impl Section {
 /// # Errors
 /// The template cannot be filled: never seen, and no reason to end a run.
 pub fn html(run: &StoredRun) -> Result<String, ReportError> {
-    let document = Document::of(run);
-    let broken = |error: String| ReportError::Render { what: "report.html", error };
+    page(&Document::of(run), &run.result.facts.id)
+}
+
+/// The page of any document, made from what is named so.
+pub(crate) fn page(document: &Document, made_from: &str) -> Result<String, ReportError> {
+    let broken = |error: String| ReportError::Render { what: "the page", error };
     let library = library().map_err(|error| broken(error.to_string()))?;
     let page = Page {
         verdict_class: match document.verdict.status {
@@ -60,7 +64,7 @@ pub fn html(run: &StoredRun) -> Result<String, ReportError> {
             Status::Suspect => "suspect",
             Status::Invalid => "invalid",
         },
-        directory: run.result.facts.id.clone(),
+        made_from,
         version: env!("CARGO_PKG_VERSION"),
         script_hashes: format!("{} {}", policy_hash(&library), policy_hash(SCRIPT)),
         library: &library,
@@ -68,7 +72,7 @@ pub fn html(run: &StoredRun) -> Result<String, ReportError> {
         script: SCRIPT,
         style: STYLE,
         charts: without_markup(&document.charts().map(Chart::to_json).collect()),
-        document: &document,
+        document,
     };
     page.render().map_err(|error| broken(error.to_string()))
 }

@@ -9,6 +9,7 @@
 
 mod chart;
 mod checksums;
+mod compare;
 mod compat;
 mod csv_table;
 mod directory;
@@ -27,6 +28,11 @@ mod summary_json;
 mod terminal;
 
 pub use checksums::altered;
+pub use compare::{
+    ComparedSide, ComparisonView, ConfigurationDifference, Rule, RuleError, RuleOutcome,
+    RuleResult, comparison_html, comparison_json, comparison_markdown, comparison_text,
+    figure_named,
+};
 pub use compat::{
     Asked, AskedLength, AskedStage, Export, ExportedFile, ForeignRun, LengthForm, Loaded,
     TextSource, Tool, export, load,

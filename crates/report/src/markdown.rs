@@ -11,7 +11,11 @@ const LEFT_OUT: [&str; 2] = ["definitions", "others"];
 
 /// The tables of a run. Charts are in the page; definitions too, so that a comment stays short.
 pub fn markdown(run: &StoredRun) -> String {
-    let document = Document::of(run);
+    markdown_of(&Document::of(run))
+}
+
+/// The tables of any document.
+pub(crate) fn markdown_of(document: &Document) -> String {
     let verdict = &document.verdict;
     let mut text =
         format!("## {}\n\n{}\n\n", escaped(&document.title), escaped(&document.subtitle));
@@ -23,10 +27,13 @@ pub fn markdown(run: &StoredRun) -> String {
     for gap in &document.gaps {
         text.push_str(&format!("- not whole: {}\n", escaped(gap)));
     }
-    text.push_str("\n| | | |\n|---|---:|---|\n");
+    if !document.tiles.is_empty() {
+        text.push_str("\n| | | |\n|---|---:|---|\n");
+    }
     for tile in &document.tiles {
         let (value, note) = (escaped(&tile.value), escaped(&tile.note));
-        text.push_str(&format!("| {} | {value} {} | {note} |\n", tile.label, tile.unit));
+        let label = escaped(&tile.label);
+        text.push_str(&format!("| {label} | {value} {} | {note} |\n", tile.unit));
     }
     for section in document.sections.iter().filter(|section| !LEFT_OUT.contains(&section.id)) {
         let blocks: String = section.blocks.iter().filter_map(block).collect();

@@ -8,7 +8,6 @@ mod objectives;
 mod plan;
 mod progress;
 mod runs;
-mod workers;
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -93,7 +92,6 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
     let groups = [("class", &result.classes), ("target", &result.targets)];
     let groups = groups.into_iter().filter(|(_, groups)| !groups.is_empty());
     parts.extend(groups.map(|(what, groups)| group_table(what, groups, width)));
-    parts.push(workers::workers(result, width));
     if !result.warnings.is_empty() {
         parts.push(warnings(result, width));
     }
@@ -373,7 +371,7 @@ fn seconds(duration: std::time::Duration) -> String {
 }
 
 /// A table whose first column is words and whose others are figures.
-fn aligned(header: &[&str], rows: Vec<Vec<String>>, width: u16) -> String {
+pub(crate) fn aligned(header: &[&str], rows: Vec<Vec<String>>, width: u16) -> String {
     let mut table = Table::new();
     let _table = table
         .load_style(STYLE)

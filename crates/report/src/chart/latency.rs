@@ -23,7 +23,7 @@ pub(crate) fn percentiles(result: &RunResult, headline: &Headline) -> Chart {
     let curves = [Metric::Ttft, headline.token_gap, Metric::Tpot, Metric::E2eLatency];
     let series = curves.into_iter().filter_map(|metric| {
         let samples = headline.distribution(metric)?;
-        Some(Series::line(metric.name(), curve(metric, samples, &result.overall)))
+        Some(Series::line(metric.name(), curve(metric, samples, &[&result.overall])))
     });
     let note = "How slow the slowest share of requests (or tokens) was. A curve ends where under \
                 one sample lies beyond it.";
@@ -40,7 +40,7 @@ pub(crate) fn by_group(
     let series = groups.iter().filter_map(|group| {
         let summary = group.window.metrics.get(&metric)?;
         let samples = group.distributions.get(&metric).filter(|samples| !samples.is_empty())?;
-        let values = curve(metric, samples, &group.window);
+        let values = curve(metric, samples, &[&group.window]);
         summary.null_reason.is_none().then(|| Series::line(group.name.clone(), values))
     });
     let title = format!("{} by {what}", metric.name());
@@ -65,14 +65,19 @@ fn by_percentile(id: &'static str, title: String, note: &str, mut series: Vec<Se
 }
 
 /// Values of 1 / (1 − q), from the 9th percentile on: the fastest few would stretch the axis and say nothing.
-fn grid() -> impl Iterator<Item = f64> {
+pub(super) fn grid() -> impl Iterator<Item = f64> {
     (1..=STEPS_A_DECADE * DECADES)
         .map(|step| 10_f64.powf(f64::from(step) / f64::from(STEPS_A_DECADE)))
 }
 
 /// Only as far as samples support it: count × (1 − q) ≥ 1, and not beyond what was cut off.
-fn curve(metric: Metric, samples: &Distribution, window: &WindowResult) -> Vec<Option<f64>> {
-    let censored = window.metrics.get(&metric).map_or(0.0, censored_from);
+pub(super) fn curve(
+    metric: Metric,
+    samples: &Distribution,
+    windows: &[&WindowResult],
+) -> Vec<Option<f64>> {
+    let summaries = windows.iter().filter_map(|window| window.metrics.get(&metric));
+    let censored = summaries.map(censored_from).fold(0.0, f64::max);
     let supported = |inverse: &f64| {
         samples.count() as f64 >= inverse * (1.0 - 1e-9) && 1.0 / inverse >= censored
     };
@@ -133,14 +138,14 @@ pub(crate) fn histogram(
 }
 
 /// Bars of equal width on a logarithmic axis.
-struct Bins {
+pub(super) struct Bins {
     a_decade: f64,
     first: i32,
     count: usize,
 }
 
 impl Bins {
-    fn of(samples: &Distribution) -> Option<Self> {
+    pub(super) fn of(samples: &Distribution) -> Option<Self> {
         // A gap of 0 µs, between events of one read, would stretch the axis over five decades.
         let (low, max) = samples.quantile(LEAST).zip(samples.max())?;
         let low = low.max(max / WIDEST);
@@ -150,13 +155,13 @@ impl Bins {
         Some(Self { a_decade, first, count: usize::try_from(last - first + 1).ok()? })
     }
 
-    fn middles(&self) -> Vec<f64> {
+    pub(super) fn middles(&self) -> Vec<f64> {
         let middle = |bar: i32| 10_f64.powf((f64::from(bar) + 0.5) / self.a_decade);
         (self.first..).take(self.count).map(middle).collect()
     }
 
     /// In percent of all samples.
-    fn shares(&self, samples: &Distribution) -> Vec<Option<f64>> {
+    pub(super) fn shares(&self, samples: &Distribution) -> Vec<Option<f64>> {
         let mut counts = vec![0_u64; self.count];
         for (us, count) in samples.buckets() {
             // What is less than the first bar is in it.
@@ -188,7 +193,7 @@ mod tests {
     #[test]
     fn a_curve_ends_where_one_sample_lies_beyond_it() {
         let window = example::one_stage().overall;
-        let curve = curve(Metric::Icl, &samples(1..=1_000), &window);
+        let curve = curve(Metric::Icl, &samples(1..=1_000), &[&window]);
         // 1 / (1 − q) = 1,000 is the last that 1,000 samples support.
         let last = curve.iter().rposition(Option::is_some).unwrap();
         assert_eq!(last, 3 * STEPS_A_DECADE as usize - 1);

@@ -14,7 +14,7 @@ use crate::stored::StoredRun;
 use crate::summary_json::iso_8601;
 
 /// Why a figure is not there.
-pub(super) fn reason_words(reason: NullReason) -> &'static str {
+pub(crate) fn reason_words(reason: NullReason) -> &'static str {
     match reason {
         NullReason::NoSamples => "nothing was recorded",
         NullReason::FewSamples => "too few samples for this percentile",

@@ -111,7 +111,7 @@ fn tiles(flow: &mut Flow<'_>, document: &Document) {
         let top = flow.y;
         flow.put(Item::Box { corner: (left, top), size: (wide, HEIGHT), colour: PANEL });
         let x = left + 8.0;
-        flow.line((x, top + 13.0), 8.0, Weight::Regular, SOFT, tile.label);
+        flow.line((x, top + 13.0), 8.0, Weight::Regular, SOFT, &tile.label);
         flow.line((x, top + 31.0), 16.0, Weight::Bold, INK, &tile.value);
         let after = x + width(&tile.value, 16.0, Weight::Bold) * 1.08 + 4.0;
         flow.line((after, top + 31.0), 8.0, Weight::Regular, SOFT, tile.unit);
