@@ -22,7 +22,9 @@ use crate::{
     interrupt::Interrupts,
     labels::{self, Labels},
     prepare::{self, Prepared, Probe},
-    progress, say,
+    progress,
+    repeat::Repeats,
+    say,
     settings::{Loaded, Settings, length},
     target,
 };
@@ -66,7 +68,11 @@ pub(crate) struct Format {
 }
 
 /// Runs the benchmark, writes its results, prints them.
-pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Result<Exit> {
+pub(crate) fn benchmark(
+    arguments: &BenchmarkArgs,
+    crew: &Crew,
+    repeats: &mut Repeats,
+) -> anyhow::Result<Exit> {
     let Loaded { mut config, credentials } = arguments.settings.load()?;
     let simulator = target::start_simulator(&mut config)?;
     let runtime = control_runtime()?;
@@ -87,6 +93,7 @@ pub(crate) fn benchmark(arguments: &BenchmarkArgs, crew: &Crew) -> anyhow::Resul
         match measured {
             Ok(Measured { mut result, hands, listening }) => {
                 describe(&mut result, &arguments.labels);
+                repeats.label(&name_of(directory.path()), &mut result.facts.labels);
                 let collect = &prepared.plan.collect;
                 let exit = present(&result, &directory, collect, arguments.format);
                 hands.release().await;

@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    calibrate::CalibrateArgs, certs::CertsArgs, coordinate::CoordinatorArgs, plan::PlanArgs,
-    recover::RecoverArgs, report::ReportArgs, results::ResultsArgs, run::RunArgs,
+    calibrate::CalibrateArgs, certs::CertsArgs, compare::CompareArgs, coordinate::CoordinatorArgs,
+    plan::PlanArgs, recover::RecoverArgs, report::ReportArgs, results::ResultsArgs, run::RunArgs,
     simulate::SimulateArgs, work::WorkerArgs,
 };
 
@@ -34,6 +34,8 @@ pub(crate) enum Verb {
     Simulate(SimulateArgs),
     /// Show what a results directory holds: a page, PDF, Markdown, JSON, CSV, or files of other tools
     Report(ReportArgs),
+    /// Tell whether runs differ beyond chance, and fail a pipeline by a rule
+    Compare(CompareArgs),
     /// List, show, pack or remove the runs of a folder
     Results(ResultsArgs),
     /// Report what is left of a run whose coordinator died
@@ -42,8 +44,8 @@ pub(crate) enum Verb {
     Certs(CertsArgs),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 internal error, 2 bad configuration, 3 objective missed, \
-4 run INVALID, 5 every request failed, 6 target not ready, 130 interrupted (the report is still written).";
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 internal error, 2 bad configuration, 3 objective missed \
+or rule broken, 4 run INVALID, 5 every request failed, 6 target not ready, 130 interrupted (the report is still written).";
 
 /// Warnings and errors to stderr; `TOKENSTORM_LOG=debug` for more. Frames of the cluster are never logged:
 /// they would hold payloads. What the cluster library says of sessions that come and go is said by ours in words.

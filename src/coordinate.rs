@@ -24,6 +24,7 @@ use crate::{
     hold,
     interrupt::Interrupts,
     progress, recover,
+    repeat::Repeats,
     settings::length,
 };
 
@@ -59,7 +60,10 @@ pub(crate) fn coordinate(arguments: &CoordinatorArgs) -> anyhow::Result<Exit> {
     let gathering = arguments.gathering()?;
     match &arguments.resume {
         Some(directory) => resume(directory, &gathering, &arguments.benchmark),
-        None => benchmark(&arguments.benchmark, &Crew::Dialling(gathering)),
+        None => {
+            let crew = Crew::Dialling(gathering);
+            benchmark(&arguments.benchmark, &crew, &mut Repeats::none())
+        }
     }
 }
 

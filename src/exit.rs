@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Internal,
     /// Nothing was sent: the configuration or its inputs are unusable.
     BadConfiguration,
-    /// An objective was missed.
+    /// An objective was missed, or a rule of a comparison broken.
     SloMissed,
     /// The numbers cannot be trusted.
     Invalid,
@@ -27,6 +27,21 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// Of two the one that counts.
+    pub(crate) fn gravest(self, other: Self) -> Self {
+        const BY_WEIGHT: [Exit; 8] = [
+            Exit::Interrupted,
+            Exit::Internal,
+            Exit::BadConfiguration,
+            Exit::TargetNotReady,
+            Exit::EveryRequestFailed,
+            Exit::Invalid,
+            Exit::SloMissed,
+            Exit::Ok,
+        ];
+        BY_WEIGHT.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(self)
+    }
+
     /// What a result says.
     pub(crate) fn of(result: &RunResult) -> Self {
         let books = &result.books;

@@ -6,6 +6,7 @@ mod calibrate;
 mod calibration;
 mod certs;
 mod cli;
+mod compare;
 mod coordinate;
 mod crew;
 mod exit;
@@ -21,6 +22,7 @@ mod prepare;
 mod progress;
 mod randomness;
 mod recover;
+mod repeat;
 mod report;
 mod results;
 mod run;
@@ -62,6 +64,7 @@ fn main() -> std::process::ExitCode {
         Verb::Calibrate(arguments) => calibrate::calibrate(arguments),
         Verb::Simulate(arguments) => simulate::simulate(arguments).map(|()| Exit::Ok),
         Verb::Report(arguments) => report::report(&arguments),
+        Verb::Compare(arguments) => compare::compare(&arguments),
         Verb::Results(arguments) => results::results(&arguments),
         Verb::Recover(arguments) => recover::recover(&arguments),
         Verb::Certs(arguments) => certs::certs(&arguments),

@@ -9,8 +9,8 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use coordinator::Recovered;
-use metrics::RunResult;
+use coordinator::{Merged, Recovered};
+use metrics::{RunFacts, RunOverTime, RunResult};
 use protocol::{PROTOCOL_VERSION, read_journal};
 use report::ResultsDirectory;
 use workload::Plan;
@@ -53,7 +53,28 @@ pub(crate) fn result_of_journal(directory: &Path) -> anyhow::Result<RunResult> {
     Ok(recorded(&ResultsDirectory::open(directory.to_owned()))?.result)
 }
 
+/// What a journal holds over time, for a comparison.
+pub(crate) fn over_time_of_journal(directory: &Path) -> anyhow::Result<RunOverTime> {
+    let Concluded { plan, merged, .. } = concluded(&ResultsDirectory::open(directory.to_owned()))?;
+    Ok(merged.record(&plan, RunFacts::default()).into())
+}
+
+/// A run whose books are closed.
+struct Concluded {
+    plan: Plan,
+    merged: Merged,
+    written_unix_ns: i64,
+}
+
 fn recorded(directory: &ResultsDirectory) -> anyhow::Result<Recorded> {
+    let Concluded { plan, merged, written_unix_ns } = concluded(directory)?;
+    let id = name_of(&std::path::absolute(directory.path())?);
+    let mut result = result_of(&plan, id, &merged)?;
+    result.facts.ended_at_unix_ns = written_unix_ns;
+    Ok(Recorded { plan, result })
+}
+
+fn concluded(directory: &ResultsDirectory) -> anyhow::Result<Concluded> {
     let journal = directory.journal_path();
     let file = File::open(&journal).map_err(|error| unusable(&journal, error))?;
     match file.try_lock_shared() {
@@ -72,10 +93,7 @@ fn recorded(directory: &ResultsDirectory) -> anyhow::Result<Recorded> {
     let (plan, merged) = recovered
         .conclude(written_unix_ns)
         .ok_or_else(|| unusable(&journal, "its run had not begun: there is nothing to report"))?;
-    let id = name_of(&std::path::absolute(directory.path())?);
-    let mut result = result_of(&plan, id, &merged)?;
-    result.facts.ended_at_unix_ns = written_unix_ns;
-    Ok(Recorded { plan, result })
+    Ok(Concluded { plan, merged, written_unix_ns })
 }
 
 /// The plan of a journal whose run is gone on with.

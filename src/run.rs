@@ -10,6 +10,7 @@ use crate::{
     benchmark::{BenchmarkArgs, benchmark},
     crew::Crew,
     exit::Exit,
+    repeat::Repeats,
 };
 
 /// What `run` takes.
@@ -20,10 +21,13 @@ pub(crate) struct RunArgs {
     /// Offer the load from so many worker processes on this machine, to try out a fleet
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroU32>,
+    /// Run it so many times, one after the other: `compare` takes the group as one side
+    #[arg(long, value_name = "N", default_value_t = NonZeroU32::MIN, conflicts_with = "hold_results")]
+    repeat: NonZeroU32,
 }
 
 /// Runs the benchmark, writes its results, prints them.
 pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
     let crew = arguments.workers.map_or(Crew::ThisProcess, Crew::OwnProcesses);
-    benchmark(&arguments.benchmark, &crew)
+    Repeats::of(arguments.repeat).run(|repeats| benchmark(&arguments.benchmark, &crew, repeats))
 }

@@ -5,11 +5,11 @@
 mod bad_input;
 mod calibrate;
 mod classes;
+mod compare;
 mod examples;
 mod exports;
 mod failures;
 mod fleet;
-mod fleet_inputs;
 mod fleet_links;
 mod fleet_losses;
 mod fleet_refusals;
