@@ -66,8 +66,8 @@ impl Account {
             assembly,
             open: true,
             books: BTreeMap::new(),
-            generator_lag: Distribution::new(Metric::GeneratorLag.kind()),
-            ttft: Distribution::new(Metric::Ttft.kind()),
+            generator_lag: Distribution::collecting(Metric::GeneratorLag.kind()),
+            ttft: Distribution::collecting(Metric::Ttft.kind()),
             covered_to: 0,
             answered: BTreeMap::new(),
             in_flight: 0,
@@ -371,7 +371,7 @@ mod tests {
         for value in values {
             record.books.due += 1;
             record.books.completed += 1;
-            let ttft = || Distribution::new(Metric::Ttft.kind());
+            let ttft = || Distribution::collecting(Metric::Ttft.kind());
             record.distributions.entry(Metric::Ttft).or_insert_with(ttft).record(*value);
         }
         let mut interval = Interval::default();

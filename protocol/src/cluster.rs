@@ -9,10 +9,12 @@
 
 mod certificates;
 mod cookie;
+mod pipe;
 mod trust;
 
 use std::{
     collections::HashMap,
+    mem::Discriminant,
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -21,16 +23,20 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt};
 use ractor::{Actor, ActorId, ActorRef};
 use ractor_cluster::{
-    NetworkStream, NodeEventSubscription, NodeServer, NodeServerMessage, NodeSessionMessage,
+    BoxRead, BoxWrite, NodeEventSubscription, NodeServer, NodeServerMessage, NodeSessionMessage,
     node::{NodeConnectionMode, NodeServerSessionInformation},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 pub use certificates::{CertificateError, Certificates};
 pub use cookie::{Cookie, CookieError};
 pub use trust::{Trust, TrustError};
 
 use crate::MAX_FRAME_BYTES;
+use pipe::{Fate, Pipe};
 
 /// The process group in which workers find the coordinator's door.
 pub const COORDINATOR_GROUP: &str = "tokenstorm.coordinator";
@@ -83,11 +89,13 @@ struct Sessions(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Handed over to the library, and not yet a session: by the address of the other end.
+    handed: HashMap<String, Arc<Fate>>,
     open: HashMap<ActorId, Session>,
     /// How many have ended.
     ended: u64,
-    /// How often each address came without the cookie.
-    strangers: HashMap<String, u32>,
+    /// How often each address came without the cookie, by how it ended.
+    strangers: HashMap<(Discriminant<End>, String), u32>,
 }
 
 /// One connection.
@@ -96,6 +104,29 @@ struct Session {
     actor: ActorRef<NodeSessionMessage>,
     /// The other node's name, once it has proved that it knows the cookie.
     peer: Option<String>,
+    fate: Arc<Fate>,
+    /// We ended it, and have said so where it is worth a word.
+    stopped: bool,
+}
+
+impl Session {
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.actor.stop(None);
+    }
+}
+
+/// An end of a session that somebody should hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum End {
+    /// It was the second one of a peer whose first one still looked alive: that one is ended instead.
+    DialsAgain,
+    /// It never proved that it knows the cookie.
+    Stranger,
+    /// It sent a frame of so many bytes, which is more than there can be in one.
+    TooLong(u64),
+    /// What it sent is no message.
+    Unreadable,
 }
 
 impl Sessions {
@@ -106,20 +137,46 @@ impl Sessions {
 
 impl Known {
     /// Ends the authenticated sessions of a peer; whether there were any.
-    fn end_those_of(&self, peer: &str) -> bool {
-        let theirs = self.open.values().filter(|one| one.peer.as_deref() == Some(peer));
-        theirs.map(|one| one.actor.stop(None)).count() > 0
+    fn end_those_of(&mut self, peer: &str) -> bool {
+        let theirs = self.open.values_mut().filter(|one| one.peer.as_deref() == Some(peer));
+        theirs.map(Session::stop).count() > 0
     }
 
     /// Whether a stranger is worth a line: the first time, the second, the fourth, and so on.
-    fn is_news(&mut self, address: &str) -> bool {
+    fn is_news(&mut self, end: End, address: &str) -> bool {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        if self.strangers.len() >= MOST_STRANGERS && !self.strangers.contains_key(host) {
+        let key = (std::mem::discriminant(&end), host.to_owned());
+        if self.strangers.len() >= MOST_STRANGERS && !self.strangers.contains_key(&key) {
             return false;
         }
-        let times = self.strangers.entry(host.to_owned()).or_default();
+        let times = self.strangers.entry(key).or_default();
         *times += 1;
         times.is_power_of_two()
+    }
+
+    /// A session has ended; what there is to say of it.
+    fn farewell(&mut self, session: &NodeServerSessionInformation) -> Option<End> {
+        self.ended += 1;
+        let was = self.open.remove(&session.actor.get_id())?;
+        let address = &session.peer_addr;
+        if let Some(bytes) = was.fate.too_long() {
+            let end = End::TooLong(bytes);
+            let told = was.peer.is_some() || self.is_news(end, address);
+            return told.then_some(end);
+        }
+        if was.peer.is_some() {
+            // Of two sessions to one node the library ends one.
+            let replaced = self.open.values().any(|other| other.peer == was.peer);
+            let expected = was.stopped || was.fate.ended() || replaced;
+            return (!expected).then_some(End::Unreadable);
+        }
+        let claimed = session.peer_name.as_ref().map(|name| name.name.as_str());
+        if claimed.is_some_and(|name| self.end_those_of(name)) {
+            return Some(End::DialsAgain);
+        }
+        // Who dials tells itself what became of it.
+        let told = !was.stopped && session.is_server && self.is_news(End::Stranger, address);
+        told.then_some(End::Stranger)
     }
 }
 
@@ -164,7 +221,7 @@ impl Node {
 
     /// Ends every session: who dials anew must not have two.
     pub fn end_sessions(&self) {
-        self.sessions.with(|known| known.open.values().for_each(|one| one.actor.stop(None)));
+        self.sessions.with(|known| known.open.values_mut().for_each(Session::stop));
     }
 
     /// Takes a connection that somebody opened to us: secures it and hands it over.
@@ -177,15 +234,12 @@ impl Node {
         trust: Option<&Trust>,
     ) -> Result<(), ClusterError> {
         watch_peer(&stream)?;
-        let (peer_addr, local_addr) = (stream.peer_addr()?, stream.local_addr()?);
-        let stream = match trust {
-            None => NetworkStream::Raw { peer_addr, local_addr, stream },
-            Some(trust) => {
-                let stream = in_time(trust.acceptor().accept(stream)).await?;
-                NetworkStream::TlsServer { peer_addr, local_addr, stream }
-            }
+        let peer = stream.peer_addr()?.to_string();
+        let halves = match trust {
+            None => in_the_clear(stream),
+            Some(trust) => secured(in_time(trust.acceptor().accept(stream)).await?),
         };
-        self.hand_over(stream, true)
+        self.hand_over(peer, halves, true)
     }
 
     /// Hands over a connection that we opened to `host`, secured.
@@ -199,23 +253,39 @@ impl Node {
         trust: Option<&Trust>,
     ) -> Result<(), ClusterError> {
         watch_peer(&stream)?;
-        let (peer_addr, local_addr) = (stream.peer_addr()?, stream.local_addr()?);
-        let stream = match trust {
-            None => NetworkStream::Raw { peer_addr, local_addr, stream },
+        let peer = stream.peer_addr()?.to_string();
+        let halves = match trust {
+            None => in_the_clear(stream),
             Some(trust) => {
                 let name = trust::server_name(host)?;
-                let stream = in_time(trust.connector().connect(name, stream)).await?;
-                NetworkStream::TlsClient { peer_addr, local_addr, stream }
+                secured(in_time(trust.connector().connect(name, stream)).await?)
             }
         };
-        self.hand_over(stream, false)
+        self.hand_over(peer, halves, false)
     }
 
-    fn hand_over(&self, stream: NetworkStream, is_server: bool) -> Result<(), ClusterError> {
-        let stream = Box::new(stream);
-        let opened = NodeServerMessage::ConnectionOpened { stream, is_server };
+    fn hand_over(
+        &self,
+        peer: String,
+        (reader, writer): (BoxRead, BoxWrite),
+        is_server: bool,
+    ) -> Result<(), ClusterError> {
+        let fate = Arc::new(Fate::default());
+        self.sessions.with(|known| known.handed.insert(peer.clone(), Arc::clone(&fate)));
+        let stream = Box::new(Pipe { peer, reader, writer, limit: MAX_CLUSTER_FRAME_BYTES, fate });
+        let opened = NodeServerMessage::ConnectionOpenedExternal { stream, is_server };
         self.server.cast(opened).map_err(|_| ClusterError::Ended)
     }
+}
+
+fn in_the_clear(stream: TcpStream) -> (BoxRead, BoxWrite) {
+    let (reader, writer) = stream.into_split();
+    (Box::new(reader), Box::new(writer))
+}
+
+fn secured(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> (BoxRead, BoxWrite) {
+    let (reader, writer) = tokio::io::split(stream);
+    (Box::new(reader), Box::new(writer))
 }
 
 async fn in_time<T>(
@@ -243,41 +313,44 @@ struct Watch(Arc<Sessions>);
 
 impl NodeEventSubscription for Watch {
     fn node_session_opened(&self, session: NodeServerSessionInformation) {
-        let id = session.actor.get_id();
-        let new = Session { actor: session.actor.clone(), peer: None };
-        self.0.with(|known| known.open.insert(id, new));
+        let (id, actor) = (session.actor.get_id(), session.actor.clone());
+        self.0.with(|known| {
+            let fate = known.handed.remove(&session.peer_addr).unwrap_or_default();
+            known.open.insert(id, Session { actor, peer: None, fate, stopped: false })
+        });
         let sessions = Arc::clone(&self.0);
         tokio::spawn(async move {
             tokio::time::sleep(HANDSHAKE_DEADLINE).await;
-            let silent = sessions.with(|k| k.open.get(&id).is_some_and(|one| one.peer.is_none()));
+            let silent = sessions.with(|known| {
+                let silent = known.open.get_mut(&id).filter(|one| one.peer.is_none());
+                silent.map(Session::stop).is_some()
+            });
             if silent {
                 tracing::warn!(peer = session.peer_addr, "a peer did not authenticate in time");
-                session.actor.stop(None);
             }
         });
     }
 
     /// Only who has dialled the same node before knows the random name that brings it to a second session.
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
-        let address = session.peer_addr;
-        let claimed = session.peer_name.map(|name| name.name);
-        let (dials_again, is_news) = self.0.with(|known| {
-            known.ended += 1;
-            let was = known.open.remove(&session.actor.get_id());
-            if was.is_some_and(|one| one.peer.is_some()) {
-                return (false, false);
+        let peer = &session.peer_addr;
+        match self.0.with(|known| known.farewell(&session)) {
+            None => {}
+            Some(End::DialsAgain) => {
+                tracing::info!(peer, "a peer dials again: its former connection is ended");
             }
-            let dials_again = claimed.is_some_and(|name| known.end_those_of(&name));
-            // Who dials tells itself what became of it.
-            (dials_again, !dials_again && session.is_server && known.is_news(&address))
-        });
-        if dials_again {
-            tracing::info!(peer = address, "a peer dials again: its former connection is ended");
-        } else if is_news {
-            tracing::warn!(
-                peer = address,
-                "a peer ended without authenticating: is its cookie ours?"
-            );
+            Some(End::Stranger) => {
+                tracing::warn!(peer, "a peer ended without authenticating: is its cookie ours?");
+            }
+            Some(End::TooLong(bytes)) => tracing::warn!(
+                peer,
+                bytes,
+                limit = MAX_CLUSTER_FRAME_BYTES,
+                "a peer sent a frame that is longer than any of ours: its connection is ended"
+            ),
+            Some(End::Unreadable) => {
+                tracing::warn!(peer, "a peer sent what is no message: its connection is ended");
+            }
         }
     }
 

@@ -157,7 +157,7 @@ pub enum PartError {
         /// What is wrong with it.
         source: DecodeError,
     },
-    /// An empty histogram: nobody sends one, and a few bytes would become much memory.
+    /// An empty histogram: nobody sends one, and there would be no end of them.
     #[error("an empty histogram of {}", .0.name())]
     Empty(Metric),
     /// A stage or class that the plan does not have.
@@ -255,8 +255,8 @@ impl Packs {
     }
 }
 
-/// The parts of one unfinished interval, set aside until its marked one arrives. A histogram of 60 bytes on the
-/// wire takes 190 KiB here, so only those that the plan can have are let in: its stages × classes × metrics.
+/// The parts of one unfinished interval, set aside until its marked one arrives. A few bytes on the wire may be a
+/// thousand times as many here, so only what the plan can have is let in: its stages × classes × metrics.
 #[derive(Debug)]
 pub struct Assembly {
     stages: u16,

@@ -11,7 +11,9 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    fleet_support::{Process, coordinator, port, read_json, results_in, worker, worker_command},
+    fleet_support::{
+        Process, complaints, coordinator, port, read_json, results_in, worker, worker_command,
+    },
     support::{Bench, number},
 };
 
@@ -107,4 +109,54 @@ fn a_spare_that_was_not_needed_ends_with_the_run_and_is_no_loss() {
     assert!(!late.stderr.contains("error: "), "{late:?}");
     let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
     assert_eq!(number(&summary, "/books/completed"), 60, "{summary:#}");
+}
+
+/// A way to the coordinator that lets one connection do its work for a while, then says on it what is no message, and
+/// lets all others alone.
+fn spoiled_way(coordinator: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for (number, here) in listener.incoming().enumerate() {
+            let (here, there) = (here.unwrap(), TcpStream::connect(("127.0.0.1", coordinator)));
+            let (mut from_there, mut to_here) =
+                (there.as_ref().unwrap().try_clone().unwrap(), here.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from_there, &mut to_here);
+                to_here.shutdown(Shutdown::Both)
+            });
+            let frames = if number == 0 { 40 } else { u64::MAX };
+            thread::spawn(move || carry_frames(here, there.unwrap(), frames));
+        }
+    });
+    port
+}
+
+/// So many frames as they are, then four bytes of nonsense in a frame of four bytes.
+fn carry_frames(mut from: TcpStream, mut to: TcpStream, frames: u64) -> std::io::Result<()> {
+    for _ in 0..frames {
+        let mut head = [0; 8];
+        from.read_exact(&mut head)?;
+        to.write_all(&head)?;
+        std::io::copy(&mut (&from).take(u64::from_be_bytes(head)), &mut to)?;
+    }
+    to.write_all(&[0, 0, 0, 0, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff])?;
+    std::io::copy(&mut from, &mut to).map(drop)
+}
+
+#[test]
+fn nonsense_from_one_that_has_its_place_ends_its_connection_with_a_line_and_costs_nothing() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let load = ["--rate", "20", "--duration", "12", "--set", "prompts.outputLength.mean=4"];
+    let leading = coordinator(&bench, 2, &[&load[..], &["--no-probe"]].concat());
+    let port = port(&leading);
+    let spoiled = worker(spoiled_way(port), &["--ordinal", "0"]);
+    let other = worker(port, &["--ordinal", "1"]);
+    leading.said("a peer sent what is no message: its connection is ended");
+    let ended = leading.finished();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(complaints(&ended.stderr).len(), 1, "{ended:?}");
+    assert_eq!([spoiled, other].map(|one| one.finished().code), [Some(0); 2]);
+    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
+    assert_eq!(number(&summary, "/books/completed"), 240, "{summary:#}");
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -110,8 +110,13 @@ fn bytes_that_are_no_messages_end_their_own_connection_only() {
     let bench = bench();
     let leading = coordinator(&bench, 1, &LOAD);
     let port = port(&leading);
-    let frames: [&[u8]; 3] =
-        [&[0xff; 64], &[0, 0, 0, 0, 0, 0, 0, 40, 9, 9, 9, 9], &[0, 0, 0, 0, 0x7f, 0, 0, 0, 1]];
+    // Too long by any measure, cut short, too long by its length alone, whole and no message.
+    let frames: [&[u8]; 4] = [
+        &[0xff; 64],
+        &[0, 0, 0, 0, 0, 0, 0, 40, 9, 9, 9, 9],
+        &[0, 0, 0, 0, 0x7f, 0, 0, 0, 1],
+        &[0, 0, 0, 0, 0, 0, 0, 4, 9, 9, 9, 9],
+    ];
     let open: Vec<_> = frames
         .map(|bytes| {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -119,7 +124,9 @@ fn bytes_that_are_no_messages_end_their_own_connection_only() {
             stream
         })
         .into();
+    leading.said("a frame that is longer than any of ours");
     leading.said("is its cookie ours?");
+    leading.said("a peer did not authenticate in time");
     let worker = worker(port, &[]);
     let ended = leading.finished();
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -200,7 +207,7 @@ fn nobody_speaks_to_other_machines_unprotected() {
     let mut dialling = tokenstorm();
     dialling.args(["worker", "--coordinator", "10.1.2.3:4697"]);
     one_line(Process::start(dialling), "10.1.2.3 is another machine");
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let listening = coordinator(&bench, 1, &[&["--listen", &address], &LOAD[..]].concat());
     one_line(listening, "cannot listen on 127.0.0.1:");
@@ -270,6 +277,7 @@ fn a_stranger_with_the_cookie_is_refused_in_words_and_disturbs_nobody() {
         leading.said("a message of a worker is unreadable and was dropped");
         dialling.abort();
         rogue.send(Rogue(vec![0; 3 << 20])).unwrap();
+        leading.said("a peer sent a frame that is longer than any of ours");
         let ended = async {
             while node.sessions() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -280,7 +288,7 @@ fn a_stranger_with_the_cookie_is_refused_in_words_and_disturbs_nobody() {
     let worker = worker(port, &[]);
     let ended = leading.finished();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(complaints(&ended.stderr).len(), 3, "one line for each: {ended:?}");
+    assert_eq!(complaints(&ended.stderr).len(), 4, "one line for each: {ended:?}");
     let worker = worker.finished();
     assert_eq!((worker.code, complaints(&worker.stderr).len()), (Some(0), 0), "{worker:?}");
 }

@@ -23,12 +23,12 @@ struct Full {
 }
 
 /// `None` where nothing can be mounted.
-fn run_on_a_disk_of(limits: &str) -> Option<Full> {
+fn run_on_a_disk_of(limits: &str, more: &[&str]) -> Option<Full> {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 2}));
     let disk = bench.folder.path().join("results");
     std::fs::create_dir(&disk).unwrap();
     let lengths = ["--set", "prompts.outputLength.mean=10"];
-    let run = bench.command(&[&["--rate", "50", "--duration", "30"], &lengths[..]].concat());
+    let run = bench.command(&[&["--rate", "50", "--duration", "30"], &lengths[..], more].concat());
     let mut alone = Command::new("unshare");
     alone.args(["-m", "sh", "-c", SCRIPT, "sh", limits]).arg(&disk);
     alone.arg(run.get_program()).args(run.get_args());
@@ -45,7 +45,7 @@ fn run_on_a_disk_of(limits: &str) -> Option<Full> {
 
 #[test]
 fn a_disk_that_fills_up_ends_the_run_degraded_with_its_table() {
-    let Some(Full { stdout, stderr }) = run_on_a_disk_of("size=20k") else { return };
+    let Some(Full { stdout, stderr }) = run_on_a_disk_of("size=20k", &[]) else { return };
     assert!(stdout.contains("exit code 1\n"), "{stdout}\n{stderr}");
     assert!(stdout.contains("requests/s"), "{stdout}");
     let warning = "warning degraded: the journal cannot be written: No space left on device";
@@ -60,10 +60,22 @@ fn a_disk_that_fills_up_ends_the_run_degraded_with_its_table() {
 }
 
 #[test]
+fn a_fleet_whose_coordinator_has_a_full_disk_ends_degraded_and_its_workers_with_it() {
+    let Some(Full { stdout, stderr }) = run_on_a_disk_of("size=48k", &["--workers", "3"]) else {
+        return;
+    };
+    assert!(stdout.contains("exit code 1\n"), "{stdout}\n{stderr}");
+    assert!(stdout.contains("with 3 workers"), "{stdout}");
+    let warning = "warning degraded: the journal cannot be written: No space left on device";
+    assert!(stdout.contains(warning), "{stdout}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
 fn a_disk_that_is_full_from_the_start_is_one_line_and_leaves_nothing() {
     // Room for the configuration and not for the journal; room for the folders alone.
     for limits in ["size=4k", "size=4k,nr_inodes=3"] {
-        let Some(Full { stdout, stderr }) = run_on_a_disk_of(limits) else { return };
+        let Some(Full { stdout, stderr }) = run_on_a_disk_of(limits, &[]) else { return };
         assert_eq!(stdout.trim_end(), "exit code 1", "{limits}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{limits}: {stderr}");
         assert_eq!(stderr.matches("No space left").count(), 1, "{limits}: {stderr}");

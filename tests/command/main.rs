@@ -10,6 +10,7 @@ mod examples;
 mod exports;
 mod failures;
 mod fleet;
+mod fleet_inputs;
 mod fleet_links;
 mod fleet_losses;
 mod fleet_refusals;

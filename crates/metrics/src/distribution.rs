@@ -5,16 +5,19 @@
 //! carry no bucket error. A sample outside the bounds is kept at the nearest bucket, so that percentiles stay in order,
 //! and counted, so that it shows.
 
+mod buckets;
 mod codec;
 
+pub(crate) use buckets::{highest_of, place_of};
 pub use codec::{DecodeError, EncodedDistribution};
 
 use std::fmt;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use buckets::{Buckets, highest_in_bucket};
 
 use crate::metric::Kind;
+use crate::sparse::SparseHistogram;
 
 /// Significant digits of every histogram: a bucket is at most 0.1 % wide.
 const DIGITS: u8 = 3;
@@ -64,7 +67,7 @@ pub enum MergeError {
 #[derive(Clone, PartialEq)]
 pub struct Distribution {
     kind: Kind,
-    histogram: Histogram<u64>,
+    buckets: Buckets,
     exact: Exact,
 }
 
@@ -124,11 +127,15 @@ impl Exact {
 }
 
 impl Distribution {
-    /// An empty distribution. This is the only place that allocates (about 190 KiB for a latency); recording never does.
+    /// An empty distribution, to be recorded into. This is the only place that allocates (about 190 KiB for a latency);
+    /// recording never does.
     pub fn new(kind: Kind) -> Self {
-        let histogram = Histogram::new_with_bounds(1, Bounds::of(kind).highest, DIGITS)
-            .expect("the bounds are constants that HDR accepts");
-        Self { kind, histogram, exact: Exact::EMPTY }
+        Self { kind, buckets: Buckets::dense(kind), exact: Exact::EMPTY }
+    }
+
+    /// An empty distribution, to be merged into: it takes memory as it grows.
+    pub fn collecting(kind: Kind) -> Self {
+        Self { kind, buckets: Buckets::Listed(SparseHistogram::default()), exact: Exact::EMPTY }
     }
 
     /// One that a file holds as occupied buckets with the exact figures beside them. The squares are not in files, so
@@ -161,7 +168,7 @@ impl Distribution {
             return;
         }
         let bounds = Bounds::of(self.kind);
-        self.histogram.saturating_record_n(value.min(bounds.highest), n);
+        self.buckets.record_n(self.kind, value.min(bounds.highest), n);
         self.exact.record(value, n, bounds);
     }
 
@@ -180,24 +187,24 @@ impl Distribution {
             let (ours, theirs) = (shape_words(self.shape()), shape_words(other.shape()));
             return Err(MergeError::Bounds { ours, theirs });
         }
-        self.histogram.add(&other.histogram).expect("equal bounds always fit");
+        self.buckets.add(self.kind, &other.buckets);
         self.exact.merge(&other.exact);
         Ok(())
     }
 
     fn shape(&self) -> (u64, u64, u8) {
-        (self.histogram.low(), self.histogram.high(), self.histogram.sigfig())
+        self.buckets.shape(self.kind)
     }
 
     /// Forgets all samples and keeps the memory.
     pub fn clear(&mut self) {
-        self.histogram.reset();
+        self.buckets.clear();
         self.exact = Exact::EMPTY;
     }
 
     /// Number of samples, those out of range included.
     pub fn count(&self) -> u64 {
-        self.histogram.len()
+        self.buckets.count()
     }
 
     /// Whether nothing was recorded.
@@ -287,15 +294,12 @@ impl Distribution {
     }
 
     fn bucket_of(&self, value: u64) -> u64 {
-        self.histogram.highest_equivalent(value.min(self.histogram.high()))
+        highest_in_bucket(value.min(Bounds::of(self.kind).highest))
     }
 
     /// The occupied buckets in ascending order: the largest value that falls into the bucket, and its count.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let highest = self.histogram.iter_recorded();
-        highest.map(|step| {
-            (self.histogram.highest_equivalent(step.value_iterated_to()), step.count_at_value())
-        })
+        self.buckets.iter()
     }
 }
 

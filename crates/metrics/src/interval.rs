@@ -90,7 +90,7 @@ pub struct ScopeRecord {
     /// What became of the requests due in this scope.
     pub books: Books,
     /// Samples by metric. A metric without samples may be absent or empty: both mean the same. They are not in the
-    /// record's encoding: each histogram travels by itself, so that who receives one can refuse it before it takes 190 KiB.
+    /// record's encoding: each histogram travels by itself, so that who receives one can refuse it before it takes memory.
     #[serde(skip)]
     pub distributions: BTreeMap<Metric, Distribution>,
     /// Counts inside the stage's window.

@@ -11,6 +11,7 @@ mod confidence;
 mod distribution;
 mod interval;
 mod metric;
+mod packed;
 mod recorder;
 mod result;
 mod series;

@@ -5,6 +5,9 @@
 
 use crate::distribution::{Distribution, quantile_of};
 
+/// So many times more buckets here than in what is added: each of those is looked up.
+const FEW: usize = 16;
+
 /// Ascending bucket values with their counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SparseHistogram {
@@ -43,24 +46,50 @@ impl SparseHistogram {
         quantile_of(self.buckets(), self.count(), q)
     }
 
-    /// Adds another one: a merge of two ascending lists.
+    /// Number of occupied buckets.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Adds another one: a few buckets in their places, many by a merge of two ascending lists.
     pub fn merge(&mut self, other: &Self) {
         if self.is_empty() {
             self.clone_from(other);
-            return;
+        } else if other.len() * FEW <= self.len() {
+            other.buckets().for_each(|(value, n)| self.put(value, n));
+        } else {
+            self.merge_lists(other);
         }
+    }
+
+    fn merge_lists(&mut self, other: &Self) {
         let (ours, mut theirs) = (std::mem::take(self), other.buckets().peekable());
+        let most = ours.len() + other.len();
+        self.values.reserve_exact(most);
+        self.counts.reserve_exact(most);
         for (value, count) in ours.buckets() {
             while let Some((lower, n)) = theirs.next_if(|&(candidate, _)| candidate < value) {
                 self.push(lower, n);
             }
             let same = theirs.next_if(|&(candidate, _)| candidate == value);
-            self.push(value, count + same.map_or(0, |(_, n)| n));
+            self.push(value, count.saturating_add(same.map_or(0, |(_, n)| n)));
         }
         theirs.for_each(|(value, n)| self.push(value, n));
     }
 
-    fn push(&mut self, value: u64, count: u64) {
+    fn put(&mut self, value: u64, count: u64) {
+        let value = u32::try_from(value).unwrap_or(u32::MAX);
+        match self.values.binary_search(&value) {
+            Ok(place) => self.counts[place] = self.counts[place].saturating_add(count),
+            Err(place) => {
+                self.values.insert(place, value);
+                self.counts.insert(place, count);
+            }
+        }
+    }
+
+    /// Appends a bucket that is above all that there are.
+    pub(crate) fn push(&mut self, value: u64, count: u64) {
         self.values.push(u32::try_from(value).unwrap_or(u32::MAX));
         self.counts.push(count);
     }
@@ -99,6 +128,19 @@ mod tests {
             let mut sparse = SparseHistogram::from(&recorded(&left));
             sparse.merge(&SparseHistogram::from(&recorded(&right)));
             prop_assert_eq!(sparse, SparseHistogram::from(&dense));
+        }
+
+        #[test]
+        fn a_few_buckets_in_their_places_equal_a_merge_of_lists(
+            many in prop::collection::vec(0_u64..4_000_000, 100..200),
+            few in prop::collection::vec(0_u64..4_000_000, 0..4),
+        ) {
+            let (many, few) = (recorded(&many), recorded(&few));
+            let mut put = SparseHistogram::from(&many);
+            put.merge(&SparseHistogram::from(&few));
+            let mut merged = SparseHistogram::from(&many);
+            merged.merge_lists(&SparseHistogram::from(&few));
+            prop_assert_eq!(put, merged);
         }
     }
 }

@@ -8,6 +8,7 @@ mod objectives;
 mod plan;
 mod progress;
 mod runs;
+mod workers;
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -92,6 +93,7 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
     let groups = [("class", &result.classes), ("target", &result.targets)];
     let groups = groups.into_iter().filter(|(_, groups)| !groups.is_empty());
     parts.extend(groups.map(|(what, groups)| group_table(what, groups, width)));
+    parts.push(workers::workers(result, width));
     if !result.warnings.is_empty() {
         parts.push(warnings(result, width));
     }

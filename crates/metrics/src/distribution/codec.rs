@@ -1,21 +1,22 @@
 //! A distribution as bytes: HDR's own V2 + DEFLATE form, which any HdrHistogram tool reads, beside the exact figures.
 //!
 //! What arrives from a peer or a damaged file is checked before it is believed. The library's decoder allocates what the
-//! bytes ask for and negates numbers that may not be negatable, so the bytes are inflated here, under a limit, and
-//! walked once: header, number of buckets, counts. The decoder then sees only what it can decode, and the figures must
-//! agree with the buckets.
+//! bytes ask for, negates numbers that may not be negatable, and makes 190 KiB of every few bytes. So the bytes are inflated
+//! here, under a limit, and read once into a list of the occupied buckets; the figures must agree with the buckets.
 
 use std::io::Read;
+use std::sync::OnceLock;
 
 use flate2::read::ZlibDecoder;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer, V2Serializer};
 use serde::{
     Deserialize, Deserializer as SerdeDeserializer, Serialize, Serializer as SerdeSerializer,
 };
 
+use super::buckets::{Buckets, empty, highest_of};
 use super::{Bounds, Distribution, Exact};
 use crate::metric::Kind;
+use crate::sparse::SparseHistogram;
 
 /// First word of the compressed form, and of the plain form inside it (HdrHistogram's `EncodableHistogram`: base cookie
 /// | 0x10).
@@ -73,7 +74,7 @@ impl Distribution {
     pub fn encode(&self) -> EncodedDistribution {
         let mut histogram = Vec::new();
         let _bytes = V2DeflateSerializer::new()
-            .serialize(&self.histogram, &mut histogram)
+            .serialize(&*self.buckets.dense_form(self.kind), &mut histogram)
             .expect("counts stay far below 2^63 and a Vec takes every write");
         EncodedDistribution {
             kind: self.kind,
@@ -90,20 +91,18 @@ impl Distribution {
 }
 
 impl EncodedDistribution {
-    /// The distribution, equal bucket by bucket to the one that was encoded. Allocates at most what a distribution of
-    /// its kind holds, plus the inflated counts (9 bytes a bucket), whatever the bytes say.
+    /// The distribution, equal bucket by bucket to the one that was encoded. Allocates at most the inflated counts (9 bytes
+    /// a bucket) and 12 bytes for each occupied one, whatever the bytes say.
     pub fn decode(&self) -> Result<Distribution, DecodeError> {
-        let empty = Distribution::new(self.kind);
-        let plain = inflate(&self.histogram, empty.histogram.distinct_values())?;
-        check_header(&plain, &empty)?;
-        let total = check_counts(&plain[PLAIN_HEADER_BYTES..], empty.histogram.distinct_values())?;
-        if total != self.count {
+        let form = Form::of(self.kind);
+        let plain = inflate(&self.histogram, form.buckets)?;
+        check_header(&plain, form)?;
+        let list = occupied(&plain[PLAIN_HEADER_BYTES..], form.buckets)?;
+        if list.count() != self.count {
             return Err(DecodeError::Figures("the count is not the sum of the buckets"));
         }
-        let histogram: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut plain.as_slice())
-            .map_err(|_| DecodeError::Format("the library refuses it"))?;
-        let decoded = Distribution { kind: self.kind, histogram, exact: self.exact() };
+        let decoded =
+            Distribution { kind: self.kind, buckets: Buckets::Listed(list), exact: self.exact() };
         check_figures(&decoded)?;
         Ok(decoded)
     }
@@ -141,11 +140,40 @@ fn inflate(compressed: &[u8], buckets: usize) -> Result<Vec<u8>, DecodeError> {
     }
 }
 
-fn check_header(plain: &[u8], like: &Distribution) -> Result<(), DecodeError> {
-    let mut header = Vec::new();
-    let _bytes = hdrhistogram::serialization::V2Serializer::new()
-        .serialize(&like.histogram, &mut header)
-        .expect("an empty histogram encodes");
+/// How a kind's histograms are written.
+struct Form {
+    kind: Kind,
+    /// How many there are.
+    buckets: usize,
+    /// What stands in front of the counts.
+    header: Vec<u8>,
+}
+
+impl Form {
+    /// Made once of each kind: an empty histogram is 190 KiB.
+    fn of(kind: Kind) -> &'static Self {
+        static LATENCY: OnceLock<Form> = OnceLock::new();
+        static COUNT: OnceLock<Form> = OnceLock::new();
+        static RATE: OnceLock<Form> = OnceLock::new();
+        let form = match kind {
+            Kind::Latency => &LATENCY,
+            Kind::Count => &COUNT,
+            Kind::Rate => &RATE,
+        };
+        form.get_or_init(|| Self::new(kind))
+    }
+
+    fn new(kind: Kind) -> Self {
+        let empty = empty(kind);
+        let mut header = Vec::new();
+        let _bytes =
+            V2Serializer::new().serialize(&empty, &mut header).expect("an empty histogram encodes");
+        header.truncate(PLAIN_HEADER_BYTES);
+        Self { kind, buckets: empty.distinct_values(), header }
+    }
+}
+
+fn check_header(plain: &[u8], form: &Form) -> Result<(), DecodeError> {
     let (cookie, _) = word(plain).ok_or(DecodeError::Format("no inner cookie"))?;
     if cookie != PLAIN_COOKIE {
         return Err(DecodeError::Format("wrong inner cookie"));
@@ -155,34 +183,40 @@ fn check_header(plain: &[u8], like: &Distribution) -> Result<(), DecodeError> {
         return Err(DecodeError::Format("wrong inner length"));
     }
     // Offset, digits, bounds and ratio are those of an empty histogram of that kind, byte by byte.
-    if plain[8..PLAIN_HEADER_BYTES] != header[8..PLAIN_HEADER_BYTES] {
-        return Err(DecodeError::Bounds(like.kind));
+    if plain[8..PLAIN_HEADER_BYTES] != form.header[8..] {
+        return Err(DecodeError::Bounds(form.kind));
     }
     Ok(())
 }
 
-/// Walks the counts: each at least 0 and in a bucket that exists. Returns their sum.
-fn check_counts(mut bytes: &[u8], buckets: usize) -> Result<u64, DecodeError> {
-    let (mut index, mut total) = (0_u64, 0_u64);
+/// The occupied buckets. A number that is not negative is a bucket's count, another one so many empty buckets; each count
+/// must be in a bucket that exists.
+fn occupied(mut bytes: &[u8], buckets: usize) -> Result<SparseHistogram, DecodeError> {
+    let mut list = SparseHistogram::default();
+    let (mut place, mut total) = (0_u64, 0_u64);
     while !bytes.is_empty() {
         let (number, rest) = varint(bytes).ok_or(DecodeError::Format("a count is cut short"))?;
         bytes = rest;
         let zig_zag = ((number >> 1) as i64) ^ -((number & 1) as i64);
-        match u64::try_from(zig_zag) {
+        let skipped = match u64::try_from(zig_zag) {
             Ok(count) => {
                 total = total.saturating_add(count);
-                index += 1;
+                if count > 0 && place < buckets as u64 {
+                    list.push(highest_of(place), count);
+                }
+                1
             }
-            Err(_) => index = index.saturating_add(zig_zag.unsigned_abs()),
-        }
+            Err(_) => zig_zag.unsigned_abs(),
+        };
+        place = place.saturating_add(skipped);
         if total > MAX_SAMPLES {
             return Err(DecodeError::Format("too many samples"));
         }
-        if index > buckets as u64 {
+        if place > buckets as u64 {
             return Err(DecodeError::Format("more buckets than its bounds have"));
         }
     }
-    Ok(total)
+    Ok(list)
 }
 
 /// Minimum and maximum lie in the first and last occupied bucket, and the out-of-range counts are possible.

@@ -91,7 +91,9 @@ fn other_kinds_and_other_bounds_are_refused_before_anything_is_added() {
     assert_eq!(error, MergeError::Kind { ours: Kind::Latency, theirs: Kind::Count });
     let coarser = Distribution {
         kind: Kind::Latency,
-        histogram: Histogram::new_with_bounds(1, 3_600_000_000, 2).unwrap(),
+        buckets: Buckets::Dense(
+            hdrhistogram::Histogram::new_with_bounds(1, 3_600_000_000, 2).unwrap(),
+        ),
         exact: Exact::EMPTY,
     };
     assert!(matches!(latency.merge(&coarser), Err(MergeError::Bounds { .. })));

@@ -115,6 +115,21 @@ proptest! {
         prop_assert_eq!(distribution.encode().decode(), Ok(distribution));
     }
 
+    /// Two readers of the same bytes: ours and the library's.
+    #[test]
+    fn the_library_reads_the_same_buckets(values in any_values()) {
+        let encoded = recorded(Kind::Latency, &values).encode();
+        let theirs: hdrhistogram::Histogram<u64> = hdrhistogram::serialization::Deserializer::new()
+            .deserialize(&mut encoded.histogram.as_slice())
+            .unwrap();
+        let ours: Vec<_> = encoded.decode().unwrap().buckets().collect();
+        let theirs: Vec<_> = theirs
+            .iter_recorded()
+            .map(|step| (theirs.highest_equivalent(step.value_iterated_to()), step.count_at_value()))
+            .collect();
+        prop_assert_eq!(ours, theirs);
+    }
+
     #[test]
     fn the_binary_codec_carries_it(values in any_values()) {
         let distribution = recorded(Kind::Latency, &values);

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# The image, built and used: one static program, small, run by nobody in particular on a file system that cannot be written;
+# names resolved (scripts/long/static-names.py); the compose file run to its end. A release build: some ten minutes of a
+# processor.
+#
+# Needs docker or podman with a daemon that answers; without one it says so and ends with 0. COMPOSE_FILE may name other
+# files, as docker compose itself takes it.
+#
+# usage: scripts/long/image.sh [IMAGE]     an image that is there already is not built again
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+most_mib=48
+image=${1:-}
+
+engine=''
+for candidate in docker podman; do
+    if command -v "$candidate" >/dev/null && "$candidate" info >/dev/null 2>&1; then
+        engine=$candidate
+        break
+    fi
+done
+if [[ -z $engine ]]; then
+    echo "skipped: neither docker nor podman answers here"
+    exit 0
+fi
+
+scratch=$(mktemp -d)
+container=''
+leave() {
+    [[ -z $container ]] || "$engine" rm --force "$container" >/dev/null 2>&1 || true
+    rm -rf "$scratch"
+}
+trap leave EXIT
+fail() {
+    echo "error: $1" >&2
+    exit 1
+}
+
+if [[ -z $image ]]; then
+    image=tokenstorm:0.1.0
+    "$engine" build --tag "$image" .
+fi
+
+size=$("$engine" image inspect --format '{{.Size}}' "$image")
+echo "size: $((size / 1000 / 1000)) MB"
+((size < most_mib * 1024 * 1024)) || fail "the image is larger than $most_mib MiB"
+
+container=$("$engine" create "$image" --version)
+"$engine" cp "$container:/tokenstorm" "$scratch/tokenstorm"
+# The loader's name stands in every program that needs shared libraries.
+if grep --quiet --text --extended-regexp '/lib(64)?/ld-' "$scratch/tokenstorm"; then
+    fail "the program needs shared libraries, and the image has none"
+fi
+echo "static: yes"
+
+user=$("$engine" image inspect --format '{{.Config.User}}' "$image")
+[[ $user =~ ^[1-9] ]] || fail "the image's user is \`$user\`, which may be root"
+confined=(--rm --read-only --network none --cap-drop ALL --security-opt no-new-privileges)
+"$engine" run "${confined[@]}" "$image" --version
+"$engine" run "${confined[@]}" --user 4711:4711 "$image" --version >/dev/null
+# With no network but its own loopback, and one place to write.
+config='benchmark: {duration: 2}
+load: {rate: 20}
+simulator: {ttftMs: 5}'
+printf '%s\n' "$config" >"$scratch/run.yaml"
+chmod -R go+rX "$scratch"
+"$engine" run "${confined[@]}" --user 4711:4711 --tmpfs /results:mode=1777 --volume "$scratch/run.yaml:/run.yaml:ro" \
+    "$image" run --config /run.yaml >"$scratch/table"
+grep --quiet '40 due = 40 completed' "$scratch/table" || fail "a run on a read-only file system: $(cat "$scratch/table")"
+echo "read-only, not root: a run of 40 requests"
+
+scripts/long/static-names.py "$scratch/tokenstorm"
+
+compose=()
+if "$engine" compose version >/dev/null 2>&1; then
+    compose=("$engine" compose)
+elif command -v docker-compose >/dev/null; then
+    compose=(docker-compose)
+fi
+if ((${#compose[@]} == 0)); then
+    echo "compose: skipped, there is no compose here"
+    exit 0
+fi
+export COMPOSE_FILE=${COMPOSE_FILE:-docker-compose.yaml} UID GID
+GID=$(id -g)
+mkdir -p results
+before=$(find results -mindepth 1 -maxdepth 1 | wc -l)
+"${compose[@]}" up --no-build --detach
+code=$("$engine" wait "$("${compose[@]}" ps --all --quiet coordinator)")
+"${compose[@]}" logs --no-log-prefix coordinator | tail -n 12
+"${compose[@]}" down --volumes
+[[ $code == 0 ]] || fail "the coordinator of the compose file ended with $code"
+after=$(find results -mindepth 1 -maxdepth 1 | wc -l)
+((after == before + 1)) || fail "the compose file left $((after - before)) results"
+echo "compose: a fleet of three, its results in ./results"
