@@ -29,7 +29,7 @@ fi
 
 # A busy machine may make the run INVALID (4): its files are as good for this.
 code=0
-cargo run --quiet --locked -- run --config configs/stages.yaml --output "$scratch/results" >"$scratch/table" || code=$?
+cargo run --quiet --locked -- run --config configs/stages.yaml --output "$scratch/results" >"$scratch/table" 2>&1 || code=$?
 ((code == 0 || code == 4)) || { cat "$scratch/table" && exit 1; }
 TOKENSTORM_RESULTS=$scratch/results IPYTHONDIR=$scratch JUPYTER_RUNTIME_DIR=$scratch/jupyter \
     "$environment/bin/python" scripts/run-notebook.py docs/analysis.ipynb "$scratch/out.ipynb"

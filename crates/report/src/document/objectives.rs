@@ -37,10 +37,15 @@ fn table(result: &RunResult) -> Table {
             rows.extend(stage.window.slos.iter().map(|slo| row(&of, slo)));
         }
     }
-    let notes = vec![
-        "undecided: what was measured cannot tell, and that is no \"met\"; only the headline and classes decide the exit code."
-            .to_owned(),
-    ];
+    let mut notes = Vec::new();
+    if rows.iter().any(|row| row.last().is_some_and(|outcome| outcome.starts_with("undecided"))) {
+        notes.push("undecided: what was measured cannot tell, and that is no \"met\".".to_owned());
+    }
+    if rows.iter().any(|row| row[1].starts_with("stage ")) {
+        notes.push(
+            "Stages are shown; the headline and the classes decide the exit code.".to_owned(),
+        );
+    }
     Table { header: vec!["objective", "of", "limit", "figure", "outcome"], rows, words: 2, notes }
 }
 
