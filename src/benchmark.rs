@@ -16,6 +16,7 @@ use tokio::{runtime::Runtime, task::AbortHandle};
 use workload::{Api, Config, Plan};
 
 use crate::{
+    capacity,
     crew::{Crew, Hands},
     exit::{Exit, Stop},
     hold,
@@ -26,7 +27,7 @@ use crate::{
     repeat::Repeats,
     say,
     settings::{Loaded, Settings, length},
-    target,
+    sweep, target,
 };
 
 /// Threads of the control runtime: actors, snapshots, journal. Lanes have their own.
@@ -53,6 +54,12 @@ pub(crate) struct BenchmarkArgs {
     /// Do not try the target with one request first
     #[arg(long)]
     no_probe: bool,
+    /// Look for the highest rate or concurrency at which the objectives of `slos` hold, by a run a level
+    #[arg(long)]
+    find_capacity: bool,
+    /// Go on with the sweep of this directory: points that have a summary are not run again
+    #[arg(long, value_name = "DIR", conflicts_with = "find_capacity")]
+    pub(crate) resume_sweep: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) labels: Labels,
     #[command(flatten)]
@@ -65,26 +72,91 @@ pub(crate) struct Format {
     /// Print the summary as JSON instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+    /// One of many runs, whose figures are printed together.
+    #[arg(skip)]
+    quiet: bool,
 }
 
-/// Runs the benchmark, writes its results, prints them.
+/// One run that is over, with its files.
+pub(crate) struct RunEnded {
+    pub(crate) exit: Exit,
+    pub(crate) directory: PathBuf,
+}
+
+/// Runs the benchmark, or the many runs that it asks for; writes their results, prints them.
 pub(crate) fn benchmark(
     arguments: &BenchmarkArgs,
     crew: &Crew,
     repeats: &mut Repeats,
 ) -> anyhow::Result<Exit> {
-    let Loaded { mut config, credentials } = arguments.settings.load()?;
+    let loaded = arguments.settings.load()?;
+    if arguments.find_capacity {
+        return capacity::find(loaded, arguments, crew);
+    }
+    if let Some(sweep) = sweep::of(&loaded.config)? {
+        return sweep::run(&sweep, loaded, arguments, crew);
+    }
+    if arguments.resume_sweep.is_some() {
+        let line =
+            "--resume-sweep needs the configuration of that sweep: give its --config and --sweep";
+        return Err(Stop::new(Exit::BadConfiguration, line).into());
+    }
+    let order = Order { output: &arguments.output, format: arguments.format, repeats };
+    Ok(run_once(loaded, arguments, crew, order)?.exit)
+}
+
+impl BenchmarkArgs {
+    /// One of many runs: its results below `output`, and nothing printed.
+    pub(crate) fn run_quietly(
+        &self,
+        loaded: Loaded,
+        output: &Path,
+        crew: &Crew,
+    ) -> anyhow::Result<RunEnded> {
+        let format = Format { quiet: true, ..self.format };
+        run_once(loaded, self, crew, Order { output, format, repeats: &mut Repeats::none() })
+    }
+
+    /// The directory of many runs.
+    pub(crate) fn directory_of_many(&self, name: &str, what: &str) -> anyhow::Result<PathBuf> {
+        if !self.hold_results.is_zero() {
+            let line = format!("--hold-results holds the results of one run: not with a {what}");
+            return Err(Stop::new(Exit::BadConfiguration, line).into());
+        }
+        let directory = ResultsDirectory::create(&self.output, &format!("{name}-{what}"), now())?;
+        Ok(directory.path().to_owned())
+    }
+
+    fn probe(&self) -> Probe {
+        let within = self.wait_for_target;
+        if self.no_probe { Probe::None } else { Probe::One { within } }
+    }
+}
+
+/// What is one run's own among many.
+struct Order<'a> {
+    output: &'a Path,
+    format: Format,
+    repeats: &'a mut Repeats,
+}
+
+/// One run, from its configuration to its files.
+fn run_once(
+    loaded: Loaded,
+    arguments: &BenchmarkArgs,
+    crew: &Crew,
+    order: Order<'_>,
+) -> anyhow::Result<RunEnded> {
+    let Loaded { mut config, credentials } = loaded;
     let simulator = target::start_simulator(&mut config)?;
     let runtime = control_runtime()?;
-    let exit = runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
         crew.check()?;
-        let within = arguments.wait_for_target;
-        let probe = if arguments.no_probe { Probe::None } else { Probe::One { within } };
-        let origin = crew.origin();
+        let (probe, origin) = (arguments.probe(), crew.origin());
         let prepared =
             prepare::prepared(&mut config, credentials, probe, origin, &mut interrupts).await?;
-        let directory = ResultsDirectory::create(&arguments.output, &prepared.plan.name, now())?;
+        let directory = ResultsDirectory::create(order.output, &prepared.plan.name, now())?;
         let kept = keep(&directory, &config, &prepared.plan);
         let measured = match kept {
             Ok(()) => measure(&prepared, &directory, crew, interrupts).await,
@@ -93,12 +165,13 @@ pub(crate) fn benchmark(
         match measured {
             Ok(Measured { mut result, hands, listening }) => {
                 describe(&mut result, &arguments.labels);
-                repeats.label(&name_of(directory.path()), &mut result.facts.labels);
-                let collect = &prepared.plan.collect;
-                let exit = present(&result, &directory, collect, arguments.format);
+                order.repeats.label(&name_of(directory.path()), &mut result.facts.labels);
+                let exit = present(&result, &directory, &prepared.plan.collect, order.format);
                 hands.release().await;
                 listening.abort();
-                hold::until_fetched(exit, directory.path(), arguments.hold_results).await
+                let path = directory.path().to_owned();
+                let exit = hold::until_fetched(exit, &path, arguments.hold_results).await?;
+                Ok(RunEnded { exit, directory: path })
             }
             Err(error) => {
                 directory.discard()?;
@@ -109,7 +182,7 @@ pub(crate) fn benchmark(
     // A name lookup or a data set that is still being read holds up nobody.
     runtime.shutdown_background();
     drop(simulator);
-    exit
+    ended
 }
 
 /// What a run can be repeated by: its configuration, and the file that it goes by.
@@ -160,7 +233,7 @@ fn write_reports(
     if let Err(error) = &written {
         eprintln!("warning: {error}; `tokenstorm report` makes it anew");
     }
-    if format.json {
+    if format.json || format.quiet {
         return Ok(());
     }
     let path = directory.path().display();
@@ -267,6 +340,9 @@ pub(crate) fn result_of(plan: &Plan, id: String, merged: &Merged) -> anyhow::Res
 }
 
 pub(crate) fn print(result: &RunResult, collect: &[String], format: Format) -> anyhow::Result<()> {
+    if format.quiet {
+        return Ok(());
+    }
     if format.json {
         return Ok(say(&report::summary_json(result)?)?);
     }

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     calibrate::CalibrateArgs, certs::CertsArgs, compare::CompareArgs, coordinate::CoordinatorArgs,
-    plan::PlanArgs, recover::RecoverArgs, report::ReportArgs, results::ResultsArgs, run::RunArgs,
-    simulate::SimulateArgs, work::WorkerArgs,
+    import::ImportArgs, plan::PlanArgs, recover::RecoverArgs, report::ReportArgs,
+    results::ResultsArgs, run::RunArgs, simulate::SimulateArgs, work::WorkerArgs,
 };
 
 /// Measures what users of an LLM inference service feel, at a given load.
@@ -42,6 +42,8 @@ pub(crate) enum Verb {
     Recover(RecoverArgs),
     /// Make the certificates and the cookie of a fleet
     Certs(CertsArgs),
+    /// Write a configuration from settings of inference-perf, GuideLLM or vllm bench serve
+    Import(ImportArgs),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 internal error, 2 bad configuration, 3 objective missed \

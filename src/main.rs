@@ -4,6 +4,7 @@ mod asked;
 mod benchmark;
 mod calibrate;
 mod calibration;
+mod capacity;
 mod certs;
 mod cli;
 mod compare;
@@ -12,10 +13,12 @@ mod crew;
 mod exit;
 mod fleet_secrets;
 mod hold;
+mod import;
 mod interrupt;
 mod labels;
 mod limits;
 mod local_workers;
+mod many;
 mod pack;
 mod plan;
 mod prepare;
@@ -28,6 +31,7 @@ mod results;
 mod run;
 mod settings;
 mod simulate;
+mod sweep;
 mod target;
 mod work;
 
@@ -68,6 +72,7 @@ fn main() -> std::process::ExitCode {
         Verb::Results(arguments) => results::results(&arguments),
         Verb::Recover(arguments) => recover::recover(&arguments),
         Verb::Certs(arguments) => certs::certs(&arguments),
+        Verb::Import(arguments) => import::import(&arguments),
     };
     ended.unwrap_or_else(exit::explain).into()
 }

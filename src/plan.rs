@@ -17,13 +17,14 @@ use client::{Client, Clock, Credentials};
 use metrics::Warning;
 use report::PlanView;
 use simulator::SimulatorConfig;
-use workload::{Config, Plan, PlanInputs, PromptSource};
+use workload::{Config, Plan, PlanInputs, PromptSource, sweep::Sweep};
 
 use crate::{
     exit::{Exit, Stop},
     limits::{self, Checked, Service},
     say,
     settings::{Loaded, Settings},
+    sweep,
 };
 use view::Facts;
 
@@ -46,6 +47,8 @@ pub(crate) struct PlanArgs {
 /// Prints the plan; what this machine cannot carry is told after it, as `run` would refuse it.
 pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     let Loaded { config, credentials } = arguments.settings.load()?;
+    let sweep = sweep::of(&config)?;
+    let config = first_of(sweep.as_ref(), config)?;
     let (plan, mut warnings) = planned(&config)?;
     try_client(&plan, credentials)?;
     let (prompts, of_prompts) =
@@ -69,11 +72,21 @@ pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     } else {
         let width = terminal_size::terminal_size().map(|(width, _)| width.0);
         let text = report::plan_text(&view, width.unwrap_or(report::DEFAULT_WIDTH));
-        format!("{}\n{need}", text.trim_end())
+        let many =
+            sweep.as_ref().map_or_else(String::new, |sweep| format!("\n{}", sweep::told(sweep)));
+        format!("{}\n{need}{many}", text.trim_end())
     };
     say(&text)?;
     _ = limits.map_err(|problems| Stop::bad_configuration(&problems))?;
     Ok(Exit::Ok)
+}
+
+/// Of a sweep the first point is shown.
+fn first_of(sweep: Option<&Sweep>, config: Config) -> Result<Config, Stop> {
+    match sweep.and_then(|sweep| sweep.points.first()) {
+        Some(point) => point.applied_to(&config).map_err(|all| Stop::bad_configuration(&all)),
+        None => Ok(config),
+    }
 }
 
 fn draw(view: &PlanView, file: &Path) -> anyhow::Result<()> {
@@ -93,7 +106,7 @@ fn price(config: &Config) -> Option<(f64, f64)> {
 
 /// As `run` plans it, but for what only a server or chance could tell: the model's name where none is
 /// configured, and the salt, on which no figure of a plan depends.
-fn planned(config: &Config) -> Result<(Plan, Vec<Warning>), Stop> {
+pub(crate) fn planned(config: &Config) -> Result<(Plan, Vec<Warning>), Stop> {
     check_simulator(config)?;
     let inputs = PlanInputs { model: None, prompt_salt: 0 };
     Plan::from_config(config, &inputs).map_err(|problems| Stop::bad_configuration(&problems))

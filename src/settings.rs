@@ -42,12 +42,16 @@ pub(crate) struct Settings {
     /// Any key, such as load.rate=80; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Runs to make one after the other, each with the keys that it sets: a list of maps, or a grid (YAML or JSON)
+    #[arg(long, value_name = "FILE")]
+    sweep: Option<PathBuf>,
     /// Variables to read beside the environment's, which win; never logged
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
 }
 
 /// A configuration and what proves who we are; the second is in no file that we write.
+#[derive(Clone)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) credentials: Credentials,
@@ -61,6 +65,7 @@ impl Settings {
             env: environment(self.env_file.as_deref())?,
             sets: self.sets.clone(),
             flags: self.flags(),
+            sweep: self.sweep.clone(),
         };
         load(sources)
     }

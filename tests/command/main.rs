@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod calibrate;
+mod capacity;
 mod classes;
 mod compare;
 mod examples;
@@ -18,6 +19,7 @@ mod fleet_support;
 mod full_disk;
 mod hold;
 mod http2;
+mod import;
 mod interrupt;
 mod limits;
 mod measured;
@@ -28,5 +30,6 @@ mod secrets;
 mod shapes;
 mod ssh_fleet;
 mod support;
+mod sweep;
 mod tired;
 mod verdicts;

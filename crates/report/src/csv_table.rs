@@ -54,7 +54,7 @@ fn rows(result: &RunResult) -> Vec<Vec<String>> {
 }
 
 /// A spreadsheet takes a field that begins like a formula for one.
-fn inert(field: &str) -> String {
+pub(crate) fn inert(field: &str) -> String {
     if field.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         format!("'{field}")
     } else {

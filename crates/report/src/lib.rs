@@ -7,6 +7,7 @@
 
 #![deny(missing_docs, unused_results)]
 
+mod capacity;
 mod chart;
 mod checksums;
 mod compare;
@@ -25,8 +26,12 @@ mod plan;
 mod plot;
 mod stored;
 mod summary_json;
+mod sweep;
 mod terminal;
 
+pub use capacity::{
+    CapacityView, TriedLevel, capacity_html, capacity_json, capacity_plot, capacity_text,
+};
 pub use checksums::altered;
 pub use compare::{
     ComparedSide, ComparisonView, ConfigurationDifference, Rule, RuleError, RuleOutcome,
@@ -43,6 +48,7 @@ pub use hdr_log::hdr_log;
 pub use html::html;
 pub use markdown::markdown;
 pub use metrics_json::metrics_json;
+pub use objective::objective;
 pub use pdf::pdf;
 pub use plan::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
@@ -52,6 +58,9 @@ pub use plan::{
 pub use plot::{Plot, plots};
 pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, locate};
 pub use summary_json::summary_json;
+pub use sweep::{
+    SweepView, SweptRun, sweep_csv, sweep_html, sweep_json, sweep_markdown, sweep_plots, sweep_text,
+};
 pub use terminal::{
     DEFAULT_WIDTH, ProgressView, RunLine, Selection, list, plan_text, progress_line, table,
     table_of,

@@ -4,6 +4,12 @@ use metrics::{Bound, NullReason, Outcome, RunResult, SloResult, StoppedEarly};
 
 use crate::figures::{ABSENT, length, milliseconds, percent, quantity};
 
+/// What was demanded, such as `ttft p95 ≤ 200 ms`, and the figure.
+pub fn objective(result: &SloResult) -> (String, String) {
+    let [name, limit, figure, _] = cells(result);
+    (format!("{name} {limit}"), figure)
+}
+
 /// Figure with its statistic, limit, figure, and what became of it.
 pub(crate) fn cells(result: &SloResult) -> [String; 4] {
     let slo = result.slo;

@@ -32,6 +32,7 @@ pub(crate) use secret::is_secret_parameter;
 pub use secret::looks_like_credential;
 pub(crate) use secret::secret_members;
 pub use sources::Sources;
+pub(crate) use sources::shorten as shortened;
 pub use value::REDACTED;
 pub(crate) use value::read_seconds as seconds;
 
@@ -78,6 +79,35 @@ impl Config {
         gathered.typed(path, &value, &Origin::Run);
         self.settings = gathered.settings;
         gathered.problems.pop().map_or(Ok(()), Err)
+    }
+
+    /// The same configuration with some keys set otherwise: keys, maps of sections or entries of maps, by dotted paths;
+    /// `null` takes one out. They count as written where the key `stands` was.
+    ///
+    /// # Errors
+    /// Every path that is unknown, and every value that is not of its kind.
+    pub fn overridden(
+        &self,
+        overrides: &[(String, Value)],
+        stands: &str,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let origin = self.setting(stands).map_or(Origin::Run, |setting| setting.origin.clone());
+        let mut gathered = Gathered { settings: self.settings.clone(), ..Gathered::default() };
+        for (path, value) in overrides {
+            gathered.dotted(path, value, &origin);
+        }
+        let has_simulator = self.has_simulator || gathered.has_simulator();
+        let config = Self { settings: gathered.settings, has_simulator };
+        if gathered.problems.is_empty() { Ok(config) } else { Err(gathered.problems) }
+    }
+
+    /// The same configuration without the keys of one section.
+    #[must_use]
+    pub fn without(&self, section: &str) -> Self {
+        let mut config = self.clone();
+        let of_section = format!("{section}.");
+        config.settings.retain(|index, _| !KEYS[*index].path.starts_with(&of_section));
+        config
     }
 
     /// Is the key set, by whomever?

@@ -7,11 +7,14 @@
 #![deny(missing_docs, unused_results)]
 
 pub mod config;
+pub mod import;
 pub mod plan;
 pub mod prompts;
 pub mod random;
 pub mod schedule;
+pub mod search;
 pub mod shard;
+pub mod sweep;
 pub mod tokenizer;
 
 pub use config::{Config, ConfigError, Sources};

@@ -77,6 +77,10 @@ pub enum Kind {
     Section(&'static str),
     /// Metrics with statistics and their limits; what is in it is the plan's affair.
     Slos,
+    /// Keys of this table, each with a list of values; what is in it is the sweep's affair.
+    Grid,
+    /// A list of maps of keys of this table; what is in it is the sweep's affair.
+    Points,
 }
 
 impl Key {
@@ -129,6 +133,10 @@ impl Kind {
             Self::Entry(members) => format!("a map with {}", names(members)),
             Self::Section(section) => format!("a map of keys as under `{section}`"),
             Self::Slos => "a map such as `{ttft: {p95: 500ms}, error_rate: 0.01}`".to_owned(),
+            Self::Grid => "a map of keys with lists, such as `{load.rate: [1, 2, 4]}`".to_owned(),
+            Self::Points => {
+                "a list of maps of keys, such as `[{load.rate: 1}, {load.rate: 8}]`".to_owned()
+            }
         }
     }
 
@@ -153,13 +161,15 @@ impl Kind {
             | Self::Maps(_)
             | Self::Entry(_)
             | Self::Section(_)
-            | Self::Slos => &[],
+            | Self::Slos
+            | Self::Grid
+            | Self::Points => &[],
         }
     }
 
     /// Does it hold entries of its own, which `--set key.entry=value` reaches?
     pub(crate) fn is_map(&self) -> bool {
-        matches!(self, Self::Headers | Self::Object | Self::Slos)
+        matches!(self, Self::Headers | Self::Object | Self::Slos | Self::Grid)
     }
 
     /// May what is in it be a secret?

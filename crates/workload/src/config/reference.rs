@@ -51,6 +51,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ("client", "How a worker sends."),
     ("fleet", "How workers act together."),
     (
+        "sweep",
+        "Many runs of one configuration. `--sweep FILE` names a file of points or a grid instead; `--resume-sweep DIR` goes on with a sweep that was cut off.",
+    ),
+    ("search", "How `--find-capacity` looks for the highest load whose `slos` hold."),
+    (
         "simulator",
         "With this section, be it empty (`simulator: {}`), the run starts a simulated inference service and measures that; it excludes `target.endpoint`. The same settings are flags of `tokenstorm simulate`.",
     ),

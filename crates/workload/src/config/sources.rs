@@ -23,6 +23,8 @@ pub struct Sources {
     pub sets: Vec<String>,
     /// Keys (by path) with the values that flags of the command line give them.
     pub flags: Vec<(String, Value)>,
+    /// A file of overrides, of which each set is a run: in place of the sweep that the others name.
+    pub sweep: Option<PathBuf>,
 }
 
 /// Who gave a setting.
@@ -79,8 +81,41 @@ impl Gathered {
         for (path, value) in &sources.flags {
             gathered.typed(path, value, &Origin::Flag);
         }
+        if let Some(path) = &sources.sweep {
+            gathered.sweep_file(path);
+        }
         gathered.default_endpoint(&sources.env);
         gathered
+    }
+
+    /// A list of points, points by name, a grid, or what stands under `sweep` in a configuration.
+    fn sweep_file(&mut self, path: &Path) {
+        let origin = Origin::File(path.to_owned());
+        for replaced in ["sweep.grid", "sweep.points"] {
+            self.dotted(replaced, &Value::Null, &origin);
+        }
+        let read = match parse_file(path) {
+            Ok(read) => read,
+            Err(problem) => return self.problems.push(problem),
+        };
+        let all = |is: fn(&Value) -> bool| {
+            read.as_object().is_some_and(|map| !map.is_empty() && map.values().all(is))
+        };
+        let is_section = |map: &Map<String, Value>| {
+            map.keys().all(|name| key_index(&format!("sweep.{name}")).is_some())
+        };
+        match &read {
+            Value::Object(map) if is_section(map) => self.section("sweep", map, &origin),
+            Value::Object(map) if map.len() == 1 && map.contains_key("sweep") => {
+                self.section("", map, &origin);
+            }
+            Value::Object(map) if all(Value::is_object) => {
+                let points = map.values().cloned().collect::<Vec<_>>();
+                self.dotted("sweep.points", &Value::Array(points), &origin);
+            }
+            Value::Object(_) => self.dotted("sweep.grid", &read, &origin),
+            _ => self.dotted("sweep.points", &read, &origin),
+        }
     }
 
     /// A key with a value that has a type; texts are also read as if they were written.
@@ -186,11 +221,37 @@ impl Gathered {
     fn set_entry(&mut self, index: usize, entry: &str, written: &str) {
         let kind = KEYS[index].kind;
         let value = match kind {
-            Kind::Object | Kind::Slos => {
+            Kind::Object | Kind::Slos | Kind::Grid => {
                 serde_saphyr::from_str(written).unwrap_or_else(|_| Value::from(written))
             }
             _ => Value::from(written.trim()),
         };
+        self.entry(index, entry, value, &Origin::Set);
+    }
+
+    /// A key, a section's map or one entry of a map, by its dotted path; nothing takes it out.
+    pub(crate) fn dotted(&mut self, path: &str, value: &Value, origin: &Origin) {
+        let of_section = format!("{path}.");
+        match (key_index(path), value) {
+            (Some(index), Value::Null) => _ = self.settings.remove(&index),
+            (Some(_), _) => self.typed(path, value, origin),
+            (None, Value::Null) if is_section(path) => {
+                self.settings.retain(|index, _| !KEYS[*index].path.starts_with(&of_section));
+            }
+            (None, Value::Object(map)) if is_section(path) => self.section(path, map, origin),
+            (None, other) if is_section(path) => {
+                self.problems.push(not_a_section(origin, path, other));
+            }
+            (None, _) => match entry_of_map(path) {
+                Some((index, entry)) => self.entry(index, entry, value.clone(), origin),
+                None => self.unknown(path, origin),
+            },
+        }
+    }
+
+    /// One entry of a map, beside those that it has.
+    fn entry(&mut self, index: usize, entry: &str, value: Value, origin: &Origin) {
+        let kind = KEYS[index].kind;
         let mut map = self
             .settings
             .get(&index)
@@ -209,7 +270,7 @@ impl Gathered {
             _ => _ = map.insert(entry.to_owned(), value),
         }
         let whole = Value::Object(map);
-        self.insert(index, kind.read(&whole), &whole, &Origin::Set);
+        self.insert(index, kind.read(&whole), &whole, origin);
     }
 
     /// What OpenAI's own clients read: the endpoint, where nothing else names a target.
@@ -400,7 +461,7 @@ fn may_be_shown(kind: Kind, written: &Value) -> bool {
     !kind.may_hide_secrets() && !secret_url
 }
 
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
     if text.chars().count() <= LONGEST {
         return text.to_owned();

@@ -144,6 +144,7 @@ fn flags_win_over_set_over_environment_over_file() {
         ]),
         sets: vec!["load.rate=3".to_owned()],
         flags: Vec::new(),
+        sweep: None,
     };
     let config = Config::load(sources.clone()).unwrap();
     assert_eq!(
@@ -168,6 +169,7 @@ fn mistakes_outside_the_file_name_their_source() {
         env: pairs(&[("TOKENSTORM__LOAD__RAET", "2"), ("OTHER", "x")]),
         sets: vec!["load.rate".to_owned(), "load.rate=fast".to_owned()],
         flags: vec![("benchmark.duration".to_owned(), json!("never"))],
+        sweep: None,
     })
     .unwrap_err();
     let lines: Vec<String> = problems.iter().map(std::string::ToString::to_string).collect();

@@ -41,6 +41,8 @@ impl Kind {
             Self::Maps(_) => value.is_array().then(|| value.clone()),
             Self::Entry(_) | Self::Section(_) => value.is_object().then(|| value.clone()),
             Self::Slos => value.is_object().then(|| value.clone()),
+            Self::Grid => read_grid(value),
+            Self::Points => read_points(value),
         }
     }
 
@@ -71,9 +73,25 @@ impl Kind {
             | Self::Maps(_)
             | Self::Entry(_)
             | Self::Section(_)
-            | Self::Slos => self.read(&serde_saphyr::from_str(text).ok()?),
+            | Self::Slos
+            | Self::Grid
+            | Self::Points => self.read(&serde_saphyr::from_str(text).ok()?),
         }
     }
+}
+
+/// Every key with at least one value.
+fn read_grid(value: &Value) -> Option<Value> {
+    let map = value.as_object().filter(|map| !map.is_empty())?;
+    let has_values = |values: &Value| values.as_array().is_some_and(|values| !values.is_empty());
+    map.values().all(has_values).then(|| value.clone())
+}
+
+/// Every point with at least one key.
+fn read_points(value: &Value) -> Option<Value> {
+    let list = value.as_array().filter(|list| !list.is_empty())?;
+    let has_keys = |point: &Value| point.as_object().is_some_and(|point| !point.is_empty());
+    list.iter().all(has_keys).then(|| value.clone())
 }
 
 fn read_texts(value: &Value) -> Option<Value> {

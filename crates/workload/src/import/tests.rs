@@ -1,0 +1,158 @@
+use super::*;
+use crate::{Config, Plan, PlanInputs, Sources};
+
+/// The translation, and what our own reader makes of it.
+fn planned(text: &str, test: Option<&str>) -> (Imported, Config, Plan) {
+    let imported = import(text, None, test).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.yaml");
+    std::fs::write(&file, &imported.yaml).unwrap();
+    let config = Config::load(Sources { file: Some(file), ..Sources::default() });
+    let config = config.unwrap_or_else(|errors| panic!("{errors:?}\n{}", imported.yaml));
+    let planned = Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 });
+    let (plan, _) = planned.unwrap_or_else(|errors| panic!("{errors:?}\n{}", imported.yaml));
+    (imported, config, plan)
+}
+
+fn lost(imported: &Imported) -> Vec<&str> {
+    imported.lost.iter().map(|lost| lost.path.as_str()).collect()
+}
+
+#[test]
+fn stages_lengths_and_objectives_of_inference_perf() {
+    let text = include_str!("../../../../tests/fixtures/import/inference-perf-random.yml");
+    let (imported, config, plan) = planned(text, None);
+    assert_eq!(imported.format, SettingsFormat::InferencePerf);
+    assert_eq!(config.text("load.arrivals"), Some("poisson"));
+    assert_eq!(config.get("stages").unwrap()[1]["rate"], 8);
+    assert_eq!(config.number("prompts.inputLength.stddev"), Some(10.0), "`std` is `std_dev`");
+    assert_eq!(config.number("prompts.outputLength.max"), Some(20.0));
+    assert_eq!(config.get("slos").unwrap()["perRequest"]["ttft"], "1000ms");
+    assert_eq!(plan.target.url, "http://127.0.0.1:8000/v1/chat/completions");
+    assert_eq!(plan.stages.len(), 2);
+    let all = [
+        "report",
+        "load.interval",
+        "load.num_workers",
+        "load.worker_max_concurrency",
+        "metrics.prometheus.scrape_interval",
+        "tokenizer",
+        "data.input_distribution.total_count",
+        "data.output_distribution.total_count",
+    ];
+    assert_eq!(lost(&imported), all);
+}
+
+#[test]
+fn shared_prefixes_and_adapters_of_inference_perf() {
+    let text = include_str!("../../../../tests/fixtures/import/inference-perf-shared-prefix.yml");
+    let (imported, config, plan) = planned(text, None);
+    let levels = config.get("prompts.prefixes").unwrap();
+    assert_eq!((&levels[0]["groups"], &levels[0]["tokens"]), (&10.into(), &100.into()));
+    assert_eq!((&levels[1]["groups"], &levels[1]["share"]), (&10.into(), &1.into()));
+    assert_eq!(config.get("classes").unwrap()[0]["model"], "adapter_1");
+    assert!(!config.switch("target.stream"), "not streamed unless it says so");
+    assert_eq!(plan.target.url, "http://127.0.0.1:8000/v1/completions");
+    assert!(!imported.yaml.contains("not-for-a-file"), "{}", imported.yaml);
+    assert!(lost(&imported).contains(&"server.api_key"));
+}
+
+#[test]
+fn stages_that_requests_end_are_runs_of_their_own() {
+    let text = include_str!("../../../../tests/fixtures/import/inference-perf-concurrent.yml");
+    let imported = import(text, None, None).unwrap();
+    let point = "    - {load.concurrency: 8, benchmark.requests: 24}";
+    assert!(imported.yaml.contains(point), "{}", imported.yaml);
+    assert!(lost(&imported).contains(&"load.sweep_note"));
+}
+
+#[test]
+fn a_scenario_of_guidellm_in_its_newer_and_its_older_layout() {
+    let text = include_str!("../../../../tests/fixtures/import/guidellm-rag.json");
+    let (imported, config, _) = planned(text, None);
+    assert_eq!(imported.format, SettingsFormat::GuideLlm);
+    assert_eq!(
+        (config.number("load.rate"), config.text("load.arrivals")),
+        (Some(6.0), Some("poisson"))
+    );
+    // A tenth of 20 s is warm-up, and there a part of it.
+    assert_eq!(config.number("benchmark.warmup"), Some(2.0));
+    assert_eq!(config.number("benchmark.duration"), Some(18.0));
+    assert_eq!(lost(&imported), ["data.turns", "outputs"]);
+
+    let text = include_str!("../../../../tests/fixtures/import/guidellm-concurrent.yaml");
+    let (imported, config, plan) = planned(text, None);
+    assert_eq!(config.get("stages").unwrap()[2]["concurrency"], 4);
+    assert_eq!(plan.stages.len(), 3);
+    assert_eq!(config.number("stopWhen.errorRate"), Some(0.1));
+    assert_eq!(plan.target.url, "http://127.0.0.1:8000/v1/completions");
+    assert_eq!(lost(&imported), [""; 0]);
+}
+
+#[test]
+fn a_command_of_guidellm() {
+    let text = include_str!("../../../../tests/fixtures/import/guidellm-command.sh");
+    let (imported, config, _) = planned(text, None);
+    assert_eq!(config.number("load.rate"), Some(5.0));
+    assert_eq!(config.integer("benchmark.requests"), Some(200));
+    assert_eq!(config.number("prompts.inputLength.mean"), Some(64.0));
+    assert_eq!(lost(&imported), ["processor", "output_path"]);
+}
+
+#[test]
+fn a_command_of_vllm() {
+    let text = include_str!("../../../../tests/fixtures/import/vllm-random.sh");
+    let (imported, config, _) = planned(text, None);
+    assert_eq!(imported.format, SettingsFormat::VllmBenchServe);
+    assert_eq!(
+        (config.number("load.rate"), config.number("load.burstiness")),
+        (Some(10.0), Some(0.5))
+    );
+    assert_eq!(config.integer("load.concurrency"), Some(64), "a cap");
+    // 128 · (1 ± 0.5)
+    assert_eq!(config.integer("prompts.inputLength.min"), Some(64));
+    assert_eq!(config.integer("prompts.inputLength.max"), Some(192));
+    assert_eq!(config.get("prompts.prefixes").unwrap()[0]["tokens"], 32);
+    assert_eq!(config.get("target.extraBody").unwrap()["temperature"], 0);
+    assert_eq!(config.get("slos").unwrap()["perRequest"]["tpot"], "50ms");
+    assert_eq!(lost(&imported), ["percentile_metrics", "metric_percentiles", "save_result"]);
+}
+
+#[test]
+fn one_test_of_a_suite_of_vllm() {
+    let text = include_str!("../../../../tests/fixtures/import/vllm-suite.json");
+    let (_, config, plan) = planned(text, Some("serving_random_128_8"));
+    assert_eq!(config.integer("load.concurrency"), Some(4));
+    assert_eq!(config.integer("benchmark.requests"), Some(40));
+    assert_eq!(plan.name, "serving_random_128_8");
+    let error = import(text, None, None).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "it holds 2 tests: choose one with `--test`: serving_sharegpt, serving_random_128_8"
+    );
+}
+
+#[test]
+fn a_ramp_takes_as_long_as_its_prompts() {
+    let text = include_str!("../../../../tests/fixtures/import/vllm-options.json");
+    let (_, config, plan) = planned(text, None);
+    // 60 = T · (5 + 25) / 2
+    assert_eq!(config.number("load.ramp.over"), Some(4.0));
+    assert_eq!(plan.target.url, "http://127.0.0.1:8000/v1/completions");
+}
+
+#[test]
+fn all_at_once_is_one_burst() {
+    let (_, config, plan) = planned("dataset_name: random\nnum_prompts: 7\nmodel: m\n", None);
+    assert_eq!(config.text("load.type"), Some("burst"));
+    let due: Vec<_> = plan.arrivals(crate::Shard::WHOLE).map(|arrival| arrival.due).collect();
+    assert_eq!(due, [std::time::Duration::ZERO; 7]);
+}
+
+#[test]
+fn settings_of_nobody_are_told_as_such() {
+    assert_eq!(import("a: 1\n", None, None).unwrap_err(), ImportError::Unknown);
+    assert!(matches!(import("a: [1\n", None, None), Err(ImportError::Syntax(_))));
+    let forced = import("a: 1\n", Some(SettingsFormat::GuideLlm), None).unwrap();
+    assert!(lost(&forced).contains(&"a"), "{:?}", forced.lost);
+}
