@@ -170,6 +170,7 @@ impl Booking {
             streamed_tokens: completion.streamed_tokens(),
             input_tokens: answer.usage.and_then(|usage| usage.prompt_tokens.filter(plausible)),
             input_tokens_asked: body.input_tokens,
+            output_tokens_ordered: body.output_tokens,
             cached_tokens: answer.usage.and_then(|usage| usage.cached_tokens.filter(plausible)),
             streamed: self.lane.plan.target.stream,
         };

@@ -82,6 +82,14 @@ pub struct Notes {
     pub good: u64,
     /// Requests whose usage told how much of the prompt the prefix cache held.
     pub cache_told: u64,
+    /// Input tokens that were asked for, of the requests whose usage tells how many there were.
+    pub input_asked: u64,
+    /// Input tokens of the same requests, as the server counted them.
+    pub input_counted: u64,
+    /// Output tokens that were ordered, of the requests whose usage tells how many came.
+    pub output_ordered: u64,
+    /// Output tokens of the same requests, as the server counted them.
+    pub output_counted: u64,
 }
 
 /// All that was recorded in one scope.
@@ -188,6 +196,10 @@ impl Notes {
         add(&mut self.cache_told, other.cache_told);
         add(&mut self.prompts_inexact, other.prompts_inexact);
         add(&mut self.good, other.good);
+        add(&mut self.input_asked, other.input_asked);
+        add(&mut self.input_counted, other.input_counted);
+        add(&mut self.output_ordered, other.output_ordered);
+        add(&mut self.output_counted, other.output_counted);
     }
 }
 

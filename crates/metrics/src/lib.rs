@@ -9,6 +9,7 @@ mod books;
 mod comparison;
 mod confidence;
 mod distribution;
+mod drift;
 mod interval;
 mod metric;
 mod packed;
@@ -32,6 +33,7 @@ pub use comparison::{
 };
 pub use confidence::{Interval95, Stretch, intervals95};
 pub use distribution::{DecodeError, Distribution, EncodedDistribution, ExactFigures, MergeError};
+pub use drift::Drift;
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use metric::{Kind, Metric};
 pub use recorder::{

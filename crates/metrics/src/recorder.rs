@@ -176,6 +176,7 @@ impl Recorder {
             }
         }
         note_completion(&mut record.notes, completion);
+        note_drift(&mut record.notes, timeline, completion);
     }
 
     /// A request failed at `at`, `e2e` after it was sent (`None` if it never was), having handed `events_recorded`
@@ -351,6 +352,18 @@ fn note_completion(notes: &mut Notes, completion: &Completion) {
         TokenSource::Usage => notes.usage_requests += 1,
         TokenSource::Tokenizer => notes.tokenizer_requests += 1,
         TokenSource::Events => notes.event_counted_requests += 1,
+    }
+}
+
+/// Only requests that have both sides, so that the two sums are of the same requests.
+fn note_drift(notes: &mut Notes, timeline: &Timeline, completion: &Completion) {
+    if let (Some(asked), Some(counted)) = (timeline.input_tokens_asked, timeline.input_tokens) {
+        add(&mut notes.input_asked, asked);
+        add(&mut notes.input_counted, counted);
+    }
+    if let (Some(ordered), Some(usage)) = (timeline.output_tokens_ordered, completion.usage) {
+        add(&mut notes.output_ordered, ordered);
+        add(&mut notes.output_counted, usage.output);
     }
 }
 

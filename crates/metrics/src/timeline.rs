@@ -49,6 +49,8 @@ pub struct Timeline {
     pub input_tokens: Option<u64>,
     /// Input tokens that the workload asked for.
     pub input_tokens_asked: Option<u64>,
+    /// Output tokens that were ordered.
+    pub output_tokens_ordered: Option<u64>,
     /// Input tokens that the server found in its prefix cache, where its usage says.
     pub cached_tokens: Option<u64>,
     /// Whether the answer was streamed; without it, whatever needs single events is absent.

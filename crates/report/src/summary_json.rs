@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{
-    Books, FailureClass, FailureSample, GroupResult, Kind, Metric, NotSent, Notes, NullReason,
+    Books, Drift, FailureClass, FailureSample, GroupResult, Kind, Metric, NotSent, Notes, NullReason,
     Percentile, Rates, RunFacts, RunResult, StageResult, Summary, Verdict, Warning, WindowResult,
     WorkerResult,
 };
@@ -145,6 +145,7 @@ fn window(window: &WindowResult) -> Map<String, Value> {
         ("ttftOver3s", json!(window.ttft_over_3s)),
         ("slos", objectives::slos(&window.slos)),
         ("notes", notes(&window.notes)),
+        ("drift", drift(&window.notes)),
     ];
     keys.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
 }
@@ -162,6 +163,12 @@ fn rates(rates: &Rates) -> Value {
         "sloAttainment": rates.slo_attainment,
         "cacheHitRatio": rates.cache_hit_ratio,
     })
+}
+
+/// Tokens asked for against those that the server counted, of the same requests.
+fn drift(notes: &Notes) -> Value {
+    let side = |drift: Drift| json!({"asked": drift.asked, "counted": drift.counted, "share": drift.share()});
+    json!({"inputTokens": side(notes.input_drift()), "outputTokens": side(notes.output_drift())})
 }
 
 fn summary(figures: &Summary) -> Value {

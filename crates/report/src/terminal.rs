@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use metrics::{
-    Books, FailureSample, GroupResult, Kind, Metric, NullReason, Percentile, RunFacts, RunResult,
+    Books, Drift, FailureSample, GroupResult, Kind, Metric, Notes, NullReason, Percentile, RunFacts, RunResult,
     StageResult, Status, Summary, WindowResult,
 };
 
@@ -166,6 +166,7 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
     }
     lines.extend(objectives::goodput(&result.overall).filter(|_| selection.wants("goodput")));
     lines.extend(objectives::slow_ttft(&result.overall));
+    lines.extend(drift(&result.overall.notes, width));
     let ratio = rates.cache_hit_ratio.filter(|ratio| *ratio > 0.0);
     let named = selection.names.contains("cache_hit_ratio");
     if (ratio.is_some() && selection.wants("cache_hit_ratio")) || named {
@@ -176,6 +177,19 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// How the server's counts of tokens differ from what was asked for, where they differ by half a percent.
+fn drift(notes: &Notes, width: u16) -> Option<String> {
+    let sides = [("input", notes.input_drift()), ("output", notes.output_drift())];
+    let worth = |(name, drift): (&str, Drift)| {
+        let share = drift.share().filter(|share| share.abs() >= 0.005)?;
+        let sign = if share < 0.0 { '−' } else { '+' };
+        Some(format!("{name}{GLUE}{sign}{}", percent(share.abs())))
+    };
+    let parts: Vec<_> = sides.into_iter().filter_map(worth).collect();
+    let text = format!("{} of the tokens asked for, as the server counts them", parts.join(", "));
+    (!parts.is_empty()).then(|| labelled("drift", &text, width.into()))
 }
 
 fn latencies(window: &WindowResult, selection: &Selection, width: u16) -> String {

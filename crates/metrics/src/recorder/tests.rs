@@ -307,3 +307,22 @@ proptest! {
         prop_assert_eq!(back, interval);
     }
 }
+
+#[test]
+fn what_was_asked_is_summed_only_with_what_was_counted() {
+    let mut recorder = two_stages();
+    let asked = Timeline {
+        input_tokens_asked: Some(12),
+        output_tokens_ordered: Some(5),
+        ..answer(100, 200, 3)
+    };
+    let counted = Completion { usage: usage(3, 0), event_tokens: 3, ..Completion::default() };
+    recorder.completed(STAGE_0, &asked, &counted);
+    // Without usage there is no second side, and without a wish no first one.
+    let untold = Timeline { input_tokens: None, ..asked };
+    recorder.completed(STAGE_0, &untold, &Completion::default());
+    recorder.completed(STAGE_0, &answer(100, 200, 3), &counted);
+    let notes = recorder.take().total().unwrap().notes;
+    assert_eq!((notes.input_asked, notes.input_counted), (12, 10));
+    assert_eq!((notes.output_ordered, notes.output_counted), (5, 3));
+}

@@ -10,6 +10,7 @@ use super::{
 use crate::books::{Books, FailureSample, share};
 use crate::confidence::intervals95;
 use crate::distribution::{Distribution, MergeError, whole_micros};
+use crate::drift;
 use crate::interval::{Interval, Scope, ScopeRecord};
 use crate::metric::Metric;
 use crate::recorder::SLOW_TTFT;
@@ -60,7 +61,8 @@ impl RunResult {
         let verdict = context.verdict(&stages, &headline, &books);
         let seconds = record.series.points(&record.merged.seconds);
         let steady = context.steady(&overall);
-        let RunRecord { facts, workers, warnings, failures, stopped, .. } = record;
+        let RunRecord { facts, workers, mut warnings, failures, stopped, .. } = record;
+        warnings.extend(drift::warnings(&overall.notes));
         Ok(Self {
             facts,
             verdict,

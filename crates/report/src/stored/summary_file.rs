@@ -145,7 +145,7 @@ fn window(node: &Node<'_>) -> WindowResult {
         measured: instant("measuredSeconds"),
         rates: rates(&node.at("rates")),
         metrics: metrics.collect(),
-        notes: notes(&node.at("notes")),
+        notes: with_drift(notes(&node.at("notes")), node.get("drift").raw()),
         ttft_over_3s: node.number("ttftOver3s"),
         slos: objectives::slos(node),
     }
@@ -223,6 +223,18 @@ fn notes(node: &Node<'_>) -> Notes {
         good: node.get("good").raw().as_u64().unwrap_or_default(),
         cache_told: node.get("cacheTold").raw().as_u64().unwrap_or_default(),
         ..Notes::default()
+    }
+}
+
+/// Runs of before it was written have none.
+fn with_drift(notes: Notes, drift: &Value) -> Notes {
+    let sum = |side: &str, key: &str| drift[side][key].as_u64().unwrap_or_default();
+    Notes {
+        input_asked: sum("inputTokens", "asked"),
+        input_counted: sum("inputTokens", "counted"),
+        output_ordered: sum("outputTokens", "asked"),
+        output_counted: sum("outputTokens", "counted"),
+        ..notes
     }
 }
 
