@@ -59,10 +59,17 @@ impl Exit {
     }
 }
 
-/// Whether the run, or a class of its own objectives, missed one.
+/// Whether the run missed an objective, or a stage or a class one of its own.
 fn missed(result: &RunResult) -> bool {
     let of_classes = result.classes.iter().flat_map(|class| &class.window.slos);
-    result.overall.slos.iter().chain(of_classes).any(|slo| slo.outcome == Outcome::Missed)
+    let of_stages = result.stages.iter().flat_map(|stage| &stage.own_slos);
+    result
+        .overall
+        .slos
+        .iter()
+        .chain(of_stages)
+        .chain(of_classes)
+        .any(|slo| slo.outcome == Outcome::Missed)
 }
 
 impl Exit {

@@ -132,6 +132,10 @@ pub struct Leases {
     looked_ns: u64,
     /// Nothing due at or after it is granted any more: the load ends there.
     load_ends: Option<Duration>,
+    /// Nothing due at or after any of these is granted for now: an end that is not on disk yet.
+    held: Vec<Duration>,
+    /// Open loop: the furthest that was ever granted to anybody, gone or not.
+    furthest_due: Duration,
     holders: BTreeMap<WorkerId, Holder>,
 }
 
@@ -139,7 +143,15 @@ impl Leases {
     /// Nobody has anything.
     #[must_use]
     pub fn new(terms: Terms, now_ns: u64) -> Self {
-        Self { terms, start: None, looked_ns: now_ns, load_ends: None, holders: BTreeMap::new() }
+        Self {
+            terms,
+            start: None,
+            looked_ns: now_ns,
+            load_ends: None,
+            held: Vec::new(),
+            furthest_due: Duration::ZERO,
+            holders: BTreeMap::new(),
+        }
     }
 
     /// A worker has a place: from now on its silence counts.
@@ -162,6 +174,7 @@ impl Leases {
     /// After a resume: it may hold what the coordinator before us granted, and is not heard yet.
     pub fn admit_again(&mut self, worker: WorkerId, at_arm: Reading, limit: Limit, now_ns: u64) {
         self.admit(worker, now_ns);
+        self.note_furthest(limit);
         if let Some(holder) = self.holders.get_mut(&worker) {
             holder.heard_ns = now_ns.saturating_sub(nanoseconds(UNHEARD));
             holder.at_arm = Some(at_arm);
@@ -222,7 +235,8 @@ impl Leases {
     /// What the heartbeat that leaves now grants; it counts as granted whether it arrives or not.
     pub fn grant(&mut self, worker: WorkerId, now_ns: u64) -> Option<Grant> {
         let (start_ns, terms) = (self.start?.agreed_ns, self.terms);
-        let most = self.load_ends.unwrap_or(Duration::MAX);
+        let ends = self.load_ends.iter().chain(&self.held);
+        let most = ends.min().copied().unwrap_or(Duration::MAX);
         let holder = self.holders.get_mut(&worker)?;
         // What it is granted before it has told, its word would not have.
         if holder.untold || !holder.is_heard(now_ns) {
@@ -237,7 +251,9 @@ impl Leases {
         if let Limit::Round(round) = holder.limit {
             holder.middle = holder.rounds_begun().midpoint(round);
         }
-        Some(Grant { given_at_coordinator_ns: now_ns, length: terms.length, limit: holder.limit })
+        let limit = holder.limit;
+        self.note_furthest(limit);
+        Some(Grant { given_at_coordinator_ns: now_ns, length: terms.length, limit })
     }
 
     /// Whether a worker has still to tell what the coordinator before us granted.
@@ -276,14 +292,34 @@ impl Leases {
         self.load_ends = Some(self.load_ends.map_or(at, |known| known.min(at)));
     }
 
-    /// Open loop: the highest limit that anybody holds; zero before any, and in a closed loop.
+    /// For now nothing due at or after `at` is granted, until it is released again.
+    pub fn hold(&mut self, at: Duration) {
+        self.held.push(at);
+    }
+
+    /// What was held at `at` may be granted again.
+    pub fn release(&mut self, at: Duration) {
+        if let Some(place) = self.held.iter().position(|held| *held == at) {
+            let _released = self.held.swap_remove(place);
+        }
+    }
+
+    /// Open loop: the highest limit that was ever granted, to whomever: one that was put out since may still use it. Zero
+    /// before any, and in a closed loop.
     #[must_use]
     pub fn furthest_due(&self) -> Duration {
-        let due = |holder: &Holder| match holder.limit {
-            Limit::Due(due) => due,
-            Limit::Round(_) => Duration::ZERO,
-        };
-        self.holders.values().map(due).max().unwrap_or_default()
+        self.furthest_due
+    }
+
+    /// After a resume: limits of those who are gone, and may still use them.
+    pub fn remember(&mut self, limits: impl IntoIterator<Item = Limit>) {
+        limits.into_iter().for_each(|limit| self.note_furthest(limit));
+    }
+
+    fn note_furthest(&mut self, limit: Limit) {
+        if let Limit::Due(due) = limit {
+            self.furthest_due = self.furthest_due.max(due);
+        }
     }
 
     /// Whether a worker has used up the half of its rounds: it is granted more before its slots have to wait.

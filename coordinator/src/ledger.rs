@@ -7,14 +7,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use metrics::{Books, Distribution, FailureSample, Interval, MergeError, Metric, Scope, Series};
+use metrics::{
+    Books, Distribution, FailureSample, Interval, MergeError, Metric, Scope, Series, StopReason,
+};
 use protocol::{
     Assembly, Change, ClassCovers, Covers, Delta, IntervalEnd, Loss, LossCause, Part, PartError,
-    SAMPLES_OF_A_CLASS, WorkerId,
+    SAMPLES_OF_A_CLASS, StageEnd, WorkerId,
 };
 use workload::Shard;
 
-use crate::Ownership;
+use crate::{Ownership, StageEnds};
 
 /// What a part's number says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,7 @@ pub struct Ledger {
     /// Stretches that everybody has reported, for who reads them one by one.
     kept: Option<VecDeque<(Range<u32>, Interval)>>,
     samples: BTreeMap<metrics::FailureClass, Vec<FailureSample>>,
+    stage_ends: StageEnds,
 }
 
 impl Ledger {
@@ -147,6 +150,17 @@ impl Ledger {
     #[must_use]
     pub fn of(stages: u16) -> Self {
         Self { stages, ..Self::default() }
+    }
+
+    /// Rules of their own have ended these stages.
+    pub fn end_stages(&mut self, ends: &[StageEnd], reason: &StopReason) {
+        self.stage_ends.take(ends, reason);
+    }
+
+    /// The stages that rules of their own have ended.
+    #[must_use]
+    pub fn stage_ends(&self) -> &StageEnds {
+        &self.stage_ends
     }
 
     /// The same with so many classes (`Plan::cells`).

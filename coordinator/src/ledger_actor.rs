@@ -1,7 +1,7 @@
 //! The ledger actor: journal first, merge, acknowledge what is on disk.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -73,8 +73,10 @@ pub(crate) struct LedgerState {
     supervisor: ActorRef<SupervisorMessage>,
     progress: watch::Sender<Progress>,
     plan: Arc<Plan>,
-    /// A rule has spoken.
+    /// A rule that ends the load has spoken.
     stopped: bool,
+    /// Stages in which a rule has spoken: each is told once.
+    spoken: BTreeSet<u16>,
     ledger: Ledger,
     recent: Interval,
     peers: BTreeMap<WorkerId, Peer<WorkerMessage>>,
@@ -103,6 +105,7 @@ impl Actor for LedgerActor {
             progress,
             plan,
             stopped: false,
+            spoken: BTreeSet::new(),
             ledger,
             recent: Interval::default(),
             peers: BTreeMap::new(),
@@ -127,8 +130,14 @@ impl Actor for LedgerActor {
             LedgerMessage::Own(ownership) => state.ledger.own(ownership),
             LedgerMessage::Decide(record, reply) => {
                 let written = state.journal.append(&record).map_err(|e| e.to_string());
-                if let Record::Ownership { loss, change } = *record {
-                    state.ledger.change_owners(loss.as_ref(), change.as_ref());
+                match *record {
+                    Record::Ownership { loss, change } => {
+                        state.ledger.change_owners(loss.as_ref(), change.as_ref());
+                    }
+                    Record::StageStopped { ends, reason } => {
+                        state.ledger.end_stages(&ends, &reason);
+                    }
+                    _ => {}
                 }
                 let _ = reply.send(written);
             }
@@ -248,11 +257,14 @@ impl LedgerState {
 
     /// What the plan says of an early end, by all that has been told.
     fn obey_rules(&mut self) -> Result<(), ActorProcessingErr> {
-        if self.stopped || self.plan.stop_when.is_empty() {
+        if self.stopped || !self.plan.has_stop_rules() {
             return Ok(());
         }
         let Some(reason) = self.ledger.rule_that_speaks(&self.plan) else { return Ok(()) };
-        self.stopped = true;
+        if !self.spoken.insert(reason.stage) {
+            return Ok(());
+        }
+        self.stopped = self.plan.ended_with(reason.stage).is_none();
         Ok(self.supervisor.cast(SupervisorMessage::RuleSpoke(reason))?)
     }
 

@@ -10,7 +10,8 @@ use std::{
 };
 
 use protocol::{
-    Change, CoordinatorHeartbeat, Goodbye, Heartbeat, Limit, Loss, LossCause, Record, WorkerId,
+    Change, CoordinatorHeartbeat, Goodbye, Heartbeat, Limit, Loss, LossCause, Record, StageEnd,
+    WorkerId,
 };
 use workload::OnWorkerLoss;
 
@@ -62,6 +63,8 @@ pub struct Membership {
     written: u64,
     /// Which coordinator of the run this is.
     term: u64,
+    /// Stages that rules have ended, as it is on disk.
+    stage_ends: Vec<StageEnd>,
 }
 
 impl Membership {
@@ -69,7 +72,15 @@ impl Membership {
     #[must_use]
     pub fn new(on_loss: OnWorkerLoss, terms: Terms, now_ns: u64) -> Self {
         let leases = Leases::new(terms, now_ns);
-        Self { on_loss, leases, ownership: None, places: BTreeMap::new(), written: 0, term: 0 }
+        Self {
+            on_loss,
+            leases,
+            ownership: None,
+            places: BTreeMap::new(),
+            written: 0,
+            term: 0,
+            stage_ends: Vec::new(),
+        }
     }
 
     /// Of a run that other coordinators, `term` of them, began: its owners, and its start. `workers` are
@@ -88,6 +99,7 @@ impl Membership {
         let mut membership = Self::new(on_loss, terms, now_ns);
         membership.written = ownership.epoch();
         membership.term = term;
+        membership.leases.remember(ownership.losses().map(|loss| loss.limit));
         membership.ownership = Some(ownership);
         for (worker, at_arm, limit) in workers {
             membership.leases.admit_again(worker, at_arm, limit, now_ns);
@@ -214,7 +226,8 @@ impl Membership {
         let mut changes: Vec<Change> = unheard.unwrap_or_default();
         changes.retain(|change| change.epoch <= self.written);
         let grant = self.leases.grant(worker, now_ns);
-        Some(CoordinatorHeartbeat { worker, grant, changes, term: self.term })
+        let stage_ends = self.stage_ends.clone();
+        Some(CoordinatorHeartbeat { worker, grant, changes, term: self.term, stage_ends })
     }
 
     /// What a sign of life is answered with at once: a fast closed loop does not wait for the rhythm, nor does one whose
@@ -260,6 +273,18 @@ impl Membership {
     /// The load ends at this run time: nothing beyond it is granted from now on.
     pub fn end_load(&mut self, at: Duration) {
         self.leases.end_load(at);
+    }
+
+    /// Stages are about to end at this run time: nothing beyond it is granted until that is on disk
+    /// ([`Self::end_stages`]), so that nobody has permission beyond an end that it may not hear of.
+    pub fn hold_load(&mut self, at: Duration) {
+        self.leases.hold(at);
+    }
+
+    /// The end of these stages, held since it was decided, is on disk: it rides with every grant from now on.
+    pub fn end_stages(&mut self, at: Duration, ends: &[StageEnd]) {
+        self.leases.release(at);
+        self.stage_ends.extend(ends);
     }
 
     /// Whether a worker has a place.
@@ -437,6 +462,31 @@ mod tests {
         membership.heard(&heartbeat(FIRST, 0), 8_000 * MS);
         let grant = membership.heartbeat(FIRST, 8_000 * MS).unwrap().grant.unwrap();
         assert_eq!(grant.limit, Limit::Due(at), "9.5 s otherwise");
+    }
+
+    #[test]
+    fn while_a_stages_end_is_not_on_disk_nothing_beyond_it_is_granted_and_then_it_rides_with_the_grant()
+     {
+        let mut membership = running(OnWorkerLoss::Takeover, false);
+        let at = membership.earliest_end(6_000 * MS).unwrap();
+        membership.hold_load(at);
+        membership.heard(&heartbeat(FIRST, 0), 8_000 * MS);
+        let beat = membership.heartbeat(FIRST, 8_000 * MS).unwrap();
+        assert_eq!((beat.grant.unwrap().limit, beat.stage_ends), (Limit::Due(at), vec![]));
+        let ends = vec![StageEnd { stage: 0, at }];
+        membership.end_stages(at, &ends);
+        let beat = membership.heartbeat(FIRST, 8_000 * MS).unwrap();
+        assert!(beat.grant.unwrap().limit > Limit::Due(at));
+        assert_eq!(beat.stage_ends, ends);
+    }
+
+    #[test]
+    fn who_was_put_out_may_still_use_what_it_was_granted() {
+        let mut membership = running(OnWorkerLoss::Takeover, false);
+        let with_all = membership.earliest_end(5_600 * MS).unwrap();
+        let _lost = membership.depart(FIRST, None, 5_600 * MS);
+        let _lost = membership.depart(SECOND, None, 5_600 * MS);
+        assert_eq!(membership.earliest_end(5_600 * MS), Some(with_all));
     }
 
     #[test]

@@ -138,6 +138,11 @@ impl Ownership {
         (!change.moves.is_empty()).then_some(change)
     }
 
+    /// Those who are gone, each with its limit.
+    pub fn losses(&self) -> impl Iterator<Item = &Loss> {
+        self.gone.values()
+    }
+
     /// Takes what is on disk: who is gone, and what changes by it. A loss or change that is known changes
     /// nothing.
     pub fn apply(&mut self, loss: Option<&Loss>, change: Option<&Change>) {

@@ -107,6 +107,7 @@ impl Recovered {
                 self.stopped_at = Some(at);
                 self.stop_reason = Some(reason);
             }
+            Record::StageStopped { ends, reason } => self.ledger.end_stages(&ends, &reason),
             Record::Resumed { .. } => self.resumed += 1,
             Record::Prepared { probe_requests, warnings } => {
                 self.prepared = Preparation { probe_requests, warnings };

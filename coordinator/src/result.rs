@@ -97,7 +97,10 @@ impl Merged {
             .map(|(scope, _)| usize::from(scope.stage))
             .max();
         let described = plan.stages.iter().enumerate().map(|(index, stage)| {
-            let stopped = stage.end.into_iter().chain(self.stopped_at).min();
+            let place = u16::try_from(index).unwrap_or(u16::MAX);
+            let own_end = self.ledger.stage_ends().of(place);
+            let ends = stage.end.into_iter().chain(self.stopped_at);
+            let stopped = ends.chain(own_end.map(|stop| stop.at)).min();
             let end = match last_used {
                 Some(last) if spent && index == last => None,
                 Some(last) if spent && index > last => Some(stage.start),
@@ -105,8 +108,10 @@ impl Merged {
             };
             StageDescription {
                 name: stage.name.clone(),
-                headline: plan.headline(u16::try_from(index).unwrap_or(u16::MAX)),
+                headline: plan.headline(place),
                 window: StageWindow { start: stage.start, end },
+                slos: stage.own.slos.clone(),
+                stopped: own_end.cloned(),
             }
         });
         described.collect()

@@ -51,16 +51,17 @@ impl Ledger {
             self.believe_goodbyes(plan, ownership, &mut shares);
         }
         let mut settlement = Settlement::default();
-        if matches!(plan.drive, Drive::Open { .. })
-            && plan.end().is_none_or(|planned| end < planned)
-        {
+        let ended_early =
+            plan.end().is_none_or(|planned| end < planned) || !self.stage_ends().is_empty();
+        if matches!(plan.drive, Drive::Open { .. }) && ended_early {
             settlement.beyond = self.beyond(&shares);
         }
         self.believe_reports(&mut shares);
         let nothing = BTreeMap::new();
         for (worker, account) in self.accounts() {
             let owned = shares.owned.get(worker).unwrap_or(&nothing);
-            settlement.lose(*worker, account, owned);
+            let beyond = settlement.beyond.get(worker).into_iter().flat_map(BTreeMap::values).sum();
+            settlement.lose(*worker, account, owned, beyond);
         }
         for (worker, scopes) in shares.no_owner {
             for (scope, count) in scopes.into_iter().filter(|(_, count)| *count > 0) {
@@ -131,7 +132,8 @@ impl Ledger {
         let by_root = by_root(ownership);
         let roots = by_root.len() as u64;
         let mut shares = Shares::default();
-        for arrival in plan.arrivals(Shard::WHOLE).take_while(|arrival| arrival.due < end) {
+        let offered = plan.arrivals(Shard::WHOLE).take_while(|arrival| arrival.due < end);
+        for arrival in offered.filter(|arrival| self.stage_ends().leave(arrival)) {
             let root = usize::try_from(arrival.number % roots).unwrap_or(usize::MAX);
             let mut tenures = by_root.get(root).into_iter().flatten();
             let of_it =
@@ -270,10 +272,17 @@ impl Rounds<'_> {
 }
 
 impl Settlement {
-    /// What a worker answers for and did not answer: what it had written first, as far as it said so.
-    fn lose(&mut self, worker: WorkerId, account: &Account, owned: &BTreeMap<Scope, u64>) {
+    /// What a worker answers for and did not answer: what it had written first, as far as it said so. `beyond` of what it
+    /// told was not due at all.
+    fn lose(
+        &mut self,
+        worker: WorkerId,
+        account: &Account,
+        owned: &BTreeMap<Scope, u64>,
+        beyond: u64,
+    ) {
         let known = |scope: &Scope| account.books.get(scope);
-        let told: u64 = account.books.values().map(|books| books.due).sum();
+        let told = account.books.values().map(|books| books.due).sum::<u64>() - beyond;
         let mut unreached: u64 = owned.values().sum::<u64>().saturating_sub(told);
         let mut in_flight = account.in_flight;
         let scopes: std::collections::BTreeSet<Scope> =

@@ -201,17 +201,19 @@ impl Coordinator {
         JournalWriter::wait_for(writer.durable(), resumed).await?;
         let members = recovered.members();
         let on_loss = plan.on_worker_loss;
+        let mut membership = Membership::resumed(
+            on_loss,
+            terms,
+            u64::from(recovered.resumed) + 1,
+            ownership,
+            StartInstant { agreed_ns: start.coordinator_ns, own_ns: start_ns },
+            workers,
+            now_ns,
+        );
+        membership.end_stages(Duration::MAX, &recovered.ledger.stage_ends().to_tell());
         let state = State {
             run: Run::resumed(Roster::resumed(size, build, members), on_loss, recovered.stopped_at),
-            membership: Membership::resumed(
-                on_loss,
-                terms,
-                u64::from(recovered.resumed) + 1,
-                ownership,
-                StartInstant { agreed_ns: start.coordinator_ns, own_ns: start_ns },
-                workers,
-                now_ns,
-            ),
+            membership,
             ledger: recovered.ledger,
             resumed: Some(Resumed {
                 start_ns,

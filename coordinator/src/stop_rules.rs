@@ -15,7 +15,8 @@ impl Ledger {
         let last_told = self.last_second()?;
         let index = plan.stage_at(Duration::from_secs(last_told.into()))?;
         let stage = plan.stages.get(usize::from(index))?;
-        if matches!(stage.kind, StageKind::Warmup | StageKind::Cooldown) {
+        let is_measured = !matches!(stage.kind, StageKind::Warmup | StageKind::Cooldown);
+        if !is_measured || self.stage_ends().of(index).is_some() {
             return None;
         }
         let first = stage.start.as_secs() + u64::from(stage.start.subsec_nanos() > 0);
@@ -32,7 +33,7 @@ impl Ledger {
             capped,
             e2e_p99: self.e2e_p99(index),
         };
-        plan.stop_when.judge(&view)
+        plan.rules_in(index).judge(&view)
     }
 
     fn e2e_p99(&self, stage: u16) -> Option<Duration> {

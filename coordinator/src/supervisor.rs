@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use metrics::StopReason;
 use protocol::{
     Armed, Assigned, Closed, CoordinatorMessage, Goodbye, Heartbeat, Hello, Peer, Record, Refusal,
-    Welcome, Wire, WorkerId, WorkerMessage, worker_group,
+    StageEnd, Welcome, Wire, WorkerId, WorkerMessage, worker_group,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SupervisionEvent};
 use tokio::{
@@ -57,6 +57,8 @@ pub(crate) enum SupervisorMessage {
     RuleSpoke(StopReason),
     /// The end of the load by a rule is on disk.
     StopWritten(Duration),
+    /// The end of stages by a rule of theirs, decided for this run time, is on disk.
+    StageStopWritten(Duration, Vec<StageEnd>),
     /// From the ledger.
     JournalFailed(String),
     /// From the user.
@@ -218,6 +220,10 @@ impl Actor for Supervisor {
             }
             SupervisorMessage::RuleSpoke(reason) => state.rule_spoke(reason).await?,
             SupervisorMessage::StopWritten(at) => state.tell_stop(at),
+            SupervisorMessage::StageStopWritten(at, ends) => {
+                state.membership.end_stages(at, &ends);
+                state.beat();
+            }
             SupervisorMessage::JournalFailed(reason) => {
                 state.happen(Event::JournalFailed(state.run_time(), reason)).await?;
             }

@@ -20,7 +20,7 @@ use metrics::{
 use protocol::{
     Abort, Assigned, Assignment, Change, Chunk, ClassCovers, CoordinatorHeartbeat, Covers, Delta,
     Fetch, Goodbye, Grant, Heartbeat, Hello, Input, LEASE, Limit, Loss, LossCause, Move, Part,
-    Record, Refusal, Stop, Welcome, WorkerId, append_frame, encode, split,
+    Record, Refusal, StageEnd, Stop, Welcome, WorkerId, append_frame, encode, split,
 };
 use serde::Serialize;
 use workload::{Config, Plan, PlanInputs, Shard, Sources};
@@ -171,6 +171,7 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
         }),
         changes: vec![change()],
         term: 1,
+        stage_ends: vec![StageEnd { stage: 1, at: Duration::from_secs(9) }],
     };
     corpus.message("coordinator-heartbeat", &beat)?;
     let (limit, reason) = (Limit::Round(8), "stopped".to_owned());
@@ -217,6 +218,10 @@ fn journal(corpus: &Corpus) -> Outcome<()> {
         Record::Ownership { loss: Some(loss), change: Some(change()) },
         Record::Resumed { at_unix_ns: 1_790_000_009_000_000_000, epoch: 1 },
         Record::Stop { at: Duration::from_secs(9) },
+        Record::StageStopped {
+            ends: vec![StageEnd { stage: 0, at: Duration::from_secs(7) }],
+            reason: reason.clone(),
+        },
         Record::StoppedByRule { at: Duration::from_secs(8), reason },
         Record::End,
     ];

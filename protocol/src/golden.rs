@@ -14,8 +14,8 @@ use workload::Shard;
 use crate::{
     Abort, Acknowledge, Arm, Armed, Assigned, Change, Chunk, ClassCovers, Closed,
     CoordinatorHeartbeat, Covers, Fetch, Goodbye, Grant, Heartbeat, Hello, Input, IntervalEnd,
-    LEASE, Limit, Loss, LossCause, Move, Over, PROTOCOL_VERSION, Part, Record, Refusal, Stop,
-    TimePing, TimePong, Welcome, WorkerId, decode, encode,
+    LEASE, Limit, Loss, LossCause, Move, Over, PROTOCOL_VERSION, Part, Record, Refusal, StageEnd,
+    Stop, TimePing, TimePong, Welcome, WorkerId, decode, encode,
 };
 
 const WORKER: WorkerId = WorkerId { ordinal: 3, incarnation: 5 };
@@ -100,11 +100,16 @@ fn what_the_coordinator_says() {
     );
     let grant = Grant { given_at_coordinator_ns: 1, length: LEASE, limit: Limit::Round(8) };
     let changes = vec![change()];
-    let beat = CoordinatorHeartbeat { worker: WORKER, grant: Some(grant), changes, term: 6 };
+    let stage_ends = vec![StageEnd { stage: 1, at: Duration::from_secs(7) }];
+    let beat =
+        CoordinatorHeartbeat { worker: WORKER, grant: Some(grant), changes, term: 6, stage_ends };
     // 500,000,000 ns are 0x1DCD6500.
     same(
         &beat,
-        &[3, 5, 1, 1, 2, 252, 0, 0x65, 0xCD, 0x1D, 1, 8, 1, 2, 9, 1, 1, 4, 3, 5, 7, 8, 6, 6],
+        &[
+            3, 5, 1, 1, 2, 252, 0, 0x65, 0xCD, 0x1D, 1, 8, 1, 2, 9, 1, 1, 4, 3, 5, 7, 8, 6, 6, 1,
+            1, 7, 0,
+        ],
     );
     same(&Over { called_off: Some("n".to_owned()) }, &[1, 1, b'n']);
 }
@@ -160,5 +165,8 @@ fn records_of_the_journal() {
     // 0.5 is 0x3FE0_0000_0000_0000.
     let figures = [0, 0, 0, 0, 0, 0, 0xE0, 0x3F, 0, 0, 0, 0, 0, 0, 0, 0];
     let bytes: Vec<u8> = [13, 9, 0, 0, 1, 2, 6].into_iter().chain(figures).collect();
-    same(&Record::StoppedByRule { at: Duration::from_secs(9), reason }, &bytes);
+    same(&Record::StoppedByRule { at: Duration::from_secs(9), reason: reason.clone() }, &bytes);
+    let ends = vec![StageEnd { stage: 1, at: Duration::from_secs(9) }];
+    let bytes: Vec<u8> = [14, 1, 1, 9, 0, 0, 1, 2, 6].into_iter().chain(figures).collect();
+    same(&Record::StageStopped { ends, reason }, &bytes);
 }

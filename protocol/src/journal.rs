@@ -15,7 +15,9 @@ use metrics::StopReason;
 use serde::{Deserialize, Serialize};
 use workload::Plan;
 
-use crate::{Assigned, Change, Loss, MAX_FRAME_BYTES, Part, WireError, WorkerId, decode, encode};
+use crate::{
+    Assigned, Change, Loss, MAX_FRAME_BYTES, Part, StageEnd, WireError, WorkerId, decode, encode,
+};
 
 /// Bytes before each record's content.
 const HEADER_BYTES: usize = 8;
@@ -107,6 +109,13 @@ pub enum Record {
     StoppedByRule {
         /// Nothing due at or after this run time is offered: a whole second.
         at: Duration,
+        /// Which rule, and with which figures.
+        reason: StopReason,
+    },
+    /// A rule of their own ends stages, and the load goes on with the next one; on disk before anybody is told.
+    StageStopped {
+        /// Which ones, and when.
+        ends: Vec<StageEnd>,
         /// Which rule, and with which figures.
         reason: StopReason,
     },

@@ -30,7 +30,7 @@ pub use lease::{DRIFT_PPM, Grant, HEARTBEAT_EVERY, LEASE, LONG_LEASE, Limit, gro
 pub use messages::{
     Abort, Acknowledge, Arm, Armed, Assigned, Assignment, Chunk, Closed, CoordinatorHeartbeat,
     CoordinatorMessage, Fetch, Goodbye, Heartbeat, Hello, Input, MAX_CHUNK_BYTES, Over, Refusal,
-    Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
+    StageEnd, Stop, TimePing, TimePong, Welcome, WorkerId, WorkerMessage, worker_group,
 };
 pub use ownership::{Change, ClassCovers, Loss, LossCause, Move};
 pub use part::{

@@ -194,6 +194,18 @@ pub struct CoordinatorHeartbeat {
     /// Which coordinator of the run says it, from 0: each that takes it over is one more. A grant of an earlier one,
     /// left in a socket, is not taken.
     pub term: u64,
+    /// Stages that rules have ended. They ride with the grant, so that nobody has permission beyond an end that it has not
+    /// heard of.
+    pub stage_ends: Vec<StageEnd>,
+}
+
+/// A rule has ended a stage before its time; the next one begins as planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageEnd {
+    /// Index in the plan.
+    pub stage: u16,
+    /// Nothing of it that is due at or after this run time is offered.
+    pub at: Duration,
 }
 
 /// A worker is no longer part of the run.

@@ -7,6 +7,7 @@ mod calibrate;
 mod capacity;
 mod classes;
 mod compare;
+mod early_ends;
 mod examples;
 mod exports;
 mod failures;

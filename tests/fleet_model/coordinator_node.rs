@@ -1,11 +1,13 @@
 //! A coordinator of the model: the fleet's own membership, ledger and recovery, on a disk that takes its time.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use coordinator::{
     Acceptance, Heard, LOOK_EVERY, Ledger, Membership, Reading, Recovered, StartInstant, Terms,
 };
-use protocol::{Part, Record, WorkerId};
+use metrics::{StopReason, StopRule};
+use protocol::{Part, Record, StageEnd, WorkerId};
 use workload::Plan;
 
 use crate::dice::Dice;
@@ -17,6 +19,8 @@ enum Waiting {
     Acknowledge(WorkerId, u64, bool),
     Change(u64),
     Rounds(WorkerId, u64),
+    Stop(Duration),
+    StageStop(Duration, Vec<StageEnd>),
 }
 
 /// The journal, as the disk has it: only a prefix is sure to survive.
@@ -32,6 +36,10 @@ pub(crate) struct CoordinatorNode {
     pub(crate) clock: DriftingClock,
     pub(crate) membership: Membership,
     pub(crate) ledger: Ledger,
+    /// A rule has ended the load, or is about to: not told before it is on disk.
+    stops_at: Option<Duration>,
+    /// As everybody may know it.
+    pub(crate) stopped_at: Option<Duration>,
     waiting: VecDeque<(usize, Waiting)>,
     next_look: u64,
 }
@@ -79,6 +87,8 @@ impl CoordinatorNode {
             clock,
             membership,
             ledger,
+            stops_at: None,
+            stopped_at: None,
             waiting: VecDeque::new(),
             next_look: now,
         }
@@ -103,7 +113,7 @@ impl CoordinatorNode {
         let ownership = ledger.ownership().expect("armed").clone();
         let epoch = ownership.epoch();
         let start = StartInstant { agreed_ns: start_ns, own_ns: start_ns };
-        let membership = Membership::resumed(
+        let mut membership = Membership::resumed(
             plan.on_worker_loss,
             terms,
             term,
@@ -112,12 +122,16 @@ impl CoordinatorNode {
             workers,
             now_ns,
         );
+        membership.end_stages(Duration::MAX, &ledger.stage_ends().to_tell());
+        recovered.stopped_at.into_iter().for_each(|at| membership.end_load(at));
         disk.records.push(Record::Resumed { at_unix_ns: 0, epoch });
         Self {
             paused_until: 0,
             clock,
             membership,
             ledger,
+            stops_at: recovered.stopped_at,
+            stopped_at: recovered.stopped_at,
             waiting: VecDeque::new(),
             next_look: now,
         }
@@ -145,8 +159,10 @@ impl CoordinatorNode {
                 Heard::Here => {
                     let ceiling = self.membership.next_ceiling(heartbeat.worker);
                     self.write_ceilings(ceiling.map(|below| (heartbeat.worker, below)), disk);
+                    let stop = self.stopped_at.map(|at| (heartbeat.worker, Down::Stop(at)));
                     let answer = self.membership.answer(heartbeat.worker, now_ns);
-                    answer.map(|beat| (beat.worker, Down::Heartbeat(beat))).into_iter().collect()
+                    let answer = answer.map(|beat| (beat.worker, Down::Heartbeat(beat)));
+                    stop.into_iter().chain(answer).collect()
                 }
                 Heard::Leaving => Vec::new(),
                 Heard::Closed => {
@@ -181,7 +197,7 @@ impl CoordinatorNode {
                     Waiting::Acknowledge(worker, sequence, _) if *worker == part.worker => {
                         Some(*sequence)
                     }
-                    Waiting::Acknowledge(..) | Waiting::Change(_) | Waiting::Rounds(..) => None,
+                    _ => None,
                 });
                 let durable = unsure.min().map_or(self.ledger.accepted(part.worker), |one| one - 1);
                 vec![(part.worker, Down::Acknowledge(durable))]
@@ -206,6 +222,34 @@ impl CoordinatorNode {
         self.ledger.change_owners(loss.as_ref(), change.as_ref());
         let waiting = change.as_ref().map(|change| Waiting::Change(change.epoch));
         self.append(disk, record, waiting);
+    }
+
+    /// A rule of the plan speaks, whatever its reason; as the supervisor takes it.
+    pub(crate) fn rule_speaks(&mut self, plan: &Plan, now: u64, disk: &mut Disk) {
+        let now_ns = self.clock.at(now);
+        let Some(at) = self.membership.earliest_end(now_ns) else { return };
+        let run_time = self.membership.run_time(now_ns).unwrap_or_default();
+        let over = plan.end().is_none_or(|end| end <= at) || self.stops_at.is_some();
+        let Some(stage) = plan.stage_at(run_time).filter(|_| !over && !run_time.is_zero()) else {
+            return;
+        };
+        let (rule, figure, limit) = (StopRule::ErrorRate, 1.0, 0.5);
+        let reason = StopReason { rule, stage, from_second: 0, to_second: 1, figure, limit };
+        let Some(stages) = plan.ended_with(stage) else {
+            self.stops_at = Some(at);
+            self.membership.end_load(at);
+            let record = Record::StoppedByRule { at, reason };
+            return self.append(disk, record, Some(Waiting::Stop(at)));
+        };
+        let planned = plan.stages[usize::from(*stages.end())].end;
+        if self.ledger.stage_ends().of(stage).is_some() || planned.is_some_and(|end| end <= at) {
+            return;
+        }
+        let ends: Vec<_> = stages.map(|stage| StageEnd { stage, at }).collect();
+        self.membership.hold_load(at);
+        self.ledger.end_stages(&ends, &reason);
+        let then = Waiting::StageStop(at, ends.clone());
+        self.append(disk, Record::StageStopped { ends, reason }, Some(then));
     }
 
     /// A worker is put out.
@@ -259,6 +303,8 @@ impl CoordinatorNode {
                 Some((_, Waiting::Rounds(worker, below))) => {
                     self.membership.raise_ceiling(worker, below);
                 }
+                Some((_, Waiting::Stop(at))) => self.stopped_at = Some(at),
+                Some((_, Waiting::StageStop(at, ends))) => self.membership.end_stages(at, &ends),
                 None => {}
             }
         }

@@ -65,6 +65,8 @@ fn over_some_rounds_every_kind_of_gap_is_seen() {
         ("resumes", seen.resumes),
         ("losses", seen.losses),
         ("goodbyes", seen.goodbyes),
+        ("early ends of the load", seen.stops),
+        ("early ends of a stage", seen.stage_stops),
     ] {
         assert!(count > 0, "{what} was never seen: {seen:?}");
     }

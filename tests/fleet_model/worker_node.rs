@@ -37,6 +37,7 @@ pub(crate) enum Up {
 pub(crate) enum Down {
     Heartbeat(CoordinatorHeartbeat),
     Acknowledge(u64),
+    Stop(Duration),
     Closed,
 }
 
@@ -96,6 +97,8 @@ pub(crate) struct WorkerNode {
     said_last: bool,
     /// What its goodbye names, and when it stops.
     leaving: Option<(Limit, Duration)>,
+    /// A rule has ended the load there.
+    stopped_at: Option<Duration>,
     /// Whether its lanes are stopped between check and write now and then.
     pub(crate) freezes: bool,
     next_heartbeat: u64,
@@ -113,7 +116,9 @@ impl WorkerNode {
         start_at_coordinator_ns: u64,
         plan: &Plan,
     ) -> Self {
-        let lease = Lease::new(id, shard, Arc::new(Gate::default()));
+        let gate = Arc::new(Gate::default());
+        gate.know_stages(plan.stages.len());
+        let lease = Lease::new(id, shard, gate);
         let mut node = Self {
             id,
             clock,
@@ -131,6 +136,7 @@ impl WorkerNode {
             covered_to: 0,
             said_last: false,
             leaving: None,
+            stopped_at: None,
             freezes: false,
             next_heartbeat: 0,
             last_heartbeat: 0,
@@ -220,6 +226,10 @@ impl WorkerNode {
             Down::Acknowledge(sequence) => {
                 self.outbox.acknowledge(sequence).into_iter().map(Up::Part).collect()
             }
+            Down::Stop(at) => {
+                self.stopped_at = Some(self.stopped_at.map_or(at, |known| known.min(at)));
+                Vec::new()
+            }
             Down::Closed => {
                 // What was checked and is not written yet may still go out: the lane is frozen there.
                 self.lease.gate().shut();
@@ -286,10 +296,8 @@ impl WorkerNode {
     }
 
     fn limit(&self, end: Duration) -> Duration {
-        match self.leaving {
-            Some((_, stop)) => stop.min(end),
-            None => end,
-        }
+        let leaves = self.leaving.map(|(_, stop)| stop);
+        leaves.into_iter().chain(self.stopped_at).fold(end, Duration::min)
     }
 
     fn run_lanes(
@@ -313,10 +321,12 @@ impl WorkerNode {
                 due.push((arrival, inherited));
             }
         }
+        let ends = |stage| self.lease.gate().stage_end(stage);
+        due.retain(|(arrival, _)| ends(arrival.stage).is_none_or(|end| arrival.due < end));
         for (arrival, inherited) in due {
             let scope = Scope { stage: arrival.stage, class: arrival.class };
             self.books(scope).due += 1;
-            if !self.lease.gate().may_write(arrival.due, self.clock.at(now)) {
+            if !self.lease.gate().may_write(arrival.stage, arrival.due, self.clock.at(now)) {
                 *self.books(scope).not_sent.entry(NotSent::NoLease).or_default() += 1;
             } else {
                 let request = Request { number: arrival.number, scope, inherited };
@@ -340,6 +350,9 @@ impl WorkerNode {
             return;
         }
         let scope = Scope { stage: plan.stage_at(run_time).unwrap_or_default(), class: 0 };
+        if self.lease.gate().stage_end(scope.stage).is_some_and(|end| run_time >= end) {
+            return;
+        }
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             let number = plan.closed_request(slot.slot, slot.round);

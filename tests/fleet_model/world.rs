@@ -53,6 +53,8 @@ pub(crate) struct Outcome {
     pub(crate) resumes: u64,
     pub(crate) losses: u64,
     pub(crate) goodbyes: u64,
+    pub(crate) stops: u64,
+    pub(crate) stage_stops: u64,
 }
 
 impl Outcome {
@@ -69,6 +71,8 @@ impl Outcome {
         self.resumes += other.resumes;
         self.losses += other.losses;
         self.goodbyes += other.goodbyes;
+        self.stops += other.stops;
+        self.stage_stops += other.stage_stops;
     }
 }
 
@@ -96,6 +100,20 @@ pub(crate) struct World {
     next_incarnation: u64,
 }
 
+/// A loop of either kind; of one stage, or of two of which the first may be ended alone.
+fn load(dice: &mut Dice, rate: u64) -> String {
+    let (key, level) = if dice.once_in(3) { ("concurrency", rate / 2) } else { ("rate", rate) };
+    if dice.once_in(2) {
+        return format!("load.{key}={level}");
+    }
+    let first = dice.between(8, 20);
+    let rest = DURATION_S - first;
+    let lower = level.div_ceil(2);
+    format!(
+        "stages=[{{{key}: {level}, duration: {first}, stopWhen: {{errorRate: 0.5}}}}, {{{key}: {lower}, duration: {rest}}}]"
+    )
+}
+
 fn plan(dice: &mut Dice) -> Plan {
     let rate = dice.between(10, 60);
     let arrivals = if dice.once_in(2) { "even" } else { "poisson" };
@@ -103,11 +121,7 @@ fn plan(dice: &mut Dice) -> Plan {
     let sets = vec![
         "target.endpoint=http://t/v1".to_owned(),
         "target.model=m".to_owned(),
-        if dice.once_in(3) {
-            format!("load.concurrency={}", rate / 2)
-        } else {
-            format!("load.rate={rate}")
-        },
+        load(dice, rate),
         format!("load.arrivals={arrivals}"),
         format!("benchmark.duration={DURATION_S}"),
         format!("benchmark.seed={}", dice.between(0, 1_000)),
@@ -230,6 +244,13 @@ impl World {
             }
             50..=65 => self.come_back(victim),
             66..=69 => self.condemn(ids[victim]),
+            70..=75 => {
+                if let Some(coordinator) = &mut self.coordinator
+                    && now >= coordinator.paused_until
+                {
+                    coordinator.rule_speaks(&self.plan, now, &mut self.disk);
+                }
+            }
             _ => {}
         }
     }
@@ -420,7 +441,7 @@ impl World {
 
     /// The run's books with their gaps, checked against the plan.
     fn books(&self, coordinator: &CoordinatorNode) -> Result<Books, String> {
-        let end = Duration::from_secs(DURATION_S);
+        let end = coordinator.stopped_at.unwrap_or(Duration::from_secs(DURATION_S));
         let ledger = &coordinator.ledger;
         for worker in &self.workers {
             let Some(account) = ledger.accounts().get(&worker.id) else { continue };
@@ -432,12 +453,17 @@ impl World {
             }
         }
         let mut books = ledger.total().books();
-        for gap in ledger.settle(&self.plan, end).gaps.values().flat_map(BTreeMap::values) {
-            books.merge(gap);
-        }
+        let settlement = ledger.settle(&self.plan, end);
+        settlement.gaps.values().flat_map(BTreeMap::values).for_each(|gap| books.merge(gap));
+        let beyond = settlement.beyond.values().flat_map(BTreeMap::values);
+        beyond.for_each(|requests| books.take_back_without_lease(*requests));
         books.balance().map_err(|error| error.to_string())?;
-        let planned: u64 = self.plan.due_before(Shard::WHOLE, end).iter().sum();
+        let due: BTreeSet<u64> = self.still_due(coordinator, end).collect();
+        let planned = due.len() as u64;
         let closed = matches!(self.plan.drive, Drive::Closed { .. });
+        if let Some(sent) = self.server.iter().find(|sent| !closed && !due.contains(&sent.number)) {
+            return Err(format!("{} was sent by {} beyond an early end", sent.number, sent.by));
+        }
         if !closed && books.due != planned {
             return Err(format!("{} are due in the books, {planned} in the plan", books.due));
         }
@@ -453,11 +479,22 @@ impl World {
         Ok(books)
     }
 
+    /// The arrivals that no rule has taken away.
+    fn still_due(&self, coordinator: &CoordinatorNode, end: Duration) -> impl Iterator<Item = u64> {
+        let ends = coordinator.ledger.stage_ends().clone();
+        let all = self.plan.arrivals(Shard::WHOLE).take_while(move |arrival| arrival.due < end);
+        all.filter(move |arrival| ends.leave(arrival)).map(|arrival| arrival.number)
+    }
+
     fn losses(&self) -> impl Iterator<Item = &Loss> {
         self.disk.records.iter().filter_map(|record| match record {
             Record::Ownership { loss, .. } => loss.as_ref(),
             _ => None,
         })
+    }
+
+    fn written(&self, wanted: impl Fn(&Record) -> bool) -> u64 {
+        self.disk.records.iter().filter(|record| wanted(record)).count() as u64
     }
 
     fn outcome(&self, books: &Books) -> Result<Outcome, String> {
@@ -479,6 +516,8 @@ impl World {
             resumes: self.resumes,
             losses: lost.len() as u64,
             goodbyes: left.len() as u64,
+            stops: self.written(|record| matches!(record, Record::StoppedByRule { .. })),
+            stage_stops: self.written(|record| matches!(record, Record::StageStopped { .. })),
         })
     }
 }

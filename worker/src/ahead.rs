@@ -52,7 +52,9 @@ impl Ahead {
         while self.queue.len() < AHEAD {
             let Some(arrival) = self.arrivals.next() else { return };
             let over = self.lane.stage_end(arrival.stage).is_some_and(|end| now >= end);
-            let wanted = !over && self.lane.early_end.offers(arrival.due);
+            let offered =
+                self.lane.early_end.offers(arrival.due) && self.lane.still_offers(&arrival);
+            let wanted = !over && offered;
             let body = wanted.then(|| self.lane.bodies.order(arrival.number));
             self.queue.push_back((arrival, body));
         }

@@ -7,7 +7,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use client::{Client, ClientOptions, Clock, TimerfdPacer};
 use metrics::{FailureSample, Interval, Notes, Scope};
-use protocol::Stop;
+use protocol::{StageEnd, Stop};
 use ractor::{ActorProcessingErr, ActorRef, Message, RpcReplyPort, thread_local::ThreadLocalActor};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -38,6 +38,8 @@ pub(crate) enum LaneMessage {
     Claim(Claim),
     /// Nothing due at or after the instant is offered; then the grace.
     Stop(Stop),
+    /// A rule has ended this stage.
+    StageEnded(StageEnd),
     /// Give everything up now.
     Cancel,
 }
@@ -124,6 +126,7 @@ impl ThreadLocalActor for ClientActor {
                 lane.recorder.borrow_mut().end_at(stop.at);
                 lane.early_end.stop(stop.at, stop.grace, stop.reason);
             }),
+            LaneMessage::StageEnded(end) => state.tell(|lane| lane.end_stage(end.stage, end.at)),
             LaneMessage::Cancel => state.tell(|lane| lane.early_end.cancel(lane.clock.now())),
         }
         Ok(())
@@ -169,6 +172,9 @@ impl LaneState {
             began: None.into(),
             samples: Vec::new().into(),
         });
+        for stage in 0..u16::try_from(plan.stages.len()).unwrap_or(u16::MAX) {
+            gate.stage_end(stage).into_iter().for_each(|at| lane.end_stage(stage, at));
+        }
         let watching =
             tokio::task::spawn_local(watch_loop(Rc::clone(&lane), TimerfdPacer::new(clock)?));
         let (claims, claimed) = mpsc::unbounded_channel();

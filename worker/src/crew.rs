@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use client::Clock;
 use metrics::NotSent;
-use protocol::{CoordinatorMessage, Goodbye, Limit, Peer, Stop, Wire, WorkerId};
+use protocol::{CoordinatorMessage, Goodbye, Limit, Peer, StageEnd, Stop, Wire, WorkerId};
 use ractor::ActorRef;
 use tokio::sync::Semaphore;
 use workload::{Drive, Plan, Shard};
@@ -86,6 +86,15 @@ impl Crew {
             let _ = lane.cast(LaneMessage::Stop(stop));
         }
         limit
+    }
+
+    /// Tells each lane which stages rules have ended.
+    pub(crate) fn end_stages(&self, ends: &[StageEnd]) {
+        for (lane, end) in
+            self.lanes.iter().flat_map(|lane| ends.iter().map(move |end| (lane, *end)))
+        {
+            let _ = lane.cast(LaneMessage::StageEnded(end));
+        }
     }
 
     /// Gives each lane its part of what is newly ours, with the part of the cap that belongs to it.

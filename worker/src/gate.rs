@@ -2,10 +2,14 @@
 //!
 //! Lanes ask it in the socket's write, where `sent` is stamped, so it must cost no lock: three numbers,
 //! each of which only ever rises, and each of which is by itself a true limit. A reader that sees the
-//! new instant with the old limit sees two limits that were both granted.
+//! new instant with the old limit sees two limits that were both granted. The end of a stage that a rule ended only
+//! ever falls; it is set before the grant that reaches beyond it, and read after it.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,6 +37,8 @@ pub struct Gate {
     half_used: Notify,
     /// Told of each grant.
     granted: Notify,
+    /// Run time, nanoseconds, by stage: nothing of it that is due at or after it is written. Set with the plan.
+    stage_ends: OnceLock<Box<[AtomicU64]>>,
 }
 
 impl Default for Gate {
@@ -48,6 +54,7 @@ impl Default for Gate {
             middle: AtomicU64::new(u64::MAX),
             half_used: Notify::new(),
             granted: Notify::new(),
+            stage_ends: OnceLock::new(),
         }
     }
 }
@@ -60,6 +67,27 @@ impl Gate {
         gate.grant(u64::MAX, Limit::Due(Duration::MAX));
         gate.grant(u64::MAX, Limit::Round(u64::MAX));
         gate
+    }
+
+    /// How many stages there are, whose ends can be told. Once: a worker has one run.
+    pub fn know_stages(&self, stages: usize) {
+        let _ends = self.stage_ends.get_or_init(|| {
+            std::iter::repeat_with(|| AtomicU64::new(u64::MAX)).take(stages).collect()
+        });
+    }
+
+    /// A rule has ended a stage at this run time. To be told before any grant that came with it.
+    pub fn end_stage(&self, stage: u16, at: Duration) {
+        if let Some(end) = self.stage_ends.get().and_then(|ends| ends.get(usize::from(stage))) {
+            end.fetch_min(nanoseconds(at), Ordering::AcqRel);
+        }
+    }
+
+    /// When a rule ended this stage, if one did.
+    #[must_use]
+    pub fn stage_end(&self, stage: u16) -> Option<Duration> {
+        let end_ns = self.stage_ends.get()?.get(usize::from(stage))?.load(Ordering::Acquire);
+        (end_ns < u64::MAX).then(|| Duration::from_nanos(end_ns))
     }
 
     /// Takes a grant that lasts until an instant of CLOCK_BOOTTIME. One that is older than what is held
@@ -81,14 +109,15 @@ impl Gate {
         }
     }
 
-    /// Open loop: may what is due at `due` be written now? `false` is `no_lease`, for good: it is not
+    /// Open loop: may what is due at `due` in a stage be written now? `false` is `no_lease`, for good: it is not
     /// sent late when the lease returns.
     #[must_use]
-    pub fn may_write(&self, due: Duration, now_boottime_ns: u64) -> bool {
+    pub fn may_write(&self, stage: u16, due: Duration, now_boottime_ns: u64) -> bool {
         let due_ns = nanoseconds(due);
         self.holds(now_boottime_ns)
             && due_ns < self.due_ns.load(Ordering::Acquire)
             && due_ns < self.own_due_ns.load(Ordering::Acquire)
+            && self.stage_end(stage).is_none_or(|end| due < end)
     }
 
     /// Closed loop: may a request of a slot's `round` be written now? `false` means not yet: its slot
@@ -194,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_fresh_gate_is_shut() {
-        assert!(!Gate::default().may_write(Duration::ZERO, 0));
+        assert!(!Gate::default().may_write(0, Duration::ZERO, 0));
         assert!(!Gate::default().may_write_round(0, 0));
     }
 
@@ -202,9 +231,9 @@ mod tests {
     fn both_limits_hold() {
         let gate = Gate::default();
         gate.grant(100 * SECOND, due(7));
-        assert!(gate.may_write(Duration::from_millis(6_999), 100 * SECOND - 1));
-        assert!(!gate.may_write(Duration::from_secs(7), 0), "due too late");
-        assert!(!gate.may_write(Duration::ZERO, 100 * SECOND), "written too late");
+        assert!(gate.may_write(0, Duration::from_millis(6_999), 100 * SECOND - 1));
+        assert!(!gate.may_write(0, Duration::from_secs(7), 0), "due too late");
+        assert!(!gate.may_write(0, Duration::ZERO, 100 * SECOND), "written too late");
     }
 
     #[test]
@@ -212,7 +241,7 @@ mod tests {
         let gate = Gate::default();
         gate.grant(100 * SECOND, due(7));
         gate.grant(99 * SECOND, due(6));
-        assert!(gate.may_write(Duration::from_secs(6), 99 * SECOND));
+        assert!(gate.may_write(0, Duration::from_secs(6), 99 * SECOND));
     }
 
     #[test]
@@ -221,11 +250,27 @@ mod tests {
         gate.leave_at(due(7));
         gate.leave_at(due(9));
         assert!(
-            gate.may_write(Duration::from_secs(6), 0) && !gate.may_write(Duration::from_secs(7), 0)
+            gate.may_write(0, Duration::from_secs(6), 0)
+                && !gate.may_write(0, Duration::from_secs(7), 0)
         );
         gate.shut();
         gate.grant(u64::MAX - 1, due(50));
-        assert!(!gate.may_write(Duration::ZERO, 0) && !gate.may_write_round(0, 0));
+        assert!(!gate.may_write(0, Duration::ZERO, 0) && !gate.may_write_round(0, 0));
+    }
+
+    #[test]
+    fn a_stage_that_a_rule_ended_is_over_whatever_is_granted_and_the_next_one_is_not() {
+        let gate = Gate::open();
+        gate.end_stage(0, Duration::from_secs(5));
+        assert_eq!(gate.stage_end(0), None, "no plan is known yet");
+        gate.know_stages(2);
+        gate.end_stage(0, Duration::from_secs(7));
+        gate.end_stage(0, Duration::from_secs(9));
+        gate.end_stage(9, Duration::ZERO);
+        assert_eq!((gate.stage_end(0), gate.stage_end(1)), (Some(Duration::from_secs(7)), None));
+        assert!(gate.may_write(0, Duration::from_millis(6_999), 0));
+        assert!(!gate.may_write(0, Duration::from_secs(7), 0));
+        assert!(gate.may_write(1, Duration::from_secs(20), 0));
     }
 
     #[test]
@@ -270,10 +315,10 @@ mod tests {
             grants.iter().for_each(|(until, to)| forth.grant(*until, due(*to)));
             grants.iter().rev().for_each(|(until, to)| back.grant(*until, due(*to)));
             let (at, now) = (Duration::from_secs(asked.0), asked.1);
-            prop_assert_eq!(forth.may_write(at, now), back.may_write(at, now));
+            prop_assert_eq!(forth.may_write(0, at, now), back.may_write(0, at, now));
             let furthest = grants.iter().map(|(_, to)| *to).max().unwrap_or_default();
             let longest = grants.iter().map(|(until, _)| *until).max().unwrap_or_default();
-            prop_assert_eq!(forth.may_write(at, now), asked.0 < furthest && now < longest);
+            prop_assert_eq!(forth.may_write(0, at, now), asked.0 < furthest && now < longest);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use client::{Client, ClientError, ClientOptions, Clock, Precedence};
 use metrics::{FailureClass, FailureSample, NotSent, Recorder, StageWindow};
 use tokio::sync::{Notify, Semaphore};
-use workload::Plan;
+use workload::{Arrival, Plan};
 
 use crate::{bodies::Bodies, gate::Gate};
 
@@ -104,6 +104,11 @@ impl EarlyEnd {
         self.cancelled.get()
     }
 
+    /// Something else has changed that who waits has to know.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_waiters();
+    }
+
     /// Returns when a stop or cancellation arrives. Check before waiting: on one thread nothing can come
     /// between.
     pub(crate) async fn changed(&self) {
@@ -148,9 +153,30 @@ impl Lane {
         (self.clients.get(cell.target).unwrap_or(&self.clients[0]), cell.class)
     }
 
-    /// The end of a stage, if time ends it.
+    /// The end of a stage, if time ends it, or a rule has.
     pub(crate) fn stage_end(&self, stage: u16) -> Option<Duration> {
+        self.planned_end(stage).into_iter().chain(self.gate.stage_end(stage)).min()
+    }
+
+    fn planned_end(&self, stage: u16) -> Option<Duration> {
         self.plan.stages.get(usize::from(stage)).and_then(|stage| stage.end)
+    }
+
+    /// Whether an arrival is still due: what a rule's end of its stage has taken away is in no book.
+    pub(crate) fn still_offers(&self, arrival: &Arrival) -> bool {
+        self.gate.stage_end(arrival.stage).is_none_or(|end| arrival.due < end)
+    }
+
+    /// Until when nothing is asked, where a rule has ended the stage before `at`; `None` where none has.
+    pub(crate) fn ended_until(&self, stage: u16, at: Duration) -> Option<Duration> {
+        let _ended = self.gate.stage_end(stage).filter(|end| at >= *end)?;
+        Some(self.planned_end(stage).unwrap_or(Duration::MAX))
+    }
+
+    /// A rule has ended a stage: its window does not reach beyond, and who waits looks again.
+    pub(crate) fn end_stage(&self, stage: u16, at: Duration) {
+        self.recorder.borrow_mut().end_stage_at(stage, at);
+        self.early_end.look_again();
     }
 
     /// Returns once no class can come to this lane any more: the plan's time is over, or the run is stopped.
@@ -221,6 +247,8 @@ pub(crate) mod tests {
             Drive::Open { cap, .. } => cap.map(NonZeroU32::get),
             Drive::Closed { .. } => None,
         };
+        let gate = Arc::new(Gate::open());
+        gate.know_stages(plan.stages.len());
         Rc::new(Lane {
             clients: Lane::clients(&plan, &options, clock).unwrap(),
             recorder: Lane::recorder(&plan),
@@ -228,7 +256,7 @@ pub(crate) mod tests {
             permits: permits.map(|permits| Arc::new(Semaphore::new(permits as usize))),
             plan,
             clock,
-            gate: Arc::new(Gate::open()),
+            gate,
             early_end: EarlyEnd::default(),
             in_flight: 0.into(),
             kernel_stamps: true.into(),

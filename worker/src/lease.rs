@@ -73,6 +73,10 @@ impl Lease {
         if heartbeat.worker != self.worker {
             return Vec::new();
         }
+        // Before anything is granted beyond them.
+        for end in &heartbeat.stage_ends {
+            self.gate.end_stage(end.stage, end.at);
+        }
         // The classes first: what is granted may be theirs.
         let taken = self.claims.hear(&heartbeat.changes, now);
         self.term = self.term.max(heartbeat.term);
@@ -128,7 +132,13 @@ mod tests {
     fn heartbeat(given_at_coordinator_ns: u64) -> CoordinatorHeartbeat {
         let limit = Limit::Due(Duration::from_secs(50));
         let grant = Grant { given_at_coordinator_ns, length: LEASE, limit };
-        CoordinatorHeartbeat { worker: ME, grant: Some(grant), changes: Vec::new(), term: 0 }
+        CoordinatorHeartbeat {
+            worker: ME,
+            grant: Some(grant),
+            changes: Vec::new(),
+            term: 0,
+            stage_ends: Vec::new(),
+        }
     }
 
     fn lease() -> Lease {

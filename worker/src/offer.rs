@@ -105,12 +105,15 @@ async fn open_loop(
             return leave(lane, arrival, ahead).await;
         }
         while requests.try_join_next().is_some() {}
+        if !lane.still_offers(&arrival) {
+            continue;
+        }
         let mut booking = Booking::open(Rc::clone(lane), due(&arrival));
         match permit(lane, &mut booking, &arrival, &mut held_until).await {
             Ok(permit) => {
                 let body = body.unwrap_or_else(|| lane.bodies.order(arrival.number));
                 let lane = Rc::clone(lane);
-                let permission = Permission::Due(arrival.due);
+                let permission = Permission::Due(arrival.stage, arrival.due);
                 begin(requests, async move {
                     let stage = arrival.stage;
                     let _came = request(&lane, booking, body, stage, permission, permit).await;
@@ -155,7 +158,8 @@ async fn reach(lane: &Lane, pacer: &mut impl Pacer, due: Duration) -> bool {
 async fn leave(lane: &Rc<Lane>, first: Arrival, ahead: Ahead) {
     let Some(stop_at) = lane.early_end.stop_at() else { return };
     let left = std::iter::once(first).chain(ahead.into_arrivals());
-    for (count, arrival) in (1_u32..).zip(left.take_while(|arrival| arrival.due < stop_at)) {
+    let left = left.take_while(|arrival| arrival.due < stop_at);
+    for (count, arrival) in (1_u32..).zip(left.filter(|arrival| lane.still_offers(arrival))) {
         Booking::open(Rc::clone(lane), due(&arrival)).not_sent(lane.early_end.reason());
         if count % YIELD_EVERY == 0 {
             tokio::task::yield_now().await;
@@ -203,7 +207,7 @@ async fn permit(
     if end.is_some_and(|end| now >= end) {
         return Err(if behind { Unsent::HeldBack } else { Unsent::Late });
     }
-    if !Permission::Due(arrival.due).is_granted(lane) {
+    if !Permission::Due(arrival.stage, arrival.due).is_granted(lane) {
         return Err(Unsent::NoLease);
     }
     let Some(permits) = &lane.permits else { return Ok(None) };
@@ -219,7 +223,7 @@ async fn permit(
     if matches!(lane.plan.drive, Drive::Open { policy: CapPolicy::Drop, .. }) {
         return Err(Unsent::Dropped);
     }
-    let freed = wait_for_permit(lane, permits, end).await;
+    let freed = wait_for_permit(lane, permits, arrival.stage).await;
     *held_until = lane.clock.now();
     if freed.is_ok() {
         booking.permit(*held_until);
@@ -231,12 +235,12 @@ async fn permit(
 async fn wait_for_permit(
     lane: &Lane,
     permits: &Arc<Semaphore>,
-    end: Option<Duration>,
+    stage: u16,
 ) -> Result<OwnedSemaphorePermit, Unsent> {
     let freed = Arc::clone(permits).acquire_owned();
     tokio::pin!(freed);
     loop {
-        let stop = lane.early_end.stop_at();
+        let (stop, end) = (lane.early_end.stop_at(), lane.stage_end(stage));
         let limit = async {
             match end.into_iter().chain(stop).min() {
                 Some(limit) => tokio::time::sleep(lane.clock.until(limit)).await,
@@ -291,6 +295,10 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
         if !lane.early_end.offers(scheduled) {
             return;
         }
+        if lane.ended_until(stage, scheduled).is_some() {
+            next = Some(body);
+            continue;
+        }
         let number = lane.plan.closed_request(slot, round).unwrap_or_default();
         round += 1;
         let class = lane.plan.cell_of(number);
@@ -307,7 +315,7 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
 /// Waits until a slot may and wants to ask, from `wanted` on; `None` where it never does again. A pause of a
 /// user is no due time: the instant at which it is over is when the slot is free.
 async fn rest(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
-    let at = lane.plan.slot_resumes(slot, wanted)?;
+    let mut at = resumes(lane, slot, wanted)?;
     if at <= lane.clock.now() {
         return Some(at.max(wanted));
     }
@@ -317,10 +325,19 @@ async fn rest(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
         }
         tokio::select! {
             () = tokio::time::sleep(lane.clock.until(at)) => {}
-            () = lane.early_end.changed() => {}
+            () = lane.early_end.changed() => at = resumes(lane, slot, at)?,
         }
     }
     Some(lane.clock.now())
+}
+
+/// When a slot may ask, from `wanted` on: in no stage in which it rests, and in none that a rule has ended.
+fn resumes(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
+    let mut at = lane.plan.slot_resumes(slot, wanted)?;
+    while let Some(next) = lane.plan.stage_at(at).and_then(|stage| lane.ended_until(stage, at)) {
+        at = lane.plan.slot_resumes(slot, next)?;
+    }
+    Some(at)
 }
 
 /// Follows what is open until it has ended or the drain's time is over; then gives up the rest.
@@ -615,6 +632,42 @@ mod tests {
         // Each slot asks once and then thinks for longer than the run.
         let books = books(&server, &keys, nothing).await;
         assert_eq!((books.due, books.completed), (3, 3));
+    }
+
+    /// What was due in each of two stages, the first of which a rule ends at `at`.
+    async fn due_by_stage(stages: Value, more: &[(&str, Value)], at: Duration) -> [u64; 2] {
+        let server = server(1.0);
+        let keys = [&[("stages", stages), ("load.rampUp", json!(0))], more].concat();
+        let lane = lane(plan(&server.base_url(), &keys));
+        lane.gate.end_stage(0, at);
+        lane.end_stage(0, at);
+        let offered = async {
+            let load = Load::prepare(&lane, WHOLE).await;
+            offer(&lane, load, &mut TimerfdPacer::new(lane.clock).unwrap()).await;
+        };
+        LocalSet::new().run_until(offered).await;
+        let interval = lane.recorder.borrow_mut().take();
+        interval.books().balance().unwrap();
+        let of = |stage| interval.scopes.get(&Scope { stage, class: 0 });
+        [0, 1].map(|stage| of(stage).map_or(0, |record| record.books.due))
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_stage_that_a_rule_ended_is_not_due_and_the_next_one_is_whole() {
+        let stages = json!([{"rate": 100, "duration": 0.5}, {"rate": 40, "duration": 0.5}]);
+        let due = due_by_stage(stages, &[], Duration::from_millis(200)).await;
+        assert_eq!(due, [20, 20]);
+    }
+
+    #[tokio::test]
+    async fn users_rest_for_what_is_left_of_a_stage_that_a_rule_ended() {
+        let stages =
+            json!([{"concurrency": 2, "duration": 0.4}, {"concurrency": 3, "duration": 0.4}]);
+        let think =
+            [("load.thinkTime.mean", json!(10)), ("load.thinkTime.distribution", json!("fixed"))];
+        // Each asks once and then thinks for longer than the run.
+        assert_eq!(due_by_stage(stages.clone(), &think, Duration::ZERO).await, [0, 3]);
+        assert_eq!(due_by_stage(stages, &think, Duration::from_millis(200)).await, [2, 1]);
     }
 
     #[tokio::test]

@@ -24,8 +24,8 @@ pub(crate) enum Came {
 /// By what a request is permitted: the plan names it the same on every clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
-    /// Open loop: by when it is due.
-    Due(Duration),
+    /// Open loop: by its stage, and when it is due.
+    Due(u16, Duration),
     /// Closed loop: by the round of its slot.
     Round(u64),
 }
@@ -35,7 +35,7 @@ impl Permission {
     pub(crate) fn is_granted(self, lane: &Lane) -> bool {
         let now = Clock::boottime_ns();
         match self {
-            Self::Due(due) => lane.gate.may_write(due, now),
+            Self::Due(stage, due) => lane.gate.may_write(stage, due, now),
             Self::Round(round) => lane.gate.may_write_round(round, now),
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use client::{ClientOptions, Clock, Credentials};
 use protocol::{
     Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Over, Peer, Refusal,
-    Wire, WorkerId, WorkerMessage,
+    StageEnd, Wire, WorkerId, WorkerMessage,
 };
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, SupervisionEvent, thread_local::ThreadLocalActor,
@@ -175,6 +175,7 @@ impl WorkerState {
         try_client(&plan, &options)?;
         let (prompts, warnings) = open_prompts(Arc::clone(&plan)).await?;
         let tokenizer = Some(prompts.tokenizer_name());
+        self.arguments.gate.know_stages(plan.stages.len());
         let lanes = self.lanes(&plan, shard);
         let hired = Hired { id, plan, shard, lanes, options, prompts: Arc::new(prompts) };
         let crew = self.hire(me, hired).await;
@@ -271,7 +272,12 @@ impl WorkerState {
         let Some(crew) = &mut self.crew else { return };
         let offset = *self.arguments.clock.borrow();
         let now = crew.clock.map_or(Duration::ZERO, |clock| clock.now());
+        let gate = &self.arguments.gate;
+        let is_news =
+            |end: &&StageEnd| gate.stage_end(end.stage).is_none_or(|known| end.at < known);
+        let news: Vec<StageEnd> = heartbeat.stage_ends.iter().filter(is_news).copied().collect();
         let taken = crew.lease.hear(heartbeat, offset, now);
+        crew.end_stages(&news);
         if !taken.is_empty() {
             tracing::info!(classes = taken.len(), "this worker takes over from a lost one");
             crew.take_over(&taken);

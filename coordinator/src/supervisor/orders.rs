@@ -2,11 +2,11 @@
 //!
 //! Calls to workers run in tasks of their own and come back as messages; every one has a deadline.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use metrics::{NotSent, StopReason};
 use protocol::{
-    Abort, Arm, Armed, Assigned, Assignment, Over, Record, Refusal, Stop, Wire, WorkerId,
+    Abort, Arm, Armed, Assigned, Assignment, Over, Record, Refusal, StageEnd, Stop, Wire, WorkerId,
     WorkerMessage,
 };
 use ractor::ActorProcessingErr;
@@ -158,9 +158,30 @@ impl SupervisorState {
         if over || self.stopped_at.is_some() || self.stop_reason.is_some() {
             return Ok(());
         }
+        if let Some(stages) = self.plan.ended_with(reason.stage) {
+            return self.end_stages(stages, at, reason).await;
+        }
         tracing::warn!(%reason, ?at, "a rule ends the load");
         self.stop_reason = Some(reason);
         self.happen(Event::RuleSpoke(at)).await
+    }
+
+    /// A rule of its own ends a stage; the load goes on with the next one, when that was planned to begin.
+    async fn end_stages(
+        &mut self,
+        stages: RangeInclusive<u16>,
+        at: Duration,
+        reason: StopReason,
+    ) -> Result<(), ActorProcessingErr> {
+        let planned = |stage: u16| self.plan.stages.get(usize::from(stage))?.end;
+        if planned(*stages.end()).is_some_and(|end| end <= at) {
+            return Ok(());
+        }
+        tracing::warn!(%reason, ?at, "a rule ends its stage");
+        let ends: Vec<_> = stages.map(|stage| StageEnd { stage, at }).collect();
+        self.membership.hold_load(at);
+        let then = SupervisorMessage::StageStopWritten(at, ends.clone());
+        self.write_down(Record::StageStopped { ends, reason }, Some(then)).await
     }
 
     async fn stop(&mut self, at: Duration) -> Result<(), ActorProcessingErr> {

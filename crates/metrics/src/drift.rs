@@ -45,14 +45,15 @@ pub(crate) fn warnings(notes: &Notes) -> Vec<Warning> {
         "its chat template is among them, and another tokenizer counts otherwise: set `prompts.tokenizer` to the \
          model's, or read the figures by `input_tokens`"
     });
-    let output =
-        told(notes.output_drift(), "output_drift", ("output", "ordered"), |share| match share {
+    let output = told(notes.output_drift(), "output_drift", ("output", "ordered"), |share| {
+        match share {
             share if share < 0.0 => {
                 "a model ends its answer when it has said all: set `target.ignoreEos: true` or \
                  `target.minTokens: true` where the server knows them, or read the figures by `output_tokens`"
             }
             _ => "the server does not keep to `max_tokens`: read the figures by `output_tokens`",
-        });
+        }
+    });
     [input, output].into_iter().flatten().collect()
 }
 
@@ -105,6 +106,8 @@ mod tests {
         let begins = "the server counted 25.0 % fewer output tokens than were ordered (300 for 400): a model ends";
         assert!(told[1].message.starts_with(begins), "{}", told[1].message);
         let longer = warnings(&notes((0, 0), (400, 500)));
-        assert!(longer[0].message.contains("25.0 % more") && longer[0].message.contains("max_tokens"));
+        assert!(
+            longer[0].message.contains("25.0 % more") && longer[0].message.contains("max_tokens")
+        );
     }
 }

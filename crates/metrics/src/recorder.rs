@@ -101,6 +101,14 @@ impl Recorder {
         }
     }
 
+    /// A rule ended one stage: its window does not reach beyond `at`. Call it before `at`.
+    pub fn end_stage_at(&mut self, stage: u16, at: Duration) {
+        if let Some(window) = self.windows.get_mut(usize::from(stage)) {
+            let at = at.max(window.start);
+            window.end = Some(window.end.map_or(at, |end| end.min(at)));
+        }
+    }
+
     /// The cap held back a request that was due at `due`.
     pub fn held_back(&mut self, due: Duration) {
         self.second(due).held_back += 1;

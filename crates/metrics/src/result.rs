@@ -74,7 +74,7 @@ pub struct RunFacts {
 }
 
 /// One stage as it was planned, or as it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StageDescription {
     /// `warmup`, `ramp`, `hold` or the user's name.
     pub name: String,
@@ -83,6 +83,10 @@ pub struct StageDescription {
     /// Its window. Where the stage did not last until its planned end, the caller says so: an interrupt's instant, or
     /// `None` where the number of requests ended it, and the window then ends at the last completion.
     pub window: StageWindow,
+    /// What its own figures must reach, beside what the run must.
+    pub slos: Slos,
+    /// Why it ended before its time, if a rule of its own ended it.
+    pub stopped: Option<StoppedEarly>,
 }
 
 /// A traffic class, or a target, as planned.
@@ -158,6 +162,10 @@ pub struct StageResult {
     pub books: Books,
     /// Its figures.
     pub window: WindowResult,
+    /// Its own objectives, held against its figures; those of the run are in its window.
+    pub own_slos: Vec<SloResult>,
+    /// Why it ended before its time, if a rule of its own ended it.
+    pub stopped: Option<StoppedEarly>,
     /// All its samples.
     pub distributions: BTreeMap<Metric, Distribution>,
 }
@@ -227,10 +235,10 @@ pub struct WorkerResult {
     pub lost: Option<WorkerLost>,
 }
 
-/// A rule ended the load.
+/// A rule ended the load, or a stage of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoppedEarly {
-    /// Nothing due at or after this run time was offered.
+    /// Nothing due at or after this run time was offered; of a stage, nothing of it.
     pub at: Duration,
     /// Which rule, and with which figures.
     pub reason: StopReason,

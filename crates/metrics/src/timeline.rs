@@ -275,6 +275,7 @@ mod tests {
             streamed_tokens: 11,
             input_tokens: Some(7),
             input_tokens_asked: Some(6),
+            output_tokens_ordered: None,
             cached_tokens: Some(4),
             streamed: true,
         }

@@ -33,21 +33,21 @@ pub fn csv(run: &StoredRun) -> Result<String, ReportError> {
 
 fn rows(result: &RunResult) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
-    let mut add = |stage: &str, headline: bool, window: &WindowResult| {
+    let mut add = |stage: &str, headline: bool, window: &WindowResult, own: &[SloResult]| {
         let start = [result.facts.id.as_str(), stage, if headline { "true" } else { "false" }];
         let start = start.map(|field| inert(field).to_owned());
         let with = |rest: Vec<String>| start.iter().cloned().chain(rest).collect::<Vec<_>>();
         rows.extend(window.metrics.iter().map(|(metric, summary)| with(figures(*metric, summary))));
         rows.extend(rates(window).map(with));
-        rows.extend(window.slos.iter().map(|slo| with(objective(slo))));
+        rows.extend(window.slos.iter().chain(own).map(|slo| with(objective(slo))));
     };
-    add("overall", true, &result.overall);
+    add("overall", true, &result.overall, &[]);
     for stage in &result.stages {
-        add(&stage.name, stage.headline, &stage.window);
+        add(&stage.name, stage.headline, &stage.window, &stage.own_slos);
     }
     for (what, groups) in [("class", &result.classes), ("target", &result.targets)] {
         for group in groups {
-            add(&format!("{what} {}", group.name), true, &group.window);
+            add(&format!("{what} {}", group.name), true, &group.window, &[]);
         }
     }
     rows

@@ -54,10 +54,18 @@ fn words(reason: NullReason) -> &'static str {
     }
 }
 
-/// Why the load ended early, if a rule ended it.
-pub(crate) fn stopped_words(result: &RunResult) -> Option<String> {
-    let StoppedEarly { at, reason } = result.stopped.as_ref()?;
-    let stage = result.stages.get(usize::from(reason.stage)).filter(|_| result.stages.len() > 1);
-    let stage = stage.map_or_else(String::new, |stage| format!(" in stage {}", stage.name));
-    Some(format!("at {}{stage} by the rule {}: {reason}", length(*at), reason.rule.name()))
+/// Why stages ended early, and why the load did, where rules ended them.
+pub(crate) fn stopped_words(result: &RunResult) -> Vec<String> {
+    let of_stages = result.stages.iter().filter_map(|stage| Some((stage, stage.stopped.as_ref()?)));
+    let of_stages = of_stages.map(|(stage, StoppedEarly { at, reason })| {
+        let (at, rule) = (length(*at), reason.rule.name());
+        format!("stage {} at {at} by its own rule {rule}: {reason}", stage.name)
+    });
+    let of_run = result.stopped.iter().map(|StoppedEarly { at, reason }| {
+        let stage = result.stages.get(usize::from(reason.stage));
+        let stage = stage.filter(|_| result.stages.len() > 1);
+        let stage = stage.map_or_else(String::new, |stage| format!(" in stage {}", stage.name));
+        format!("at {}{stage} by the rule {}: {reason}", length(*at), reason.rule.name())
+    });
+    of_stages.chain(of_run).collect()
 }

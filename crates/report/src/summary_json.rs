@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::{
-    Books, Drift, FailureClass, FailureSample, GroupResult, Kind, Metric, NotSent, Notes, NullReason,
-    Percentile, Rates, RunFacts, RunResult, StageResult, Summary, Verdict, Warning, WindowResult,
-    WorkerResult,
+    Books, Drift, FailureClass, FailureSample, GroupResult, Kind, Metric, NotSent, Notes,
+    NullReason, Percentile, Rates, RunFacts, RunResult, StageResult, Summary, Verdict, Warning,
+    WindowResult, WorkerResult,
 };
 use serde_json::{Map, Value, json};
 
@@ -260,6 +260,13 @@ fn stage(stage: &StageResult) -> Value {
         ("index", json!(stage.index)),
         ("headline", json!(stage.headline)),
         ("books", books(&stage.books)),
+        ("ownSlos", objectives::slos(&stage.own_slos)),
+        (
+            "stopped",
+            json!(
+                stage.stopped.as_ref().map(|stop| objectives::stopped_in(stop, Some(&stage.name)))
+            ),
+        ),
     ];
     object.extend(own.map(|(key, value)| (key.to_owned(), value)));
     object.extend(window(&stage.window));

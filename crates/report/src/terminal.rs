@@ -21,8 +21,8 @@ use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use metrics::{
-    Books, Drift, FailureSample, GroupResult, Kind, Metric, Notes, NullReason, Percentile, RunFacts, RunResult,
-    StageResult, Status, Summary, WindowResult,
+    Books, Drift, FailureSample, GroupResult, Kind, Metric, Notes, NullReason, Percentile,
+    RunFacts, RunResult, StageResult, Status, Summary, WindowResult,
 };
 
 use crate::figures::{

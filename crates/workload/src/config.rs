@@ -179,14 +179,29 @@ impl Config {
         if entry.contains_key("concurrency") && !entry.contains_key("rate") {
             config.forget("load.rate");
         }
-        let keys = maps::flattened("load", &Value::Object(entry.clone()));
-        for (key, value) in keys {
+        config.put("load", &Value::Object(entry.clone()));
+        config
+    }
+
+    /// The configuration with the rules of one stage in place of the run's; the window over which shares are taken is
+    /// the run's where the stage has none.
+    pub(crate) fn with_stop_rules(&self, written: &Value) -> Self {
+        let mut config = self.clone();
+        for rule in ["stopWhen.overload", "stopWhen.errorRate", "stopWhen.saturation"] {
+            config.forget(rule);
+        }
+        config.put("stopWhen", written);
+        config
+    }
+
+    /// Sets the keys of a section from a map of its members.
+    fn put(&mut self, section: &str, members: &Value) {
+        for (key, value) in maps::flattened(section, members) {
             if let Some(index) = key_index(key.path) {
                 let setting = Setting { value, origin: Origin::Run };
-                _ = config.settings.insert(index, setting);
+                _ = self.settings.insert(index, setting);
             }
         }
-        config
     }
 
     fn forget(&mut self, path: &str) {

@@ -19,6 +19,7 @@ mod prompt_plan;
 mod schedule_file;
 mod slos;
 mod stage_list;
+mod stage_rules;
 mod stages;
 mod stop_rules;
 mod windows;
@@ -39,7 +40,7 @@ pub use error::{LengthProblem, PlanError};
 pub(crate) use lengths::log_parameters;
 pub use lengths::{Component, Counted, LengthPlan, LengthShape, OutputLengths};
 pub use load::{
-    ArrivalProcess, CapPolicy, Drive, Offered, Pause, RampUp, Stage, StageKind, ThinkTime,
+    ArrivalProcess, CapPolicy, Drive, Offered, OwnRules, Pause, RampUp, Stage, StageKind, ThinkTime,
 };
 pub use prefixes::{PrefixLevel, PrefixSize};
 

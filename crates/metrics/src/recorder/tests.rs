@@ -326,3 +326,13 @@ fn what_was_asked_is_summed_only_with_what_was_counted() {
     assert_eq!((notes.input_asked, notes.input_counted), (12, 10));
     assert_eq!((notes.output_ordered, notes.output_counted), (5, 3));
 }
+
+#[test]
+fn a_stage_that_a_rule_ends_counts_nothing_after_it_and_the_next_one_begins_as_planned() {
+    let mut recorder = two_stages();
+    recorder.end_stage_at(0, ms(1_000));
+    [500, 1_000, 1_999, 2_000].into_iter().for_each(|at| recorder.sent(STAGE_0, ms(at)));
+    let interval = recorder.take();
+    assert_eq!(interval.scopes[&STAGE_0].window.sent, 1);
+    assert_eq!(interval.scopes[&STAGE_1].window.sent, 1);
+}

@@ -106,12 +106,15 @@ impl Context<'_> {
         if !stage.headline {
             window.slos.clear();
         }
+        let own_slos = self.objectives(&stage.slos, &record, &window.rates, window.ttft_over_3s);
         Ok(StageResult {
             name: stage.name.clone(),
             index,
             headline: stage.headline,
             books: record.books,
             window,
+            own_slos,
+            stopped: stage.stopped.clone(),
             distributions: record.distributions,
         })
     }

@@ -26,6 +26,10 @@ fn table(result: &RunResult) -> Table {
         vec![objective, of.to_owned(), limit, figure, outcome]
     };
     let mut rows: Vec<_> = result.overall.slos.iter().map(|slo| row("headline", slo)).collect();
+    for stage in &result.stages {
+        let of = format!("stage {}, its own", stage.name);
+        rows.extend(stage.own_slos.iter().map(|slo| row(&of, slo)));
+    }
     for class in &result.classes {
         let of = format!("class {}", class.name);
         rows.extend(class.window.slos.iter().map(|slo| row(&of, slo)));
@@ -43,7 +47,7 @@ fn table(result: &RunResult) -> Table {
     }
     if rows.iter().any(|row| row[1].starts_with("stage ")) {
         notes.push(
-            "Stages are shown; the headline and the classes decide the exit code.".to_owned(),
+            "Of stages, only what they demand of their own decides the exit code, beside the headline and the classes.".to_owned(),
         );
     }
     Table { header: vec!["objective", "of", "limit", "figure", "outcome"], rows, words: 2, notes }
@@ -57,6 +61,6 @@ fn goodput(result: &RunResult) -> Option<String> {
     Some(format!("goodput: {rate} requests/s within every limit of a request{share}"))
 }
 
-fn stopped(result: &RunResult) -> Option<String> {
-    stopped_words(result).map(|words| format!("the load ended early {words}"))
+fn stopped(result: &RunResult) -> impl Iterator<Item = String> {
+    stopped_words(result).into_iter().map(|words| format!("ended early: {words}"))
 }

@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::node::Node;
 use super::summary_file::recorded;
 
-/// Those of a window.
-pub(super) fn slos(window: &Node<'_>) -> Vec<SloResult> {
-    let list = window.get("slos").raw().as_array().into_iter().flatten();
+/// Those of a window: `slos`, or the `ownSlos` of a stage.
+pub(super) fn slos(window: &Node<'_>, key: &str) -> Vec<SloResult> {
+    let list = window.get(key).raw().as_array().into_iter().flatten();
     list.filter_map(slo).collect()
 }
 
@@ -34,9 +34,9 @@ fn slo(value: &Value) -> Option<SloResult> {
 }
 
 /// Why the load ended early. The stage is known by its name.
-pub(super) fn stopped(root: &Node<'_>, stages: &[String]) -> Option<StoppedEarly> {
+pub(super) fn stopped(root: &Node<'_>, stages: &[&str]) -> Option<StoppedEarly> {
     let value = root.get("stopped").raw();
-    let stage = stages.iter().position(|name| Some(name.as_str()) == value["stage"].as_str())?;
+    let stage = stages.iter().position(|name| Some(*name) == value["stage"].as_str())?;
     let second = |key: &str| u32::try_from(value["lookedAt"][key].as_u64()?).ok();
     let reason = StopReason {
         rule: StopRule::from_name(value["rule"].as_str()?)?,

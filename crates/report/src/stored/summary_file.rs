@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use metrics::{
     Books, FailureClass, FailureSample, GroupResult, Interval95, Kind, Lost, Metric, NotSent,
     Notes, NullReason, Percentile, Rates, Reason, RunFacts, RunResult, StageResult, Status,
-    Summary, Verdict, Warning, WindowResult, WorkerLost, WorkerResult,
+    StoppedEarly, Summary, Verdict, Warning, WindowResult, WorkerLost, WorkerResult,
 };
 use serde_json::Value;
 
@@ -17,7 +17,8 @@ use super::objectives;
 pub(super) fn result(root: &Node<'_>) -> RunResult {
     let overall = root.at("overall");
     let stages: Vec<StageResult> = root.list("stages").iter().map(stage).collect();
-    let names: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
+    let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+    let stopped = objectives::stopped(root, &names);
     RunResult {
         facts: facts(&root.at("run")),
         verdict: verdict(&root.at("verdict")),
@@ -34,7 +35,7 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
         targets: root.list("targets").iter().map(group).collect(),
         workers: root.list("workers").iter().map(worker).collect(),
         seconds: Vec::new(),
-        stopped: objectives::stopped(root, &names),
+        stopped,
         steady: objectives::steady(&overall),
     }
 }
@@ -147,7 +148,7 @@ fn window(node: &Node<'_>) -> WindowResult {
         metrics: metrics.collect(),
         notes: with_drift(notes(&node.at("notes")), node.get("drift").raw()),
         ttft_over_3s: node.number("ttftOver3s"),
-        slos: objectives::slos(node),
+        slos: objectives::slos(node, "slos"),
     }
 }
 
@@ -245,8 +246,18 @@ fn stage(node: &Node<'_>) -> StageResult {
         headline: node.truth("headline"),
         books: books(&node.at("books")),
         window: window(node),
+        own_slos: objectives::slos(node, "ownSlos"),
+        stopped: own_stop(node),
         distributions: Default::default(),
     }
+}
+
+/// A stage knows its end under its own name and at its own place.
+fn own_stop(node: &Node<'_>) -> Option<StoppedEarly> {
+    let name = node.text("name");
+    let mut stop = objectives::stopped(node, &[&name])?;
+    stop.reason.stage = u16::try_from(node.count("index")).ok()?;
+    Some(stop)
 }
 
 fn group(node: &Node<'_>) -> GroupResult {

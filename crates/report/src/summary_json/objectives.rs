@@ -35,11 +35,17 @@ fn rounded(unit: &str, value: f64) -> Value {
 
 /// Which rule ended the load, when, and by what.
 pub(super) fn stopped(stop: &StoppedEarly, stages: &[StageResult]) -> Value {
+    let stage = stages.get(usize::from(stop.reason.stage)).map(|stage| stage.name.as_str());
+    stopped_in(stop, stage)
+}
+
+/// The same of a stage that a rule of its own ended.
+pub(super) fn stopped_in(stop: &StoppedEarly, stage: Option<&str>) -> Value {
     let StoppedEarly { at, reason } = stop;
     json!({
         "rule": reason.rule.name(),
         "atSeconds": seconds(*at),
-        "stage": stages.get(usize::from(reason.stage)).map(|stage| stage.name.as_str()),
+        "stage": stage,
         "lookedAt": {"startSeconds": reason.from_second, "endSeconds": reason.to_second},
         "figure": reason.figure,
         "limit": reason.limit,

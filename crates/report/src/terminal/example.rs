@@ -87,7 +87,8 @@ fn answer_of(recorder: &mut Recorder, scope: Scope, at: u64) {
 
 fn stage(name: &str, headline: bool, from_ms: u64, to_ms: u64) -> StageDescription {
     let window = StageWindow { start: ms(from_ms), end: Some(ms(to_ms)) };
-    StageDescription { name: name.to_owned(), headline, window }
+    let (name, slos) = (name.to_owned(), Slos::default());
+    StageDescription { name, headline, window, slos, stopped: None }
 }
 
 fn recorder(stages: &[StageDescription]) -> Recorder {
@@ -187,6 +188,8 @@ pub(crate) fn all_failed() -> RunResult {
         name: "hold".to_owned(),
         headline: true,
         window: StageWindow { start: ms(0), end: None },
+        slos: Slos::default(),
+        stopped: None,
     }];
     let mut recorder = recorder(&stages);
     for n in 0..4 {

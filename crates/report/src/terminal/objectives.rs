@@ -8,14 +8,16 @@ use crate::objective::{cells, shown, stopped_words};
 
 /// Every objective with its limit, its figure and what became of it; below, the stages, where there are several.
 pub(super) fn objectives(result: &RunResult, width: u16) -> String {
-    let of_classes = result.classes.iter().flat_map(|class| {
-        class.window.slos.iter().map(|slo| {
+    let stages = result.stages.iter().map(|stage| (&stage.name, &stage.own_slos));
+    let classes = result.classes.iter().map(|class| (&class.name, &class.window.slos));
+    let of_parts = stages.chain(classes).flat_map(|(name, slos)| {
+        slos.iter().map(move |slo| {
             let [objective, limit, figure, outcome] = cells(slo);
-            vec![format!("{}: {objective}", class.name), limit, figure, outcome]
+            vec![format!("{name}: {objective}"), limit, figure, outcome]
         })
     });
     let rows: Vec<_> =
-        result.overall.slos.iter().map(|slo| cells(slo).to_vec()).chain(of_classes).collect();
+        result.overall.slos.iter().map(|slo| cells(slo).to_vec()).chain(of_parts).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -62,7 +64,9 @@ pub(super) fn slow_ttft(window: &WindowResult) -> Option<String> {
 
 /// Why the load ended early, if a rule ended it.
 pub(super) fn stopped(result: &RunResult, width: u16) -> String {
-    stopped_words(result).map_or_else(String::new, |text| labelled("stopped", &text, width.into()))
+    let lines = stopped_words(result);
+    let lines = lines.iter().map(|text| labelled("stopped", text, width.into()));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// From when on the service was steady, if it was not from the start.

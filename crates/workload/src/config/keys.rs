@@ -103,6 +103,8 @@ const STAGE: &[Member] = &[
     member("burst", Kind::Section("load.burst"), Needed::Else("as in `load`"), "With `type: burst`."),
     member("sine", Kind::Section("load.sine"), Needed::Else("as in `load`"), "With `type: sine`."),
     member("onOff", Kind::Section("load.onOff"), Needed::Else("as in `load`"), "With `type: onOff`."),
+    member("slos", Kind::Slos, Needed::Else("none"), "What its own figures must reach, beside what the run must; as under `slos`, without `perRequest`. A missed one makes the exit code 3."),
+    member("stopWhen", Kind::Section("stopWhen"), Needed::Else("that of the run, which ends the load"), "Rules that end this stage alone, in place of the run's. What is left of it is not offered; the next one begins when it was planned to."),
 ];
 
 /// The levels of shared beginnings.

@@ -8,7 +8,7 @@ use metrics::Warning;
 use serde_json::Value;
 
 use super::{
-    Api, ClientPlan, HttpVersion, OnWorkerLoss, Plan, PlanError, RequiredOfAnswers, Target,
+    Api, ClientPlan, Drive, HttpVersion, OnWorkerLoss, Plan, PlanError, RequiredOfAnswers, Target,
     WeightedTarget, endpoint,
 };
 use crate::config::{Config, DEFAULT_SEED};
@@ -100,8 +100,9 @@ impl<'a> Builder<'a> {
         let collect = self.collect();
         let required = self.required_of_answers();
         let slos = self.run_slos();
-        let drive = load.as_ref().map(|(_, drive, _)| drive);
-        let stop_when = self.stop_rules(drive);
+        let closed =
+            load.as_ref().is_some_and(|(_, drive, _)| matches!(drive, Drive::Closed { .. }));
+        let stop_when = self.stop_rules(closed);
         let (stages, drive, schedule) = load?;
         let (classes, targets) = (classes?, targets?);
         self.check_cells(classes.len(), targets.len());

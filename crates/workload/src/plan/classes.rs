@@ -195,7 +195,7 @@ impl Builder<'_> {
             model: text("model"),
             headers: self.class_headers(index, entry),
             extra_body: self.class_body(index, entry),
-            slos: self.class_slos(index, entry),
+            slos: self.slos_of_a_part(&format!("classes[{index}].slos"), entry.get("slos")),
             prompts: prompts?,
         })
     }
@@ -215,19 +215,6 @@ impl Builder<'_> {
             self.check_header(name);
         }
         headers
-    }
-
-    /// Limits of its figures. Single requests are counted by the run's limits, whatever their class.
-    fn class_slos(&mut self, index: usize, entry: &Map<String, Value>) -> metrics::Slos {
-        let path = format!("classes[{index}].slos");
-        let Some(map) = entry.get("slos").and_then(Value::as_object) else {
-            return metrics::Slos::default();
-        };
-        let slos = self.slos(&path, map);
-        if !slos.per_request.is_empty() {
-            self.refuse(PlanError::ClassPerRequest { path });
-        }
-        slos
     }
 
     /// The members to merge over a body; `priority` is one of them (vLLM).

@@ -186,10 +186,10 @@ pub enum PlanError {
     },
     /// Limits to single requests of one class.
     #[error(
-        "`{path}.perRequest` is not counted by class: set `slos.perRequest`, which holds for all requests"
+        "`{path}.perRequest` is not counted by stage or class: set `slos.perRequest`, which holds for all requests"
     )]
-    ClassPerRequest {
-        /// The class's section.
+    PartPerRequest {
+        /// The section.
         path: String,
     },
     /// More pairs of class and target than are kept apart.

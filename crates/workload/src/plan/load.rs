@@ -24,6 +24,19 @@ pub struct Stage {
     pub offered: Offered,
     /// How an open loop places this stage's arrivals; of no matter in a closed one.
     pub arrivals: ArrivalProcess,
+    /// What its entry of `stages` demands of itself.
+    pub own: OwnRules,
+}
+
+/// What an entry of `stages` demands of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OwnRules {
+    /// Index of the entry: the way to a level and the level itself are of one.
+    pub entry: u16,
+    /// What its own figures must reach.
+    pub slos: metrics::Slos,
+    /// What ends it before its time, and it alone.
+    pub stop_when: metrics::StopRules,
 }
 
 /// What a stage is for.

@@ -144,8 +144,11 @@ impl Builder<'_> {
             Figure::Of(..) => None,
         };
         let needed: Vec<_> = slos.limits.iter().filter_map(by_request).collect();
-        for name in needed.into_iter().filter(|_| slos.per_request.is_empty()) {
-            let problem = format!("counts requests by `{path}.{PER_REQUEST}`: set that too");
+        // Those of a stage or a class are counted by the run's.
+        let run = self.config.get("slos").and_then(|run| run.get(PER_REQUEST)?.as_object());
+        let counted = run.is_some_and(|limits| !limits.is_empty());
+        for name in needed.into_iter().filter(|_| !counted) {
+            let problem = format!("counts requests by `slos.{PER_REQUEST}`: set that too");
             self.refuse_slo(&format!("{path}.{name}"), problem);
         }
     }

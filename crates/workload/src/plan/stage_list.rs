@@ -22,13 +22,18 @@ impl Builder<'_> {
         let configs: Vec<Config> = list.iter().map(|entry| self.config.of_stage(entry)).collect();
         let mut listed = Listed { parts: Vec::new(), levels: Vec::new() };
         let others_are = some_are_chosen(list);
-        for ((entry, name), config) in list.iter().zip(&names).zip(&configs) {
+        for (index, ((entry, name), config)) in list.iter().zip(&names).zip(&configs).enumerate() {
             if let Some((level, mut parts)) = self.of_entry(entry, name, config) {
+                let own = self.own_rules(index, entry, level, &parts);
                 // The way to a level is not chosen with it, unless it is all that there is.
                 let is_ramp_alone = parts.iter().all(|part| part.kind == StageKind::Ramp);
                 for part in &mut parts {
                     let is_meant = part.kind == StageKind::Hold || is_ramp_alone;
                     part.kind = kind(part.kind, is_chosen(entry).filter(|_| is_meant), others_are);
+                    part.own = own.clone();
+                    if !is_meant {
+                        part.own.slos = metrics::Slos::default();
+                    }
                 }
                 listed.parts.extend(parts);
                 listed.levels.push(level);

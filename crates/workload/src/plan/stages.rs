@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::build::Builder;
-use super::{ArrivalProcess, Offered, PlanError, StageKind};
+use super::{ArrivalProcess, Offered, OwnRules, PlanError, StageKind};
 
 /// The level of the load, in the unit of its drive.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,12 +34,14 @@ pub(super) struct Part {
     pub(super) length: Option<Duration>,
     pub(super) offered: Offered,
     pub(super) arrivals: ArrivalProcess,
+    pub(super) own: OwnRules,
 }
 
 impl Part {
     pub(super) fn new(kind: StageKind, length: Option<Duration>, offered: Offered) -> Self {
         let name = kind.name().to_owned();
-        Self { name, kind, length, offered, arrivals: ArrivalProcess::Even }
+        let (arrivals, own) = (ArrivalProcess::Even, OwnRules::default());
+        Self { name, kind, length, offered, arrivals, own }
     }
 
     pub(super) fn starts_at_nothing(&self) -> bool {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use metrics::StopRules;
 
+use super::PlanError;
 use super::build::Builder;
-use super::{Drive, PlanError};
 
 /// Over how long shares are taken, where nothing is configured.
 const WINDOW: Duration = Duration::from_secs(10);
 
 impl Builder<'_> {
-    pub(super) fn stop_rules(&mut self, drive: Option<&Drive>) -> StopRules {
+    pub(super) fn stop_rules(&mut self, closed: bool) -> StopRules {
         let window = self.config.duration("stopWhen.window").unwrap_or(WINDOW);
         let window_s = window.as_secs() + u64::from(window.subsec_nanos() > 0);
         let rules = StopRules {
@@ -20,7 +20,6 @@ impl Builder<'_> {
             saturation: self.config.switch("stopWhen.saturation"),
             window_s: u32::try_from(window_s).unwrap_or(u32::MAX).max(1),
         };
-        let closed = matches!(drive, Some(Drive::Closed { .. }));
         if rules.saturation && closed {
             let advice = "a closed loop waits for its answers, so nothing piles up; set `load.rate`, or use `stopWhen.overload`";
             self.refuse(PlanError::Excluded {

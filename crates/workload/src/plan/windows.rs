@@ -159,9 +159,9 @@ fn steady(offered: Offered, level: f64) -> Offered {
 pub(super) fn one_after_the_other(parts: Vec<Part>) -> Vec<Stage> {
     let mut start = Duration::ZERO;
     let mut stages = Vec::with_capacity(parts.len());
-    for Part { name, kind, length, offered, arrivals } in parts {
+    for Part { name, kind, length, offered, arrivals, own } in parts {
         let end = length.map(|length| start + length);
-        stages.push(Stage { name, kind, start, end, offered, arrivals });
+        stages.push(Stage { name, kind, start, end, offered, arrivals, own });
         start = end.unwrap_or(start);
     }
     stages

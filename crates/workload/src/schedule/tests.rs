@@ -21,6 +21,7 @@ fn open_plan(process: ArrivalProcess, loads: &[(Option<f64>, Offered)]) -> Plan 
             end,
             offered: *offered,
             arrivals: process,
+            own: crate::plan::OwnRules::default(),
         });
         start = end.unwrap_or(start);
     }

@@ -2,6 +2,7 @@ use super::*;
 use crate::books::{FailureClass, NotSent};
 use crate::interval::Scope;
 use crate::recorder::{Completion, EventSample, Recorder, StageWindow, TokenUsage};
+use crate::slo::{Figure, Outcome, Slo, Statistic};
 use crate::timeline::Timeline;
 use crate::verdict::Status;
 
@@ -14,7 +15,8 @@ fn window(start_ms: u64, end_ms: Option<u64>) -> StageWindow {
 }
 
 fn stage(name: &str, headline: bool, window: StageWindow) -> StageDescription {
-    StageDescription { name: name.to_owned(), headline, window }
+    let (name, slos) = (name.to_owned(), Slos::default());
+    StageDescription { name, headline, window, slos, stopped: None }
 }
 
 /// Warm-up [0, 2 s), a pause-free first half [2 s, 6 s), a ramp [6 s, 8 s), a second half [8 s, 12 s).
@@ -242,4 +244,25 @@ fn slow_first_tokens_are_a_share_of_their_own() {
     answer(&mut recorder, 0, 500, 8_000); // TTFT 4 s
     let result = RunResult::build(record(stages, recorder.take())).unwrap();
     assert_eq!(result.overall.ttft_over_3s, Some(0.25));
+}
+
+#[test]
+fn a_stage_answers_for_its_own_objectives_even_where_it_is_no_headline() {
+    let mut stages = four_stages();
+    let limit = |limit| Slo { figure: Figure::Of(Metric::Ttft, Statistic::Max), limit };
+    stages[2].slos.limits = vec![limit(40_000.0)];
+    stages[3].slos.limits = vec![limit(250_000.0)];
+    let mut recorder = recorder(&stages);
+    answer(&mut recorder, 1, 2_000, 400);
+    answer(&mut recorder, 2, 7_000, 100);
+    answer(&mut recorder, 3, 9_000, 400);
+    let result = RunResult::build(record(stages, recorder.take())).unwrap();
+    // TTFTs are 50 ms in the ramp and 200 ms in the second half.
+    let outcomes = |stage: usize| -> Vec<_> {
+        result.stages[stage].own_slos.iter().map(|slo| (slo.figure, slo.outcome)).collect()
+    };
+    assert_eq!(outcomes(1), []);
+    assert_eq!(outcomes(2), [(Some(50_000.0), Outcome::Missed)]);
+    assert_eq!(outcomes(3), [(Some(200_000.0), Outcome::Met)]);
+    assert!(result.overall.slos.is_empty());
 }
