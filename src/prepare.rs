@@ -121,7 +121,7 @@ async fn prepare(
     origin: Origin,
 ) -> anyhow::Result<Prepared> {
     let began = Instant::now();
-    let (mut plan, mut warnings) = target::plan(config, &credentials, began).await?;
+    let (mut plan, mut warnings) = target::plan(config, &credentials, asked, began).await?;
     if origin == Origin::Here {
         let room = limits::check(&plan, Service::of(config));
         warnings.extend(room.map_err(|problems| Stop::bad_configuration(&problems))?);
@@ -138,6 +138,7 @@ async fn prepare(
         Probe::One { .. } => {
             probe_requests = plan.cells().into();
             warnings.extend(target::check_context(&plan, &credentials, began).await?);
+            plan = target::scaled(config, plan, &credentials, began).await?;
             let mut longest = Duration::ZERO;
             for cell in 0..plan.cells() {
                 longest = longest.max(probe(&plan, cell, &credentials, began).await?);

@@ -28,10 +28,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     concurrency: Option<u64>,
     /// Requests per second, offered whatever the server's state
-    #[arg(long, value_name = "PER_SECOND")]
+    #[arg(long, value_name = "PER_SECOND", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// How long load is offered: seconds, or a text such as 5m
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     duration: Option<String>,
     /// Ends the run after so many requests
     #[arg(long, value_name = "N")]

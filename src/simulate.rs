@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Serve simulated answers to OpenAI-style requests, and tell exactly when each was sent.
 ///
-/// Paths: POST /v1/chat/completions, POST /v1/completions, GET /v1/models, /health, /metrics (vLLM's
+/// Paths: POST /v1/chat/completions, POST /v1/completions, POST /tokenize, GET /v1/models, /health, /metrics (vLLM's
 /// names), /truth (what was really received and sent, in microseconds; /truth?requests=1 lists each
 /// request), POST /truth/reset. It runs on one core until SIGINT or SIGTERM.
 #[derive(Args, Debug)]

@@ -1,15 +1,19 @@
 //! What is measured: an endpoint, or a simulator that this command starts itself.
 
-use client::{Credentials, Model};
+use client::{Credentials, Model, ProbeError};
 use serde_json::json;
 use simulator::{Running, Simulator, SimulatorConfig};
 use tokio::time::Instant;
-use workload::{Config, Plan, PlanInputs};
+use workload::{Config, Content, Plan, PlanInputs, Prompt, PromptKind, PromptSource};
 
 use crate::{
     exit::{Exit, Stop},
+    prepare::Probe,
     randomness,
 };
+
+/// Prompts that the server is asked to count, to learn how it counts: some thousand tokens.
+const SAMPLED: u64 = 8;
 
 /// Starts the simulator that the configuration names, and points the run at it.
 pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Running>> {
@@ -30,20 +34,89 @@ pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Runn
 pub(crate) async fn plan(
     config: &mut Config,
     credentials: &Credentials,
+    asked: Probe,
     began: Instant,
 ) -> anyhow::Result<(Plan, Vec<metrics::Warning>)> {
     // Above 2^53 a JSON reader that knows only floating point would change it.
     let prompt_salt = randomness::number()? >> 11;
-    let inputs = PlanInputs { model: None, prompt_salt };
-    let (plan, warnings) = checked(config, &inputs)?;
+    let mut inputs = PlanInputs { model: None, prompt_salt };
+    let (plan, mut warnings) = checked(config, &inputs)?;
     if plan.target.model.is_some() {
         return Ok((plan, warnings));
     }
-    let Some(model) = listed(&plan, credentials, began).await.into_iter().next() else {
-        return Ok((plan, warnings));
-    };
-    config.set("target.model", json!(model.id))?;
+    let recorded = plan.prompts_by_class().iter().any(|prompts| is_file(&prompts.kind));
+    match listed(&plan, credentials, began).await.map(|models| models.into_iter().next()) {
+        // A recorded body keeps its own model beside one that was only found.
+        Ok(Some(model)) if recorded => inputs.model = Some(model.id),
+        Ok(Some(model)) => config.set("target.model", json!(model.id))?,
+        // A probe says all of this, and better.
+        Ok(None) | Err(_) if recorded || asked != Probe::None => return Ok((plan, warnings)),
+        Err(error) if is_away(&error) => {
+            let hint =
+                "name it with `target.model`, or leave out --no-probe, which waits for the target";
+            let line = format!(
+                "`target.model` is not set, and the target cannot be asked for it: {}\n  {hint}",
+                error.what
+            );
+            return Err(Stop::new(Exit::TargetNotReady, line).into());
+        }
+        Ok(None) | Err(_) => {
+            let message = "`target.model` is not set, and the server lists none: requests go without a model, which many servers refuse";
+            warnings.push(metrics::Warning::new("no_model", message));
+            return Ok((plan, warnings));
+        }
+    }
     Ok(checked(config, &inputs)?)
+}
+
+fn is_file(kind: &PromptKind) -> bool {
+    matches!(kind, PromptKind::File { .. })
+}
+
+/// Nothing answers there, or not in time.
+fn is_away(error: &ProbeError) -> bool {
+    use metrics::FailureClass::{Connect, Timeout, Tls};
+    matches!(error.class, Some(Connect | Timeout | Tls))
+}
+
+/// Lengths are meant in the server's tokens. Where nobody named its tokenizer it is asked, if it can be, what prompts of
+/// the bundled one come to.
+pub(crate) async fn scaled(
+    config: &mut Config,
+    plan: Plan,
+    credentials: &Credentials,
+    began: Instant,
+) -> anyhow::Result<Plan> {
+    let named = config.has("prompts.tokenizer") || config.has("prompts.tokenScale");
+    let Some(sample) = plan.to_be_scaled().filter(|_| !named) else { return Ok(plan) };
+    let limit = began + plan.client.request_timeout / 2;
+    let asked = tokio::time::timeout_at(limit, servers_count(&plan, sample, credentials)).await;
+    let Some(scale) = asked.ok().flatten() else { return Ok(plan) };
+    if scale != 1.0 {
+        let (less, by) = if scale > 1.0 { ("fewer", scale) } else { ("more", 1.0 / scale) };
+        eprintln!(
+            "the server counts {scale} tokens for one of the bundled tokenizer's: prompts are made of {by:.2} times {less} of them"
+        );
+    }
+    config.set("prompts.tokenScale", json!(scale))?;
+    Ok(plan.with_token_scale(scale))
+}
+
+/// The first prompts, counted by both; `None` where the server counts for nobody.
+async fn servers_count(plan: &Plan, sample: Plan, credentials: &Credentials) -> Option<f64> {
+    let made = tokio::task::spawn_blocking(move || {
+        let (source, _) = PromptSource::open(&sample).ok()?;
+        let prompt = |number| source.prompt(number).ok();
+        (0..SAMPLED).map(prompt).collect::<Option<Vec<Prompt>>>()
+    });
+    let options = worker::client_options(&plan.client, credentials.clone());
+    let (mut ours, mut servers) = (0, 0);
+    for prompt in made.await.ok()?? {
+        let Content::Text(text) = prompt.content else { return None };
+        servers += client::count_tokens(&plan.target, &options, &text).await.ok()?;
+        ours += u64::from(prompt.input_tokens?);
+    }
+    Plan::token_scale(ours, servers)
 }
 
 /// Whether requests fit the context that the server names for the model, where it names one.
@@ -52,7 +125,7 @@ pub(crate) async fn check_context(
     credentials: &Credentials,
     began: Instant,
 ) -> Result<Option<metrics::Warning>, Stop> {
-    let models = listed(plan, credentials, began).await;
+    let models = listed(plan, credentials, began).await.unwrap_or_default();
     let ours = models.into_iter().find(|model| Some(&model.id) == plan.target.model.as_ref());
     let Some(context) = ours.and_then(|model| model.context) else { return Ok(None) };
     plan.check_context(context).map_err(|problem| Stop::bad_configuration(&[problem]))
@@ -60,11 +133,21 @@ pub(crate) async fn check_context(
 
 /// The server's list of models; a server without one gets requests all the same, as does one that has not told it in
 /// half of the time that all questions before the load have together.
-async fn listed(plan: &Plan, credentials: &Credentials, began: Instant) -> Vec<Model> {
+async fn listed(
+    plan: &Plan,
+    credentials: &Credentials,
+    began: Instant,
+) -> Result<Vec<Model>, ProbeError> {
     let options = worker::client_options(&plan.client, credentials.clone());
-    let limit = began + plan.client.request_timeout / 2;
-    let asked = tokio::time::timeout_at(limit, client::models(&plan.target, &options)).await;
-    asked.ok().and_then(Result::ok).unwrap_or_default()
+    let most = plan.client.request_timeout / 2;
+    match tokio::time::timeout_at(began + most, client::models(&plan.target, &options)).await {
+        Ok(answered) => answered,
+        Err(_) => Err(ProbeError {
+            what: format!("no list of models within {most:?}"),
+            hint: "name the model with `target.model`".to_owned(),
+            class: Some(metrics::FailureClass::Timeout),
+        }),
+    }
 }
 
 fn checked(config: &Config, inputs: &PlanInputs) -> Result<(Plan, Vec<metrics::Warning>), Stop> {

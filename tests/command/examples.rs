@@ -22,12 +22,19 @@ fn at_hand(file: &Path, bench: &Bench) -> Vec<String> {
     let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
     let config = Config::load(sources).unwrap();
     let mut flags = Vec::new();
-    if config.simulator().is_none() {
+    if config.has("targets") {
+        let url = bench.simulator.base_url();
+        let targets = format!(
+            "[{{name: one, endpoint: '{url}', weight: 9}}, {{name: other, endpoint: '{url}'}}]"
+        );
+        flags.extend(["--set".to_owned(), format!("targets={targets}")]);
+        flags.extend(["--model".to_owned(), "simulated".to_owned()]);
+    } else if config.simulator().is_none() {
         flags.extend(["--endpoint".to_owned(), bench.simulator.base_url()]);
         flags.extend(["--model".to_owned(), "simulated".to_owned()]);
     }
     for key in ["load.dataset", "prompts.dataset", "prompts.file"] {
-        if let Some(named) = config.path(key) {
+        if let Some(named) = config.path(key).filter(|named| !named.exists()) {
             let data_set = small_data_set(bench.folder.path(), &named, key);
             flags.extend(["--set".to_owned(), format!("{key}={}", data_set.display())]);
         }

@@ -33,4 +33,5 @@ mod ssh_fleet;
 mod support;
 mod sweep;
 mod tired;
+mod tokens;
 mod verdicts;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use protocol::{Journal, Record};
 use serde_json::{Value, json};
-use workload::{Plan, Shard};
+use workload::{Drive, Plan, Shard};
 
 use crate::support::{Bench, number};
 
@@ -19,12 +19,20 @@ const CLOCKS: Duration = Duration::from_millis(5);
 
 /// Runs the load and returns its due instants, in order, after holding the server's account against them.
 fn due_instants_of_a_run(load: &[&str]) -> Vec<Duration> {
+    let (plan, _, _) = run(load);
+    plan.arrivals(Shard::WHOLE).map(|arrival| arrival.due).collect()
+}
+
+/// The plan of a run, when the server had each request since its start, and how late they may have been. What an open
+/// loop has due is held against that.
+fn run(load: &[&str]) -> (Plan, Vec<i128>, Duration) {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 2, "itlMs": 1}));
     let short = ["--set", "prompts.inputLength.mean=8", "--set", "prompts.outputLength.mean=2"];
     let ended = bench.run(&[&["--no-probe"], load, &short[..]].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.all_output());
     let journal = Journal::read(&ended.results.as_ref().unwrap().join("journal")).unwrap();
-    let (plan, start_unix_ns) = plan_and_start(journal);
+    let (mut plan, start_unix_ns) = plan_and_start(journal);
+    plan.read_schedule().unwrap();
     let due: Vec<Duration> = plan.arrivals(Shard::WHOLE).map(|arrival| arrival.due).collect();
 
     let requests = bench.simulator.truth_with_requests().requests.unwrap();
@@ -33,14 +41,15 @@ fn due_instants_of_a_run(load: &[&str]) -> Vec<Duration> {
         .map(|request| i128::from(request.arrival_unix_ns) - i128::from(start_unix_ns))
         .collect();
     seen.sort_unstable();
-    assert_eq!(seen.len(), due.len());
+    let is_open = matches!(plan.drive, Drive::Open { .. });
+    assert!(!is_open || seen.len() == due.len(), "{} of {}", seen.len(), due.len());
     let latest = worst_schedule_lag(&ended.summary()) + ON_THE_WAY;
     for (number, (seen_ns, due)) in seen.iter().zip(&due).enumerate() {
         let late_ns = seen_ns - due.as_nanos() as i128;
         let bounds = -(CLOCKS.as_nanos() as i128)..=latest.as_nanos() as i128;
         assert!(bounds.contains(&late_ns), "number {number}, due at {due:?}: {late_ns} ns late");
     }
-    due
+    (plan, seen, latest)
 }
 
 fn plan_and_start(journal: Journal) -> (Plan, i64) {
@@ -103,4 +112,81 @@ fn independent_users_arrive_at_random() {
     let short = due.windows(2).filter(|pair| pair[1] - pair[0] < Duration::from_millis(8)).count();
     // 1 − e^(−0.48) = 38 % of exponential gaps are under 8 ms.
     assert!((20..=60).contains(&(short * 100 / due.len())), "{short} of {}", due.len());
+}
+
+/// Every other shape and process, one after the other in one run: waves, steps, a ramp by factors, clusters.
+#[test]
+fn waves_steps_factors_and_clusters_arrive_when_they_are_due() {
+    let stages = "stages=[\
+        {name: sine, type: sine, rate: 40, sine: {amplitude: 30, period: 1}, duration: 2}, \
+        {name: on-off, type: onOff, rate: 60, onOff: {on: 0.5, off: 0.5}, duration: 2}, \
+        {name: factors, type: ramp, rate: 80, ramp: {from: 5, shape: exponential}, duration: 2}, \
+        {name: steps, type: ramp, rate: 60, ramp: {from: 20, over: 1, shape: steps, steps: 2}, duration: 2}, \
+        {name: clusters, rate: 40, burstiness: 0.5, duration: 2}]";
+    let (plan, seen, _) = run(&["--set", stages]);
+    let within = |from_s: f64, to_s: f64| {
+        let within = |at: &&i128| ((from_s * 1e9) as i128..(to_s * 1e9) as i128).contains(*at);
+        seen.iter().filter(within).count()
+    };
+    // By hand: of a wave the first half has 20 + 30/π = 29.5 arrivals, the second 10.5; on 30, off none; by factors
+    // 5·(16^(1/2) − 1)/(ln 16 / 2) = 10.8 in the first second of two, 43.3 in the second; 20 and 40 a second for half a
+    // second each, then 60. One more or less for each border.
+    for (from_s, to_s, expected) in [
+        (0.0, 0.5, 29.5),
+        (0.5, 1.0, 10.5),
+        (2.1, 2.5, 24.0),
+        (2.6, 3.0, 0.0),
+        (4.1, 5.0, 10.2),
+        (5.1, 6.0, 39.9),
+        (6.1, 6.5, 8.0),
+        (6.6, 7.0, 16.0),
+        (7.1, 8.0, 54.0),
+    ] {
+        let found = within(from_s, to_s) as f64;
+        let lag = if from_s.fract() == 0.0 { 2.0 } else { 6.0 };
+        assert!((found - expected).abs() <= lag, "{from_s} to {to_s} s: {found}, not {expected}");
+    }
+    assert_eq!(plan.stages.len(), 7);
+}
+
+#[test]
+fn rows_of_a_file_arrive_when_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.csv");
+    let rows = [0.0, 0.05, 0.05, 0.4, 0.41, 0.9, 1.5];
+    let text = rows
+        .iter()
+        .fold("scheduled_offset_s,input_tokens,output_tokens\n".to_owned(), |text, at| {
+            text + &format!("{at},8,2\n")
+        });
+    std::fs::write(&file, text).unwrap();
+    let due = due_instants_of_a_run(&["--set", &format!("load.schedule={}", file.display())]);
+    assert_eq!(due.len(), rows.len());
+    assert_instants(&due, |number| rows[number]);
+}
+
+#[test]
+fn rounds_begin_together_and_a_distance_apart() {
+    let load = ["--set", "load.rounds={size: 4, minSeconds: 0.5}", "--duration", "2"];
+    let (_, seen, latest) = run(&load);
+    assert_eq!(seen.len(), 16, "four rounds of four");
+    for (number, seen_ns) in seen.iter().enumerate() {
+        let late_ns = seen_ns - (number / 4) as i128 * 500_000_000;
+        let bounds = -(CLOCKS.as_nanos() as i128)..=latest.as_nanos() as i128;
+        assert!(bounds.contains(&late_ns), "number {number}: {late_ns} ns late");
+    }
+}
+
+#[test]
+fn a_user_who_thinks_asks_again_after_that() {
+    let think = "load.thinkTime={mean: 0.3, distribution: fixed}";
+    let load = ["--concurrency", "1", "--duration", "2", "--set", "load.rampUp=0", "--set", think];
+    let (_, seen, latest) = run(&load);
+    // An answer takes 3 ms on an idle machine; whatever it takes, the pause begins after it.
+    let most = 300_000_000 + 2 * latest.as_nanos() as i128 + 200_000_000;
+    for pair in seen.windows(2) {
+        let gap_ns = pair[1] - pair[0];
+        assert!((300_000_000..=most).contains(&gap_ns), "{gap_ns} ns between two requests");
+    }
+    assert!(seen.len() >= 3, "{seen:?}");
 }

@@ -25,11 +25,16 @@ pub enum BodyError {
         "the prompt is a list of messages, which `target.api: completions` cannot send: use `chat`"
     )]
     MessagesNeedChat,
+    /// A message is text.
+    #[error(
+        "the prompt is a list of token ids, which `target.api: chat` cannot send: use `completions`"
+    )]
+    TokensNeedCompletions,
 }
 
 /// The body of one request: the prompt's members as the API's `content` makes them, then this run's
 /// settings, then the extra body merged over all (RFC 7396: objects merge, null takes a member out).
-/// A prompt that is a body itself keeps everything but its model and stream settings.
+/// A prompt that is a body itself keeps everything but its stream settings, and its model where one was chosen.
 pub(crate) fn request(
     target: &Target,
     prompt: &Prompt,
@@ -43,7 +48,10 @@ pub(crate) fn request(
     let whole = matches!(prompt.content, Content::Body(_));
     let mut prompted = content(&prompt.content)?;
     if whole {
-        prompted.overlay(members);
+        // Nobody chose the model: the server's first is meant for bodies that name none.
+        if target.model_is_chosen || prompted.get("model").is_none_or(|own| own == "null") {
+            prompted.overlay(members);
+        }
         members = prompted;
     } else {
         members.overlay(prompted);
@@ -202,6 +210,7 @@ mod tests {
             api: Api::Chat,
             stream: true,
             model: Some("m".into()),
+            model_is_chosen: true,
             headers: Vec::new(),
             extra_body: None,
             ignore_eos: false,
@@ -261,6 +270,35 @@ mod tests {
             text(body.unwrap()),
             r#"{"big":123456789012345678901234567890,"model":"m","stream":true,"max_tokens":5,"messages":[],"stream_options":{"continuous_usage_stats":true,"include_usage":true}}"#
         );
+    }
+
+    #[test]
+    fn a_model_that_nobody_chose_stands_only_in_recorded_bodies_that_name_none() {
+        let found = Target { model_is_chosen: false, ..target() };
+        let model = |target: &Target, recorded: &str| {
+            let prompt = prompt(Content::Body(recorded.into()), None);
+            let body = text(crate::chat::body(target, &prompt, target.model.as_deref()).unwrap());
+            serde_json::from_str::<serde_json::Value>(&body).unwrap()["model"].clone()
+        };
+        let (own, none) = (r#"{"model":"old","messages":[]}"#, r#"{"messages":[]}"#);
+        assert_eq!((model(&found, own), model(&target(), own)), ("old".into(), "m".into()));
+        for unnamed in [none, r#"{"model":null,"messages":[]}"#] {
+            assert_eq!(model(&found, unnamed), "m", "{unnamed}");
+        }
+        let unknown = Target { model: None, ..found };
+        assert_eq!(
+            (model(&unknown, own), model(&unknown, none)),
+            ("old".into(), serde_json::Value::Null)
+        );
+    }
+
+    #[test]
+    fn token_ids_are_the_prompt_of_a_completion_and_no_message() {
+        let prompt = prompt(Content::TokenIds(vec![9707, 0]), None);
+        let body = text(crate::completions::body(&target(), &prompt, None).unwrap());
+        assert!(body.starts_with(r#"{"model":"m","prompt":[9707,0],"#), "{body}");
+        let refused = crate::chat::body(&target(), &prompt, None);
+        assert!(matches!(refused, Err(BodyError::TokensNeedCompletions)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub fn body(target: &Target, prompt: &Prompt, model: Option<&str>) -> Result<Byt
                 let text = serde_json::to_string(text).map_err(BodyError::Prompt)?;
                 format!(r#"[{{"role":"user","content":{text}}}]"#)
             }
+            workload::Content::TokenIds(_) => return Err(BodyError::TokensNeedCompletions),
             workload::Content::Messages(messages) => messages.clone(),
             workload::Content::Body(body) => {
                 return Members::parse(body).map_err(BodyError::Prompt);

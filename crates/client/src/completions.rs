@@ -20,6 +20,11 @@ pub fn body(target: &Target, prompt: &Prompt, model: Option<&str>) -> Result<Byt
             members.set("prompt", serde_json::to_string(text).map_err(BodyError::Prompt)?);
             Ok(members)
         }
+        workload::Content::TokenIds(ids) => {
+            let mut members = Members::default();
+            members.set("prompt", serde_json::to_string(ids).map_err(BodyError::Prompt)?);
+            Ok(members)
+        }
         workload::Content::Messages(_) => Err(BodyError::MessagesNeedChat),
         workload::Content::Body(body) => Members::parse(body).map_err(BodyError::Prompt),
     })

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn what_a_plan_must_not_hold_is_sent_with_the_rest() {
         let target: Target = serde_json::from_value(serde_json::json!({
-            "url": "http://t/v1/completions", "api": "Completions", "stream": true, "model": null, "headers": [],
+            "url": "http://t/v1/completions", "api": "Completions", "stream": true, "model": null, "model_is_chosen": false, "headers": [],
             "extra_body": r#"{"top_k":5}"#, "ignore_eos": false, "min_tokens": false,
         }))
         .unwrap();

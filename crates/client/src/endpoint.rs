@@ -67,12 +67,21 @@ impl Endpoint {
 
     /// The list of models beside this address: `…/v1/chat/completions` → `…/v1/models`.
     pub(crate) fn models(&self) -> Self {
-        let path = self.path.path();
-        let base = path
-            .strip_suffix("/completions")
-            .map(|base| base.strip_suffix("/chat").unwrap_or(base));
-        let models = format!("{}/models", base.unwrap_or("/v1"));
+        let models = format!("{}/models", self.base().unwrap_or("/v1"));
         Self { path: models.parse().unwrap_or_default(), ..self.clone() }
+    }
+
+    /// Where the server counts tokens: `…/v1/chat/completions` → `…/tokenize`.
+    pub(crate) fn tokenize(&self) -> Self {
+        let base = self.base().unwrap_or_default();
+        let tokenize = format!("{}/tokenize", base.strip_suffix("/v1").unwrap_or(base));
+        Self { path: tokenize.parse().unwrap_or_default(), ..self.clone() }
+    }
+
+    /// What stands before the API's own path: `/v1`.
+    fn base(&self) -> Option<&str> {
+        let base = self.path.path().strip_suffix("/completions")?;
+        Some(base.strip_suffix("/chat").unwrap_or(base))
     }
 }
 
@@ -233,6 +242,14 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_counted_beside_the_api_and_not_in_it() {
+        let tokenize = |url| Endpoint::parse(url).unwrap().tokenize().path.to_string();
+        assert_eq!(tokenize("http://a/v1/chat/completions"), "/tokenize");
+        assert_eq!(tokenize("http://a/openai/v1/completions?x=1"), "/openai/tokenize");
+        assert_eq!(tokenize("http://a/generate"), "/tokenize");
+    }
+
+    #[test]
     fn credentials_win_and_framing_headers_are_refused() {
         let endpoint = Endpoint::parse("http://gateway/v1/completions").unwrap();
         let mut target = Target {
@@ -240,6 +257,7 @@ mod tests {
             api: Api::Completions,
             stream: true,
             model: None,
+            model_is_chosen: false,
             headers: vec![("X-Tenant".into(), "a".into()), ("Accept".into(), "*/*".into())],
             extra_body: None,
             ignore_eos: false,

@@ -71,8 +71,17 @@ impl Client {
 
     /// Reads a whole answer of any kind (`GET path`), outside of any measurement.
     pub(crate) async fn fetch(&self, path: Uri) -> Result<Vec<u8>, Failure> {
+        self.whole_of(Ask { method: Method::GET, path, kind: 0, body: RefCell::default() }).await
+    }
+
+    /// The same of a `POST path`.
+    pub(crate) async fn post(&self, path: Uri, body: Bytes) -> Result<Vec<u8>, Failure> {
+        let body = RefCell::new(body);
+        self.whole_of(Ask { method: Method::POST, path, kind: 0, body }).await
+    }
+
+    async fn whole_of(&self, ask: Ask) -> Result<Vec<u8>, Failure> {
         let trace = Trace::default();
-        let ask = Ask { method: Method::GET, path, kind: 0, body: RefCell::default() };
         let fetched = async {
             let mut on = |_| {};
             let mut reader = self.ask(&trace, ask, || true, &mut on).await?;

@@ -35,7 +35,7 @@ pub use credentials::Credentials;
 pub use event::{Content, Event, EventError, Usage};
 pub use pacer::{Pacer, TimerfdPacer, TokioPacer};
 pub use precedence::Precedence;
-pub use probe::{Model, Probe, ProbeError, models, probe};
+pub use probe::{Model, Probe, ProbeError, count_tokens, models, probe};
 pub use replay::{ReplayError, replay};
 pub use sse::{Message, Sse, SseError};
 

@@ -105,7 +105,42 @@ pub async fn models(target: &Target, options: &ClientOptions) -> Result<Vec<Mode
     let client = Client::new(target, options.clone(), Clock::start_now())?;
     let hint = "name the model with `target.model`";
     let listing = LocalSet::new();
-    listing.run_until(listed(&client)).await.map_err(|what| ProbeError::new(what, hint))
+    let listed = listing.run_until(listed(&client)).await;
+    listed.map_err(|(what, class)| ProbeError { class, ..ProbeError::new(what, hint) })
+}
+
+/// How many tokens the server itself counts in a text, special ones left out: `POST /tokenize`, as vLLM and SGLang have it
+/// (`prompt`, answered by `count`) and llama.cpp (`content`, answered by `tokens`). Each ignores the others' members.
+///
+/// # Errors
+/// When it has no such page, or one that says nothing.
+pub async fn count_tokens(
+    target: &Target,
+    options: &ClientOptions,
+    text: &str,
+) -> Result<u64, ProbeError> {
+    let client = Client::new(target, options.clone(), Clock::start_now())?;
+    let asked = serde_json::json!({
+        "model": target.model,
+        "prompt": text,
+        "content": text,
+        "add_special_tokens": false,
+    });
+    let path = client.endpoint.tokenize().path;
+    let no = |reason: String| {
+        ProbeError::new(format!("{path} counts no tokens: {reason}"), "set `prompts.tokenizer`")
+    };
+    let posted = client.post(path.clone(), asked.to_string().into());
+    let json = LocalSet::new().run_until(posted).await.map_err(|failure| no(failure.detail))?;
+    let told: Tokenized = serde_json::from_slice(&json).map_err(|error| no(error.to_string()))?;
+    let count = told.count.or(told.tokens.map(|tokens| tokens.len() as u64));
+    count.filter(|count| *count > 0).ok_or_else(|| no("its answer has no count".to_owned()))
+}
+
+#[derive(Deserialize)]
+struct Tokenized {
+    count: Option<u64>,
+    tokens: Option<Vec<serde::de::IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
@@ -119,12 +154,14 @@ struct ModelEntry {
     max_model_len: Option<u64>,
 }
 
-async fn listed(client: &Client) -> Result<Vec<Model>, String> {
+/// The list, or in words why there is none, with the failure's class where the request failed.
+async fn listed(client: &Client) -> Result<Vec<Model>, (String, Option<FailureClass>)> {
     let path = client.endpoint.models().path;
     let words = |reason: String| format!("no list of models at {path}: {reason}");
-    let json = client.fetch(path.clone()).await.map_err(|failure| words(failure.detail))?;
+    let fetched = client.fetch(path.clone()).await;
+    let json = fetched.map_err(|failure| (words(failure.detail), Some(failure.class)))?;
     let list: ModelList =
-        serde_json::from_slice(&json).map_err(|error| words(error.to_string()))?;
+        serde_json::from_slice(&json).map_err(|error| (words(error.to_string()), None))?;
     let model = |entry: ModelEntry| Model { id: entry.id, context: entry.max_model_len };
     Ok(list.data.into_iter().map(model).collect())
 }

@@ -212,6 +212,7 @@ mod tests {
             api: Api::Chat,
             stream: true,
             model: None,
+            model_is_chosen: false,
             headers: Vec::new(),
             extra_body: None,
             ignore_eos: false,

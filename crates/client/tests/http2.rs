@@ -64,6 +64,7 @@ impl Server {
             api: Api::Chat,
             stream: true,
             model: None,
+            model_is_chosen: false,
             headers: Vec::new(),
             extra_body: None,
             ignore_eos: false,

@@ -5,7 +5,7 @@ mod scripted;
 
 use std::net::TcpListener;
 
-use client::{ClientOptions, Credentials, Probe, ProbeError, models, probe};
+use client::{ClientOptions, Credentials, Probe, ProbeError, count_tokens, models, probe};
 use metrics::FailureClass;
 use scripted::{LAST_CHUNK, OK_STREAM, Server, done, plain, prompt, target, two_words};
 
@@ -97,4 +97,43 @@ async fn the_models_of_a_server_are_listed_in_its_order() {
     });
     let error = models(&none.target(), &ClientOptions::default()).await.unwrap_err().to_string();
     assert!(error.contains("/v1/models") && error.contains("nothing here"), "{error}");
+}
+
+/// What a server says that answers `POST /tokenize` like this.
+async fn counted(status: &'static str, answer: &'static str) -> (Result<u64, String>, Vec<String>) {
+    let server = Server::run(move |mut peer| {
+        let _request = peer.request();
+        peer.send(plain(status, "application/json", answer));
+    });
+    let count = count_tokens(&server.target(), &ClientOptions::default(), "from \"fairest\"").await;
+    (count.map_err(|error| error.to_string()), server.requests())
+}
+
+#[tokio::test]
+async fn a_server_that_counts_tokens_is_understood_in_either_dialect() {
+    let (count, requests) =
+        counted("200 OK", r#"{"count":5,"max_model_len":9,"tokens":[1,2,3,4,5]}"#).await;
+    assert_eq!(count, Ok(5), "vLLM");
+    assert!(requests[0].starts_with("POST /tokenize "), "{}", requests[0]);
+    for member in [
+        r#""prompt":"from \"fairest\"""#,
+        r#""content":"from \"fairest\"""#,
+        r#""add_special_tokens":false"#,
+        r#""model":"m""#,
+    ] {
+        assert!(requests[0].contains(member), "no {member} in {}", requests[0]);
+    }
+    assert_eq!(counted("200 OK", r#"{"tokens":[{"id":1},7]}"#).await.0, Ok(2), "llama.cpp");
+}
+
+#[tokio::test]
+async fn a_server_that_counts_nothing_says_so() {
+    for (status, answer) in [
+        ("404 Not Found", r#"{"detail":"Not Found"}"#),
+        ("200 OK", r#"{"tokens":[]}"#),
+        ("200 OK", "<html>"),
+    ] {
+        let line = counted(status, answer).await.0.unwrap_err();
+        assert!(line.starts_with("/tokenize counts no tokens: "), "{line}");
+    }
 }

@@ -4,12 +4,15 @@
 //! count by another tokenizer, and a model may end its answer early. So both sums are kept, of the same requests, and
 //! their difference is told: figures of a load that was not the one asked for are not comparable with others'.
 
+use std::fmt;
+
 use crate::interval::Notes;
 use crate::warning::Warning;
 
-/// A drift beyond this share, to either side, is worth a warning. The default prompts have 550 tokens and chat templates
-/// some 10 to 40: those alone stay under it.
+/// A drift beyond this share, to either side, is worth a warning.
 const WORTH_A_WARNING: f64 = 0.1;
+/// Of prompts only beyond so many tokens a request: a chat template takes some 10 to 40, whatever the prompt's length.
+const TEMPLATE_TOKENS: u64 = 40;
 
 /// Two sums of tokens, of the same completed requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,38 +44,43 @@ impl Notes {
 
 /// What a reader of the figures has to know.
 pub(crate) fn warnings(notes: &Notes) -> Vec<Warning> {
-    let input = told(notes.input_drift(), "input_drift", ("input", "asked for"), |_| {
-        "its chat template is among them, and another tokenizer counts otherwise: set `prompts.tokenizer` to the \
-         model's, or read the figures by `input_tokens`"
+    let templates = notes.usage_requests.saturating_mul(TEMPLATE_TOKENS);
+    let (input, output) = (notes.input_drift(), notes.output_drift());
+    let input = input.beyond(templates).map(|share| {
+        let advice = "its chat template is among them, and another tokenizer counts otherwise: set `prompts.tokenizer` \
+                      to the model's, or read the figures by `input_tokens`";
+        told("input_drift", share, &format!("input tokens than were asked for ({input})"), advice)
     });
-    let output = told(notes.output_drift(), "output_drift", ("output", "ordered"), |share| {
-        match share {
-            share if share < 0.0 => {
-                "a model ends its answer when it has said all: set `target.ignoreEos: true` or \
-                 `target.minTokens: true` where the server knows them, or read the figures by `output_tokens`"
-            }
-            _ => "the server does not keep to `max_tokens`: read the figures by `output_tokens`",
-        }
+    let output = output.beyond(0).map(|share| {
+        let advice = if share < 0.0 {
+            "a model ends its answer when it has said all: set `target.ignoreEos: true` or `target.minTokens: true` \
+             where the server knows them, or read the figures by `output_tokens`"
+        } else {
+            "the server does not keep to `max_tokens`: read the figures by `output_tokens`"
+        };
+        told("output_drift", share, &format!("output tokens than were ordered ({output})"), advice)
     });
     [input, output].into_iter().flatten().collect()
 }
 
-fn told(
-    drift: Drift,
-    code: &str,
-    (what, how): (&str, &str),
-    advice: impl Fn(f64) -> &'static str,
-) -> Option<Warning> {
-    let share = drift.share().filter(|share| share.abs() > WORTH_A_WARNING)?;
+impl Drift {
+    /// The share, where it is worth a warning and more than so many tokens.
+    fn beyond(self, tokens: u64) -> Option<f64> {
+        let share = self.share().filter(|share| share.abs() > WORTH_A_WARNING)?;
+        (self.counted.abs_diff(self.asked) > tokens).then_some(share)
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} for {}", self.counted, self.asked)
+    }
+}
+
+fn told(code: &str, share: f64, what: &str, advice: &str) -> Warning {
     let side = if share < 0.0 { "fewer" } else { "more" };
-    let message = format!(
-        "the server counted {:.1} % {side} {what} tokens than were {how} ({} for {}): {}",
-        share.abs() * 100.0,
-        drift.counted,
-        drift.asked,
-        advice(share)
-    );
-    Some(Warning::new(code, message))
+    let percent = share.abs() * 100.0;
+    Warning::new(code, format!("the server counted {percent:.1} % {side} {what}: {advice}"))
 }
 
 #[cfg(test)]
@@ -95,6 +103,13 @@ mod tests {
         assert_eq!(notes.input_drift().share(), Some(0.05));
         assert_eq!(notes.output_drift().share(), Some(-0.25));
         assert_eq!(Notes::default().input_drift().share(), None, "nothing was counted");
+    }
+
+    #[test]
+    fn a_chat_template_is_no_drift_of_short_prompts() {
+        let short = Notes { usage_requests: 10, ..notes((1_000, 1_400), (400, 400)) };
+        assert_eq!(warnings(&short), []);
+        assert_eq!(warnings(&Notes { input_counted: 1_401, ..short })[0].code, "input_drift");
     }
 
     #[test]

@@ -143,6 +143,22 @@ enum RawPrompt {
     ManyTokenIds(Vec<Vec<u32>>),
 }
 
+/// What is to be counted: a text as it is, or chat messages as the model would get them.
+pub(crate) fn tokenized_prompt(body: &[u8]) -> Result<Prompt, Refusal> {
+    #[derive(Deserialize)]
+    struct RawCount {
+        prompt: Option<String>,
+        messages: Option<Vec<RawMessage>>,
+    }
+    let raw: RawCount = serde_json::from_slice(body)
+        .map_err(|error| Refusal::new(400, format!("The body is not a valid request: {error}")))?;
+    match (raw.prompt, raw.messages) {
+        (Some(text), _) => Ok(Prompt::Text(text)),
+        (None, Some(messages)) => Ok(Prompt::Text(render_chat(&messages)?)),
+        (None, None) => Err(Refusal::field("prompt", "`prompt` or `messages` is required.")),
+    }
+}
+
 impl Ask {
     /// Reads a request's body.
     pub(crate) fn parse(api: Api, body: &[u8]) -> Result<Self, Refusal> {

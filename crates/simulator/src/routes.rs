@@ -10,7 +10,7 @@ use crate::config::SimulatorConfig;
 use crate::connection::{Connection, Gone, NoRequest, ReadBuffers};
 use crate::generate::generate;
 use crate::http::{BodyFraming, Method, Request, response_head};
-use crate::openai::{Api, Refusal};
+use crate::openai::{Api, Refusal, tokenized_prompt};
 use crate::service::Service;
 use crate::truth::{Arrival, RequestList};
 
@@ -69,6 +69,7 @@ async fn respond(
             return generate(service, connection, Api::Completions, request, arrival).await;
         }
         ("/v1/models", Method::Get) => models(service, &request),
+        ("/tokenize", Method::Post) => tokenize(service, &request),
         ("/health", Method::Get) => Page::json(health(service)),
         ("/metrics", Method::Get) => Page {
             body: service.counters.page(service.gauges(), &service.config.model),
@@ -144,6 +145,25 @@ fn models(service: &Service, request: &Request) -> Page {
     Page::json(json!({"object": "list", "data": [model]}))
 }
 
+/// How many tokens a prompt has, as vLLM's page of that name tells. Which ones they are only a tokenizer knows: they are
+/// numbered.
+fn tokenize(service: &Service, request: &Request) -> Page {
+    let config = &service.config;
+    if !is_authorized(config, request) {
+        return Page::refusal(&Refusal::wrong_key());
+    }
+    match tokenized_prompt(&request.body) {
+        Err(refusal) => Page::refusal(&refusal),
+        Ok(prompt) => {
+            let count = service.counter.count(&prompt);
+            let tokens: Vec<u64> = (0..count).collect();
+            Page::json(
+                json!({"count": count, "max_model_len": config.context_length, "tokens": tokens}),
+            )
+        }
+    }
+}
+
 fn health(service: &Service) -> serde_json::Value {
     json!({"status": "ok", "model": service.config.model, "fixed": service.config.fixed,
         "seed": service.config.seed, "promptTokens": service.counter.describe(),
@@ -161,7 +181,9 @@ fn truth(service: &Service, request: &Request) -> Page {
 /// A known path with another method, or an unknown path.
 fn elsewhere(path: &str) -> Page {
     let allowed: &[&str] = match path {
-        "/v1/chat/completions" | "/v1/completions" | "/truth/reset" => &["allow: POST"],
+        "/v1/chat/completions" | "/v1/completions" | "/tokenize" | "/truth/reset" => {
+            &["allow: POST"]
+        }
         "/v1/models" | "/health" | "/metrics" | "/truth" => &["allow: GET"],
         _ => return Page::refusal(&Refusal::new(404, format!("There is nothing at {path}."))),
     };

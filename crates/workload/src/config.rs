@@ -253,7 +253,8 @@ impl Config {
     /// The same configuration with the keys of one section's map in place of its own. Keys that say one
     /// thing together are replaced together: where prompts come from, a distribution, what is shared.
     pub(crate) fn overlaid(base: &Self, section: &str, own: Option<&Value>) -> Self {
-        const TOGETHER: [&[&str]; 4] = [
+        const TOGETHER: [&[&str]; 5] = [
+            &["prompts.tokenizer", "prompts.tokenScale"],
             &["prompts.type", "prompts.file", "prompts.dataset", "load.dataset"],
             &["prompts.inputLength."],
             &["prompts.outputLength."],

@@ -22,6 +22,7 @@ mod stage_list;
 mod stage_rules;
 mod stages;
 mod stop_rules;
+mod token_scale;
 mod windows;
 
 use std::net::IpAddr;
@@ -96,6 +97,8 @@ pub struct Target {
     pub stream: bool,
     /// The model's name in the body, where one is known.
     pub model: Option<String>,
+    /// Whether somebody chose that model: it then stands in recorded bodies too, in place of theirs.
+    pub model_is_chosen: bool,
     /// Headers to add; none of them is a credential.
     pub headers: Vec<(String, String)>,
     /// A JSON object merged over each body.
@@ -120,6 +123,12 @@ pub enum Api {
 pub struct PromptPlan {
     /// Where the text comes from.
     pub kind: PromptKind,
+    /// What synthetic text is made of.
+    pub text: TextMaterial,
+    /// Sent as token ids, not as text.
+    pub as_token_ids: bool,
+    /// Tokens that the server counts for each one of the tokenizer's; lengths of synthetic prompts are made by it.
+    pub token_scale: f64,
     /// Lengths of synthetic prompts, in tokens.
     pub input_length: LengthPlan,
     /// How many tokens are ordered.
@@ -155,6 +164,15 @@ pub enum PromptKind {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// What synthetic text is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TextMaterial {
+    /// Plain words of the tokenizer's vocabulary.
+    Words,
+    /// Lines of Shakespeare's sonnets.
+    Sonnets,
 }
 
 /// How the records of a prompt file are laid out.

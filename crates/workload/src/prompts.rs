@@ -8,10 +8,12 @@ mod dataset;
 mod error;
 mod file;
 mod lengths;
+mod material;
 mod prefixes;
 mod record;
 mod scan;
 mod sharegpt;
+mod sonnets;
 mod synthetic;
 
 use std::path::PathBuf;
@@ -25,7 +27,7 @@ use crate::schedule::Rows;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use dataset::{Counts, Dataset};
 use record::{Answer, Record};
-use synthetic::{Synthetic, common_prefix};
+use synthetic::{Made, Synthetic, common_prefix};
 
 pub use error::PromptError;
 
@@ -52,6 +54,8 @@ pub struct Prompt {
 pub enum Content {
     /// Plain text: one user message, or the prompt of a completion.
     Text(String),
+    /// Token ids: the prompt of a completion.
+    TokenIds(Vec<u32>),
     /// A JSON array of chat messages.
     Messages(String),
     /// A JSON object: an OpenAI request body, sent unaltered but for model and stream settings.
@@ -90,6 +94,7 @@ pub struct PromptSource {
 #[derive(Debug)]
 struct ClassPrompts {
     text: TextSource,
+    as_token_ids: bool,
     tokenizer: Arc<Tokenizer>,
     tokenizer_file: Option<InputFile>,
     output_length: OutputLengths,
@@ -197,8 +202,13 @@ impl PromptSource {
 
     /// The name of the tokenizer that counts; of several, all of them.
     pub fn tokenizer_name(&self) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for name in self.classes.iter().map(|class| class.tokenizer.name()) {
+        let mut names: Vec<String> = Vec::new();
+        for (class, prompts) in self.classes.iter().zip(self.plan.prompts_by_class()) {
+            let name = class.tokenizer.name();
+            let name = match prompts.token_scale {
+                1.0 => name.to_owned(),
+                scale => format!("{name}, of which one is {scale} of the server's"),
+            };
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -222,8 +232,8 @@ impl ClassPrompts {
         (tokenizer, tokenizer_file): Loaded,
     ) -> Result<(Self, Vec<Warning>), Vec<PromptError>> {
         let (text, mut warnings) = if prompts.kind == crate::plan::PromptKind::Synthetic {
-            let synthetic = Synthetic::new(plan, prompts, Arc::clone(&tokenizer))
-                .map_err(|error| vec![error.into()])?;
+            let synthetic =
+                Synthetic::new(plan, prompts, &tokenizer).map_err(|error| vec![error.into()])?;
             (TextSource::Synthetic(synthetic), Vec::new())
         } else {
             if prompts.prefix_ratio > 0.0 {
@@ -234,6 +244,7 @@ impl ClassPrompts {
         };
         let source = Self {
             text,
+            as_token_ids: prompts.as_token_ids,
             tokenizer,
             tokenizer_file,
             output_length: prompts.output_length.clone(),
@@ -250,15 +261,13 @@ impl ClassPrompts {
     fn prompt(&self, number: u64) -> Result<Prompt, PromptError> {
         match &self.text {
             TextSource::Synthetic(synthetic) => {
-                let (text, tokens) = synthetic.text(number)?;
+                let Made { text, asked, .. } = synthetic.text(number)?;
                 let output_tokens = self.ordered(number, None);
-                Ok(Prompt {
-                    number,
-                    class: 0,
-                    content: Content::Text(text),
-                    input_tokens: Some(tokens),
-                    output_tokens,
-                })
+                let content = match self.as_token_ids {
+                    true => Content::TokenIds(self.tokenizer.encode(&text)?),
+                    false => Content::Text(text),
+                };
+                Ok(Prompt { number, class: 0, content, input_tokens: Some(asked), output_tokens })
             }
             TextSource::Dataset(dataset) => self.recorded(dataset, number),
         }
@@ -267,7 +276,7 @@ impl ClassPrompts {
     fn check(&self, number: u64) -> Result<Option<LengthCheck>, PromptError> {
         match &self.text {
             TextSource::Synthetic(synthetic) if number.is_multiple_of(CHECKED_ONE_IN) => {
-                let (text, asked) = synthetic.text(number)?;
+                let Made { text, made: asked, .. } = synthetic.text(number)?;
                 Ok(Some(LengthCheck { asked, counted: self.tokenizer.count(&text)? }))
             }
             TextSource::Synthetic(_) | TextSource::Dataset(_) => Ok(None),
@@ -303,7 +312,9 @@ impl ClassPrompts {
         };
         let output_tokens = match content {
             Content::Body(_) => recorded,
-            Content::Text(_) | Content::Messages(_) => self.ordered(number, recorded),
+            Content::Text(_) | Content::TokenIds(_) | Content::Messages(_) => {
+                self.ordered(number, recorded)
+            }
         };
         Ok(Prompt { number, class: 0, content, input_tokens, output_tokens })
     }

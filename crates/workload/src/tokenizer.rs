@@ -46,6 +46,18 @@ pub enum TokenizerError {
         /// The library's words.
         reason: String,
     },
+    /// Lines of verse do not add up.
+    #[error(
+        "tokenizer `{name}` counts {counted} tokens where lines of the sonnets have {made} one by one, so prompts of them would not be exact: use `prompts.text: words`"
+    )]
+    Lines {
+        /// Path, or the bundled one's name.
+        name: String,
+        /// Tokens of the lines one by one.
+        made: u32,
+        /// Tokens of the whole text.
+        counted: u32,
+    },
     /// No table of words can be made.
     #[error(
         "tokenizer `{name}` has {found} plain words that stay one token in any text, synthetic prompts need {needed}: use prompts from a file"
@@ -116,6 +128,20 @@ impl Tokenizer {
     pub fn count(&self, text: &str) -> Result<u32, TokenizerError> {
         match self.inner.encode_fast(text, false) {
             Ok(encoding) => Ok(u32::try_from(encoding.len()).unwrap_or(u32::MAX)),
+            Err(error) => Err(TokenizerError::Encode {
+                name: self.name.clone(),
+                reason: one_line(&error.to_string()),
+            }),
+        }
+    }
+
+    /// The tokens of `text` by their numbers, without special ones around it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::count`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match self.inner.encode_fast(text, false) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(TokenizerError::Encode {
                 name: self.name.clone(),
                 reason: one_line(&error.to_string()),

@@ -134,6 +134,7 @@ pub(crate) fn target(url: &str) -> Target {
         api: Api::Chat,
         stream: true,
         model: Some("m".to_owned()),
+        model_is_chosen: true,
         headers: Vec::new(),
         extra_body: None,
         ignore_eos: false,

@@ -56,6 +56,25 @@ fn a_completion_stream_has_texts_and_no_role() {
 }
 
 #[test]
+fn tokens_are_counted_as_for_a_completion_and_nothing_is_answered() {
+    let server = start(quick());
+    let mut client = Client::connect(server.addr());
+    let counted = client.post("/tokenize", r#"{"model": "simulated", "prompt": "123456789"}"#);
+    let json: Value = serde_json::from_slice(&counted.body).unwrap();
+    assert_eq!(
+        (counted.status, &json["count"], &json["tokens"]),
+        (200, &json!(3), &json!([0, 1, 2]))
+    );
+    // "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n" is 55 bytes.
+    let messages = r#"{"messages": [{"role": "user", "content": "hello"}]}"#;
+    let json: Value = serde_json::from_slice(&client.post("/tokenize", messages).body).unwrap();
+    assert_eq!(json["count"], 14);
+    assert_eq!(client.post("/tokenize", "{}").status, 400);
+    assert_eq!(client.get("/tokenize").status, 405);
+    assert_eq!(server.truth().received, 0);
+}
+
+#[test]
 fn streamed_and_whole_answers_say_the_same_for_the_same_body_and_seed() {
     let body = r#"{"model": "simulated", "prompt": "x", "max_tokens": 8}"#;
     let ask = |seed: u64| {

@@ -8,8 +8,8 @@ use metrics::Warning;
 use serde_json::Value;
 
 use super::{
-    Api, ClientPlan, Drive, HttpVersion, OnWorkerLoss, Plan, PlanError, RequiredOfAnswers, Target,
-    WeightedTarget, endpoint,
+    Api, ClientPlan, Drive, HttpVersion, OnWorkerLoss, Plan, PlanError, PromptPlan,
+    RequiredOfAnswers, Target, TrafficClass, WeightedTarget, endpoint,
 };
 use crate::config::{Config, DEFAULT_SEED};
 
@@ -106,16 +106,18 @@ impl<'a> Builder<'a> {
         let (stages, drive, schedule) = load?;
         let (classes, targets) = (classes?, targets?);
         self.check_cells(classes.len(), targets.len());
+        let (target, prompts) = (target?, prompts?);
+        self.check_token_ids(&target, &prompts, &classes);
         let plan = Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
             seed: self.config.integer("benchmark.seed").unwrap_or(DEFAULT_SEED),
             prompt_salt: self.prompt_salt(inputs),
-            target: target?,
+            target,
             stages,
             drive,
             schedule,
             requests: self.config.integer("benchmark.requests"),
-            prompts: prompts?,
+            prompts,
             client: self.client(),
             drain: self.config.duration("benchmark.drain").unwrap_or(Duration::from_secs(30)),
             collect,
@@ -127,6 +129,20 @@ impl<'a> Builder<'a> {
             targets,
         };
         Some(self.with_cooldown_requests(plan))
+    }
+
+    /// Chat messages are text by definition; of completions a prompt may be a list of token ids.
+    fn check_token_ids(&mut self, target: &Target, prompts: &PromptPlan, classes: &[TrafficClass]) {
+        let of_classes = classes.iter().map(|class| &class.prompts);
+        let mut all = std::iter::once(prompts).filter(|_| classes.is_empty()).chain(of_classes);
+        if target.api == Api::Chat && all.any(|prompts| prompts.as_token_ids) {
+            let advice = "messages are text, which the server's chat template goes around; set `target.api: completions`, whose `prompt` may be token ids";
+            self.refuse(PlanError::Excluded {
+                first: "prompts.asTokenIds",
+                second: "the chat API",
+                advice,
+            });
+        }
     }
 
     fn prompt_salt(&mut self, inputs: &PlanInputs) -> u64 {
@@ -163,6 +179,7 @@ impl<'a> Builder<'a> {
             api,
             stream: self.config.get("target.stream").and_then(Value::as_bool).unwrap_or(true),
             model: self.model(inputs),
+            model_is_chosen: self.config.has("target.model") || self.config.simulator().is_some(),
             headers,
             extra_body: self.config.harmless_body(),
             ignore_eos: self.config.switch("target.ignoreEos"),

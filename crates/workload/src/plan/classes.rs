@@ -107,10 +107,10 @@ impl Plan {
         let mut target = self.target.clone();
         if let Some(own) = self.targets.get(place) {
             target.url.clone_from(&own.url);
-            target.model = own.model.clone().or(target.model);
+            choose(&mut target, own.model.as_ref());
         }
         if let Some(own) = self.classes.get(class) {
-            target.model = own.model.clone().or(target.model);
+            choose(&mut target, own.model.as_ref());
             target.headers.retain(|(name, _)| own.headers.iter().all(|(other, _)| other != name));
             target.headers.extend(own.headers.iter().cloned());
             target.extra_body = merged(target.extra_body, own.extra_body.as_deref());
@@ -137,6 +137,14 @@ impl Plan {
             return of(&self.prompts);
         }
         self.classes.iter().map(|class| class.weight * of(&class.prompts)).sum::<f64>() / all
+    }
+}
+
+/// A model of one's own is chosen.
+fn choose(target: &mut Target, model: Option<&String>) {
+    if let Some(model) = model {
+        target.model = Some(model.clone());
+        target.model_is_chosen = true;
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::build::Builder;
 use super::{
     FileFormat, LengthPlan, OutputLengths, PlanError, PromptKind, PromptPlan, SaltPlacement,
-    TokenizerChoice,
+    TextMaterial, TokenizerChoice,
 };
 
 /// The keys that name a data set.
@@ -33,6 +33,13 @@ impl Builder<'_> {
         }
         self.warn_of_idle_prompt_keys(synthetic);
         Some(PromptPlan {
+            as_token_ids: self.as_token_ids(synthetic),
+            text: if self.config.text("prompts.text") == Some("sonnets") {
+                TextMaterial::Sonnets
+            } else {
+                TextMaterial::Words
+            },
+            token_scale: self.token_scale(),
             kind,
             input_length: input_length?,
             output_length: output_length?,
@@ -147,6 +154,28 @@ impl Builder<'_> {
         Some(OutputLengths::Recorded { max: self.tokens("prompts.outputLength.max") })
     }
 
+    /// What is sent as token ids has as many tokens as ids, whoever counts.
+    fn token_scale(&self) -> f64 {
+        let configured = self.config.number("prompts.tokenScale").unwrap_or(1.0);
+        if self.config.switch("prompts.asTokenIds") { 1.0 } else { configured }
+    }
+
+    /// Only what is made is known token by token; and ids mean something only to the model whose tokenizer made them.
+    fn as_token_ids(&mut self, synthetic: bool) -> bool {
+        let wanted = self.config.switch("prompts.asTokenIds");
+        if wanted && !synthetic {
+            let advice = "texts of a file or data set are sent as they are recorded; a body with `prompt: [1, 2, …]` may stand in the file";
+            let (first, second) = ("prompts.asTokenIds", "a file of prompts");
+            self.refuse(PlanError::Excluded { first, second, advice });
+        }
+        let of_any_model =
+            self.tokenizer() == TokenizerChoice::Bundled && self.config.simulator().is_none();
+        if wanted && of_any_model {
+            self.warn("token_ids", "`prompts.asTokenIds` sends the ids of the bundled tokenizer (Qwen3's): another model reads another text of the same length, and refuses ids beyond its vocabulary; name its own `tokenizer.json` as `prompts.tokenizer`");
+        }
+        wanted
+    }
+
     fn tokens(&self, key: &str) -> Option<NonZeroU32> {
         self.config
             .integer(key)
@@ -163,7 +192,9 @@ impl Builder<'_> {
 
     fn warn_of_idle_prompt_keys(&mut self, synthetic: bool) {
         const OF_DATA_SETS: [&str; 2] = ["prompts.salt", "prompts.shuffle"];
-        const OF_SYNTHETIC: [&str; 6] = [
+        const OF_SYNTHETIC: [&str; 8] = [
+            "prompts.text",
+            "prompts.tokenScale",
             "prompts.inputLength.distribution",
             "prompts.inputLength.mean",
             "prompts.inputLength.stddev",

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_entrys_own_rule_ends_the_load_unless_a_cool_down_follows() {
+    fn an_own_rule_of_the_last_entry_ends_the_load_unless_a_cool_down_follows() {
         let stages = json!([
             {"rate": 1, "duration": 10},
             {"rate": 9, "duration": 20, "stopWhen": {"errorRate": 0.2}},
@@ -161,12 +161,10 @@ mod tests {
             "{problems:?}"
         );
         assert!(problems[2].starts_with("stages[1]: `stopWhen.saturation`"), "{problems:?}");
-        let misspelt = json!([{"rate": 1, "duration": 1, "stopWhen": {"overlaod": true}}]); // misspelt
-        let line = planned(misspelt, &[]).unwrap_err().remove(0);
-        assert!(
-            line.ends_with("`stages[0].stopWhen.overlaod`; did you mean `overload`?"),
-            "{line}"
-        ); // misspelt
+        let wrong = json!([{"rate": 1, "duration": 1, "stopWhen": {"overlode": true}}]);
+        let line = planned(wrong, &[]).unwrap_err().remove(0);
+        let advice = "`stages[0].stopWhen.overlode`; did you mean `overload`?";
+        assert!(line.ends_with(advice), "{line}");
     }
 
     #[test]

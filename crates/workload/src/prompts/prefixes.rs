@@ -3,9 +3,10 @@
 //! Groups are drawn for each request from a stream of its own, so that every worker puts request k into the
 //! same groups; a group's text is a stream of the salt, numbered by the way through the levels.
 
+use super::material::Append;
+use super::synthetic::Scale;
 use crate::plan::{PrefixLevel, PrefixSize};
 use crate::random::{Purpose, Random};
-use crate::tokenizer::Words;
 
 /// The levels of a plan, ready to draw from.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub(super) struct Prefixes {
     levels: Vec<Level>,
     seed: u64,
     salt: u64,
+    scale: Scale,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Taken {
     pub(super) beside: u32,
     /// Of it.
     pub(super) inside: u32,
+    /// Both, in tokens of our tokenizer.
+    pub(super) made: u32,
 }
 
 impl Level {
@@ -56,17 +60,18 @@ impl Level {
     /// Tokens before a prompt of `length`.
     fn tokens(&self, length: u32) -> Taken {
         match self.size {
-            PrefixSize::Tokens(tokens) => Taken { beside: tokens.get(), inside: 0 },
+            PrefixSize::Tokens(tokens) => Taken { beside: tokens.get(), ..Taken::default() },
             PrefixSize::Share(share) => {
-                Taken { beside: 0, inside: (share * f64::from(length)).round() as u32 }
+                let inside = (share * f64::from(length)).round() as u32;
+                Taken { inside, ..Taken::default() }
             }
         }
     }
 }
 
 impl Prefixes {
-    pub(super) fn new(levels: &[PrefixLevel], seed: u64, salt: u64) -> Self {
-        Self { levels: levels.iter().map(Level::new).collect(), seed, salt }
+    pub(super) fn new(levels: &[PrefixLevel], seed: u64, salt: u64, scale: Scale) -> Self {
+        Self { levels: levels.iter().map(Level::new).collect(), seed, salt, scale }
     }
 
     /// The groups of request `number`, outermost first.
@@ -78,7 +83,7 @@ impl Prefixes {
     /// Appends what request `number`, whose own length is `length`, begins with.
     pub(super) fn append(
         &self,
-        words: &Words,
+        material: &dyn Append,
         text: &mut String,
         number: u64,
         length: u32,
@@ -90,7 +95,9 @@ impl Prefixes {
             // The plan bounds the ways: the depth stands above them. Stream 0 is the prefix common to all.
             let stream = (depth << 48) | way;
             let mut random = Random::new(self.salt, Purpose::CommonPrefix, stream);
-            words.append(text, &mut random, taken.beside + taken.inside);
+            let made = self.scale.ours(taken.beside + taken.inside);
+            material.append(text, &mut random, made);
+            all.made += made;
             all.beside += taken.beside;
             all.inside += taken.inside;
         }
@@ -129,7 +136,7 @@ mod tests {
         fn groups_are_as_popular_as_zipf_says(groups in 1u32..40, tenths in 0u32..20, seed in any::<u64>()) {
             const DRAWS: u64 = 20_000;
             let zipf = f64::from(tenths) / 10.0;
-            let prefixes = Prefixes::new(&[level(groups, 1, zipf)], seed, 1);
+            let prefixes = Prefixes::new(&[level(groups, 1, zipf)], seed, 1, Scale::by(1.0));
             let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
             (0..DRAWS).for_each(|number| *counts.entry(prefixes.groups(number)[0]).or_default() += 1);
             let weights: Vec<f64> = (1..=groups).map(|group| f64::from(group).powf(-zipf)).collect();
@@ -146,7 +153,7 @@ mod tests {
         #[test]
         fn prompts_share_exactly_the_levels_whose_groups_they_share(one in 0u64..5_000, other in 0u64..5_000) {
             let levels = [level(2, 5, 0.0), level(3, 7, 1.0), level(4, 9, 0.5)];
-            let prefixes = Prefixes::new(&levels, 42, 9);
+            let prefixes = Prefixes::new(&levels, 42, 9, Scale::by(1.0));
             let (mine, theirs) = (prefixes.groups(one), prefixes.groups(other));
             let common = mine.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
             let tokens = [0, 5, 12, 21][common];
@@ -161,7 +168,8 @@ mod tests {
     #[test]
     fn a_share_is_a_longer_beginning_of_the_same_text_in_a_longer_prompt() {
         let size = PrefixSize::Share(0.5);
-        let prefixes = Prefixes::new(&[PrefixLevel { size, ..level(1, 1, 0.0) }], 1, 2);
+        let prefixes =
+            Prefixes::new(&[PrefixLevel { size, ..level(1, 1, 0.0) }], 1, 2, Scale::by(1.0));
         let (short, long) = (text(&prefixes, 0, 10), text(&prefixes, 1, 31));
         assert_eq!((short.split(' ').count(), long.split(' ').count()), (5, 16));
         assert!(long.starts_with(&short));

@@ -297,6 +297,78 @@ fn waves_have_their_rate_at_every_phase() {
     }
 }
 
+/// Counts of a random process scatter about what a shape has in a window, as much as about a constant rate: of Poisson
+/// arrivals the mean of (count − expected)² / expected is 1, of gamma ones 1 / shape, in windows of many gaps.
+#[test]
+fn random_arrivals_scatter_about_every_shape_as_their_process_says() {
+    let seconds = Duration::from_secs;
+    let one = |offered| vec![(Some(10_000.0), offered)];
+    let steps = (1..=10).map(|step| (Some(1_000.0), constant(f64::from(step) * 20.0))).collect();
+    let shapes = [
+        one(constant(80.0)),
+        one(Offered::Linear { from: 40.0, to: 160.0 }),
+        one(Offered::Exponential { from: 40.0, to: 200.0 }),
+        one(Offered::Sine { level: 100.0, amplitude: 60.0, period: seconds(200) }),
+        one(Offered::OnOff { level: 120.0, off_level: 60.0, on: seconds(50), off: seconds(30) }),
+        steps,
+    ];
+    // Windows of 10 s that begin and end with those of the shapes.
+    const WINDOWS: usize = 1_000;
+    for (shape, loads) in shapes.iter().enumerate() {
+        for (process, dispersion) in [
+            (ArrivalProcess::Poisson, 1.0),
+            (ArrivalProcess::Gamma { burstiness: 0.5 }, 2.0),
+            (ArrivalProcess::Gamma { burstiness: 4.0 }, 0.25),
+        ] {
+            let plan = open_plan(process, loads);
+            let even = open_plan(ArrivalProcess::Even, loads);
+            let counts = |plan: &Plan| {
+                let mut counts = vec![0.0_f64; WINDOWS];
+                for arrival in plan.arrivals(Shard::WHOLE) {
+                    counts[usize::try_from(arrival.due.as_secs() / 10).unwrap()] += 1.0;
+                }
+                counts
+            };
+            // Even arrivals have what Λ gains in a window, to one.
+            let (found, expected) = (counts(&plan), counts(&even));
+            let (all, of_all): (f64, f64) = (found.iter().sum(), expected.iter().sum());
+            let error = (of_all * dispersion).sqrt();
+            assert!(
+                (all - of_all).abs() < 5.0 * error,
+                "shape {shape} {process:?}: {all} of {of_all}"
+            );
+            let squares = found.iter().zip(&expected).map(|(f, e)| (f - e).powi(2) / e);
+            let scatter = squares.sum::<f64>() / WINDOWS as f64 / dispersion;
+            // Standard error √(2 / 1000) = 4.5 %; five of them, and what rounding to whole arrivals adds.
+            assert!((scatter - 1.0).abs() < 0.25, "shape {shape} {process:?}: {scatter}");
+        }
+    }
+}
+
+#[test]
+fn the_rows_of_a_file_are_dealt_out_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.csv");
+    let rows = (0..500).fold("scheduled_offset_s\n".to_owned(), |text, row| {
+        text + &format!("{}\n", f64::from(row * row % 97) / 1_000.0 + f64::from(row) / 5.0)
+    });
+    std::fs::write(&file, rows).unwrap();
+    let sets =
+        ["target.endpoint=http://t/v1".to_owned(), format!("load.schedule={}", file.display())];
+    let sources = crate::Sources { sets: sets.to_vec(), ..crate::Sources::default() };
+    let inputs = crate::PlanInputs { model: None, prompt_salt: 1 };
+    let (mut plan, _) = Plan::from_config(&crate::Config::load(sources).unwrap(), &inputs).unwrap();
+    plan.read_schedule().unwrap();
+    let whole: Vec<Arrival> = plan.arrivals(Shard::WHOLE).collect();
+    assert_eq!(whole.len(), 500);
+    for workers in [1, 2, 7] {
+        let shards = Shard::split(NonZeroU32::new(workers).unwrap());
+        let mut union: Vec<Arrival> = shards.flat_map(|shard| plan.arrivals(shard)).collect();
+        union.sort_by_key(|arrival| arrival.number);
+        assert_eq!(union, whole, "{workers} workers");
+    }
+}
+
 #[test]
 fn slots_rest_in_a_smaller_stage_and_go_on_in_a_larger_one() {
     let seconds = Duration::from_secs;

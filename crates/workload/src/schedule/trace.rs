@@ -170,7 +170,8 @@ impl Reader {
                 Err(error) => {
                     let words = error.to_string();
                     let what = words.split(" at line ").next().unwrap_or(&words);
-                    self.refuse(number, what.to_owned());
+                    let row = "`{\"timestamp\": ms, \"input_length\": n, \"output_length\": n}`";
+                    self.refuse(number, format!("is not a row such as {row}: {what}"));
                 }
             }
         }
@@ -384,7 +385,7 @@ mod tests {
         assert_eq!(refused("s.csv", "scheduled_offset_s\n"), ["s.csv: has no rows"]);
         assert!(refused("s.csv", "time\n1\n")[0].contains("no known schedule"));
         let lines = refused("m.jsonl", "{\"timestamp\": 0, \"input_length\": 1}\nnothing\n");
-        assert_eq!(lines[0], "m.jsonl:1: missing field `output_length`");
-        assert!(lines[1].starts_with("m.jsonl:2: expected"), "{lines:?}");
+        assert!(lines[0].ends_with("n}`: missing field `output_length`"), "{lines:?}");
+        assert!(lines[1].starts_with("m.jsonl:2: is not a row such as"), "{lines:?}");
     }
 }

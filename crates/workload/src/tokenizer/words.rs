@@ -5,6 +5,8 @@
 //! space do, because tokenizers split at spaces; that is not taken on faith, but checked on the whole
 //! table in several orders when it is made.
 
+use std::collections::BTreeSet;
+
 use super::{Tokenizer, TokenizerError};
 use crate::random::{Purpose, Random};
 
@@ -50,6 +52,13 @@ impl Words {
         let table = Self { words: without_mergers(tokenizer, words) };
         table.check(tokenizer)?;
         Ok(table)
+    }
+
+    /// The words of the table that are among these; the whole table where hardly any is.
+    pub(crate) fn among(&self, wanted: &BTreeSet<String>) -> Self {
+        let words: Vec<String> =
+            self.words.iter().filter(|word| wanted.contains(*word)).cloned().collect();
+        if words.len() < FEWEST { self.clone() } else { Self { words } }
     }
 
     /// How many words there are; at least 64.

@@ -137,7 +137,7 @@ impl<'a> Indexer<'a> {
             Content::Messages(_) | Content::Body(_) if self.needs_text => Err(Unreadable::new(
                 "`prefixRatio` and `prompts.salt` act on plain prompts, this is a list of messages or a request body",
             )),
-            Content::Messages(_) | Content::Body(_) => Ok(true),
+            Content::Messages(_) | Content::Body(_) | Content::TokenIds(_) => Ok(true),
         }
     }
 
