@@ -75,7 +75,7 @@ fn a_worker_whose_connection_breaks_is_back_before_its_lease_ends() {
     let way = Way::to(port(&leading));
     let worker = worker(way.port, &[]);
     for second in 1..=5 {
-        leading.said(&format!("{}/11 s", 2 * second));
+        leading.reached(2 * second);
         way.break_near();
     }
     let ended = leading.finished();

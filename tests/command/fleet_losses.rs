@@ -53,7 +53,7 @@ fn fleet_at_work(bench: &Bench, port: u16) -> (Process, [Process; 2]) {
     let leading = coordinator(bench, 2, &[&["--listen", &listen], &LOAD[..]].concat());
     leading.said("workers are here");
     let workers = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
-    leading.said("2/8 s");
+    leading.reached(2);
     (leading, workers)
 }
 
@@ -105,7 +105,7 @@ fn coordinators_that_die_around_an_acknowledgement_leave_exact_books() {
     let leading = coordinator(&bench, 2, &[&load[..], &["--set", "load.rampUp=0"]].concat());
     leading.said("workers are here");
     let workers = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
-    leading.said("3/16 s");
+    leading.reached(3);
     let results = results_in(bench.folder.path());
     let journal = results.join("journal");
     wait_for_growth(&journal);
@@ -117,7 +117,7 @@ fn coordinators_that_die_around_an_acknowledgement_leave_exact_books() {
         Process::start(command)
     };
     let second = again();
-    second.said("8/16 s");
+    second.reached(8);
     wait_for_growth(&journal);
     std::thread::sleep(Duration::from_millis(400));
     second.kill();
@@ -197,7 +197,7 @@ fn a_killed_worker_is_replaced_and_the_books_hold() {
     let port = port(&leading);
     let mut workers: Vec<_> =
         ["0", "1", "2", "3"].map(|ordinal| worker(port, &["--ordinal", ordinal])).into();
-    leading.said("5/14 s");
+    leading.reached(5);
     workers.pop().unwrap().kill();
     let ended = leading.finished();
     assert!(ended.stdout.contains("degraded"), "{ended:?}");
@@ -225,7 +225,7 @@ fn a_frozen_worker_sends_nothing_twice_and_comes_back_as_a_spare() {
     let leading = coordinator(&bench, 2, &[&load[..], &["--no-probe"]].concat());
     let port = port(&leading);
     let [frozen, other] = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
-    leading.said("3/22 s");
+    leading.reached(3);
     signal(frozen.id(), "STOP");
     std::thread::sleep(std::time::Duration::from_secs(8));
     signal(frozen.id(), "CONT");
@@ -249,7 +249,7 @@ fn who_is_started_in_the_place_of_one_that_left_in_order_is_a_spare() {
     let leading = coordinator(&bench, 2, &[&load[..], &["--no-probe"]].concat());
     let port = port(&leading);
     let [leaver, other] = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
-    leading.said("1/8 s");
+    leading.reached(1);
     signal(leaver.id(), "TERM");
     // As a Job does: the pod that takes over its index may be there before the first one is gone.
     let heir = worker(port, &["--ordinal", "0", "--name", "heir"]);

@@ -372,7 +372,7 @@ fn local_workers_are_told_their_secrets_in_private_and_outlive_no_run() {
     let key = format!("target.apiKeyFile={}", secret.display());
     let arguments = ["--rate", "20", "--duration", "60", "--workers", "2", "--set", &key];
     let running = Process::start(bench.command(&arguments));
-    running.said("1/60 s");
+    running.reached(1);
     let workers = children(running.id());
     assert_eq!(workers.len(), 2);
     for id in workers.iter().chain([&running.id()]) {

@@ -84,8 +84,19 @@ impl Process {
 
     /// Waits until stderr has these words.
     pub(crate) fn said(&self, what: &str) {
+        self.until(what, |words| words.contains(what));
+    }
+
+    /// Waits until its progress is told of that second of the run or a later one: a busy machine leaves seconds out.
+    pub(crate) fn reached(&self, second: u32) {
+        let told = |line: &str| line.split_once('/')?.0.parse::<u32>().ok();
+        let what = format!("second {second}");
+        self.until(&what, |words| words.lines().filter_map(told).any(|told| told >= second));
+    }
+
+    fn until(&self, what: &str, reached: impl Fn(&str) -> bool) {
         let limit = Instant::now() + LIMIT;
-        while !self.words().contains(what) {
+        while !reached(&self.words()) {
             assert!(Instant::now() < limit, "never said {what:?}, but:\n{}", self.words());
             std::thread::sleep(Duration::from_millis(10));
         }
