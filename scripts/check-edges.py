@@ -20,6 +20,7 @@ ROOMS = {
     "worker": {"protocol", "client", "workload", "metrics"},
     "coordinator": {"protocol", "workload", "metrics"},
     "report": {"metrics"},
+    "observe": {"metrics", "report"},
     "simulator": set(),
 }
 ROOT = "tokenstorm"

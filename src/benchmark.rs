@@ -22,8 +22,8 @@ use crate::{
     hold,
     interrupt::Interrupts,
     labels::{self, Labels},
+    observers::{ObserverArgs, Observers},
     prepare::{self, Prepared, Probe},
-    progress,
     repeat::Repeats,
     say,
     settings::{Loaded, Settings, length},
@@ -60,6 +60,8 @@ pub(crate) struct BenchmarkArgs {
     /// Go on with the sweep of this directory: points that have a summary are not run again
     #[arg(long, value_name = "DIR", conflicts_with = "find_capacity")]
     pub(crate) resume_sweep: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) observers: ObserverArgs,
     #[command(flatten)]
     pub(crate) labels: Labels,
     #[command(flatten)]
@@ -153,16 +155,17 @@ fn run_once(
     let ended = runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
         crew.check()?;
+        let observers = Observers::open(&arguments.observers).await?;
         let (probe, origin) = (arguments.probe(), crew.origin());
         let prepared =
             prepare::prepared(&mut config, credentials, probe, origin, &mut interrupts).await?;
         let directory = ResultsDirectory::create(order.output, &prepared.plan.name, now())?;
         let kept = keep(&directory, &config, &prepared.plan);
         let measured = match kept {
-            Ok(()) => measure(&prepared, &directory, crew, interrupts).await,
+            Ok(()) => measure(&prepared, &directory, crew, interrupts, &observers).await,
             Err(error) => Err(error),
         };
-        match measured {
+        let ended = match measured {
             Ok(Measured { mut result, hands, listening }) => {
                 describe(&mut result, &arguments.labels);
                 order.repeats.label(&name_of(directory.path()), &mut result.facts.labels);
@@ -177,7 +180,9 @@ fn run_once(
                 directory.discard()?;
                 Err(error)
             }
-        }
+        };
+        observers.close().await;
+        ended
     });
     // A name lookup or a data set that is still being read holds up nobody.
     runtime.shutdown_background();
@@ -273,6 +278,7 @@ async fn measure(
     directory: &ResultsDirectory,
     crew: &Crew,
     interrupts: Interrupts,
+    observers: &Observers,
 ) -> anyhow::Result<Measured> {
     let plan = &prepared.plan;
     let options = CoordinatorOptions {
@@ -290,10 +296,14 @@ async fn measure(
     };
     let coordinator = Coordinator::start(options).await?;
     let listening = interrupts.end(coordinator.interrupter());
-    let watching = tokio::spawn(progress::show(coordinator.progress(), plan.clone()));
-    let hands = crew.gather(&coordinator, &prepared.credentials).await?;
-    let merged = coordinator.finished().await?;
-    watching.abort();
+    let watching = observers.follow(&coordinator);
+    let offered_by = async {
+        let hands = crew.gather(&coordinator, &prepared.credentials).await?;
+        anyhow::Ok((hands, coordinator.finished().await?))
+    };
+    let over = offered_by.await;
+    watching.end().await;
+    let (hands, merged) = over?;
     if let Err(stop) = offered(&merged.ending) {
         hands.release().await;
         return Err(stop.into());

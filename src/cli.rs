@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     calibrate::CalibrateArgs, certs::CertsArgs, compare::CompareArgs, coordinate::CoordinatorArgs,
     import::ImportArgs, plan::PlanArgs, recover::RecoverArgs, report::ReportArgs,
-    results::ResultsArgs, run::RunArgs, simulate::SimulateArgs, work::WorkerArgs,
+    results::ResultsArgs, run::RunArgs, simulate::SimulateArgs, told, work::WorkerArgs,
 };
 
 /// Measures what users of an LLM inference service feel, at a given load.
@@ -57,7 +57,7 @@ pub(crate) fn log_to_stderr() {
         tracing_subscriber::EnvFilter::new(format!("{chosen},ractor=warn,ractor_cluster=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| told::Log)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();

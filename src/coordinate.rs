@@ -23,7 +23,8 @@ use crate::{
     fleet_secrets::SecretArgs,
     hold,
     interrupt::Interrupts,
-    progress, recover,
+    observers::Observers,
+    recover,
     repeat::Repeats,
     settings::length,
 };
@@ -103,6 +104,7 @@ fn resume(
     let exit = runtime.block_on(async {
         let interrupts = Interrupts::listen()?;
         gathering.check()?;
+        let observers = Observers::open(&arguments.observers).await?;
         let plan = recover::plan_of(&directory.journal_path())?;
         // Only who comes anew needs the files, and the others do not wait for long.
         let inputs = inputs_of(plan.clone()).await.unwrap_or_default();
@@ -110,10 +112,14 @@ fn resume(
             Coordinator::resume(&directory.journal_path(), BUILD.to_owned(), inputs).await;
         let coordinator = coordinator.map_err(in_words)?;
         let listening = interrupts.end(coordinator.interrupter());
-        let watching = tokio::spawn(progress::show(coordinator.progress(), plan.clone()));
-        let connected = gathering.open(&coordinator).await?;
-        let merged = coordinator.finished().await?;
-        watching.abort();
+        let watching = observers.follow(&coordinator);
+        let offered_by = async {
+            let connected = gathering.open(&coordinator).await?;
+            anyhow::Ok((connected, coordinator.finished().await?))
+        };
+        let over = offered_by.await;
+        watching.end().await;
+        let (connected, merged) = over?;
         let exit = match offered(&merged.ending) {
             Ok(()) => {
                 let mut result = result_of(&plan, name_of(directory.path()), &merged)?;
@@ -124,7 +130,9 @@ fn resume(
         };
         connected.release().await;
         listening.abort();
-        hold::until_fetched(exit, directory.path(), arguments.hold_results).await
+        let exit = hold::until_fetched(exit, directory.path(), arguments.hold_results).await;
+        observers.close().await;
+        exit
     });
     runtime.shutdown_background();
     exit

@@ -22,7 +22,7 @@ use crate::{
     fleet_secrets::Secrets,
     local_workers::LocalWorkers,
     prepare::Origin,
-    randomness,
+    randomness, told,
 };
 
 /// A local worker answers in well under a millisecond; this leaves room for a busy machine.
@@ -159,7 +159,7 @@ impl Gathering {
     /// Lets workers in from now on, and tells of their coming.
     pub(crate) async fn open(&self, coordinator: &Coordinator) -> anyhow::Result<Connected> {
         let connected = Connected::open(coordinator, self.listen, self.secrets.clone()).await?;
-        eprintln!("listening on {}", connected.listener.address());
+        told::tell(format_args!("listening on {}", connected.listener.address()));
         tokio::spawn(tell_of_arrivals(coordinator.progress()));
         Ok(connected)
     }
@@ -246,12 +246,12 @@ async fn tell_of_arrivals(mut views: watch::Receiver<Progress>) {
         };
         match phase {
             Phase::Forming if told != Some(here) => {
-                eprintln!("{here} of {expected} workers are here");
+                told::tell(format_args!("{here} of {expected} workers are here"));
                 told = Some(here);
             }
             Phase::Forming => {}
             Phase::Assigning | Phase::Armed | Phase::Running => {
-                eprintln!("{here} workers are here: the run begins");
+                told::tell(format_args!("{here} workers are here: the run begins"));
                 return;
             }
             Phase::Draining | Phase::Final | Phase::Aborted => return,

@@ -8,6 +8,8 @@ use tokio::{
     task::AbortHandle,
 };
 
+use crate::{screen, told};
+
 /// What asks the program to end.
 pub(crate) struct Interrupts {
     signals: [Signal; 3],
@@ -38,11 +40,14 @@ impl Interrupts {
             for received in 1.. {
                 self.next().await;
                 match received {
-                    1 => eprintln!(
-                        "stopping: open requests are followed to their end; again to cancel them"
+                    1 => told::tell(
+                        "stopping: open requests are followed to their end; again to cancel them",
                     ),
-                    2 => eprintln!("cancelling open requests; again to end without a report"),
-                    _ => std::process::exit(130),
+                    2 => told::tell("cancelling open requests; again to end without a report"),
+                    _ => {
+                        screen::leave();
+                        std::process::exit(130);
+                    }
                 }
                 interrupt();
             }

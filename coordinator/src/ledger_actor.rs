@@ -6,15 +6,16 @@ use std::{
     time::Duration,
 };
 
-use metrics::Interval;
+use metrics::{Interval, Live};
 use protocol::{Acknowledge, Part, Peer, Record, WorkerId, WorkerMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
 use tokio::{sync::watch, time::Instant};
 use workload::Plan;
 
 use crate::{
-    Acceptance, Ledger, Ownership, Phase, Progress,
+    Acceptance, Ledger, Ownership, Progress,
     journal_writer::{Durable, JournalWriteError, JournalWriter},
+    observer::{Fleet, Observer},
     supervisor::SupervisorMessage,
 };
 
@@ -37,7 +38,7 @@ pub(crate) enum LedgerMessage {
     /// A record of the supervisor's; answered with its number.
     Append(Box<Record>, RpcReplyPort<Result<u64, String>>),
     /// Where the run is, for observers.
-    Phase(Phase, Option<Instant>, usize),
+    Fleet(Box<Fleet>),
     /// Time for a new view.
     View,
     /// The run is over: hands out the books.
@@ -55,8 +56,17 @@ pub(crate) struct LedgerArguments {
     pub(crate) ledger: Ledger,
     pub(crate) journal: JournalWriter,
     pub(crate) supervisor: ActorRef<SupervisorMessage>,
-    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) views: Views,
+    pub(crate) expected: usize,
     pub(crate) plan: Arc<Plan>,
+}
+
+/// Where observers look.
+pub(crate) struct Views {
+    /// Replaced as soon as the run has come further.
+    pub(crate) progress: watch::Sender<Progress>,
+    /// Replaced then too, and once a second.
+    pub(crate) live: watch::Sender<Arc<Live>>,
 }
 
 /// A part that is in the journal's queue and not yet known to be on disk.
@@ -71,7 +81,8 @@ struct Pending {
 pub(crate) struct LedgerState {
     journal: JournalWriter,
     supervisor: ActorRef<SupervisorMessage>,
-    progress: watch::Sender<Progress>,
+    views: Views,
+    observer: Observer,
     plan: Arc<Plan>,
     /// A rule that ends the load has spoken.
     stopped: bool,
@@ -94,15 +105,17 @@ impl Actor for LedgerActor {
         me: ActorRef<Self::Msg>,
         arguments: LedgerArguments,
     ) -> Result<LedgerState, ActorProcessingErr> {
-        let LedgerArguments { ledger, journal, supervisor, progress, plan } = arguments;
+        let LedgerArguments { ledger, journal, supervisor, views, expected, plan } = arguments;
         let accounts = ledger.accounts().keys();
         let durable = accounts.map(|worker| (*worker, ledger.accepted(*worker))).collect();
+        let observer = Observer::new(Arc::clone(&plan), expected, &ledger);
         follow_journal(me.clone(), journal.durable());
         drop(me.send_interval(VIEW_EVERY, || LedgerMessage::View));
         Ok(LedgerState {
             journal,
             supervisor,
-            progress,
+            views,
+            observer,
             plan,
             stopped: false,
             spoken: BTreeSet::new(),
@@ -144,13 +157,14 @@ impl Actor for LedgerActor {
             LedgerMessage::Append(record, reply) => {
                 let _ = reply.send(state.journal.append(&record).map_err(|e| e.to_string()));
             }
-            LedgerMessage::Phase(phase, start, workers) => state.enter(phase, start, workers),
+            LedgerMessage::Fleet(fleet) => state.meet(*fleet),
             LedgerMessage::View => {
                 state.view();
                 state.obey_rules()?;
             }
             LedgerMessage::Close(reply) => {
                 state.ledger.close_all();
+                state.view();
                 let _ = reply.send(std::mem::take(&mut state.ledger));
                 me.stop(None);
             }
@@ -247,12 +261,14 @@ impl LedgerState {
         }
     }
 
-    fn enter(&mut self, phase: Phase, start: Option<Instant>, workers: usize) {
-        self.progress.send_modify(|progress| {
-            progress.phase = phase;
-            progress.start = start.or(progress.start);
-            progress.workers.0 = workers;
+    fn meet(&mut self, fleet: Fleet) {
+        self.views.progress.send_modify(|progress| {
+            progress.phase = fleet.phase;
+            progress.start = fleet.start.or(progress.start);
+            progress.workers.0 = fleet.here;
         });
+        self.observer.meet(fleet);
+        self.show();
     }
 
     /// What the plan says of an early end, by all that has been told.
@@ -269,8 +285,12 @@ impl LedgerState {
     }
 
     fn view(&mut self) {
-        let recent = std::mem::take(&mut self.recent);
-        let ledger = &self.ledger;
-        self.progress.send_modify(|progress| progress.refresh(&recent, ledger));
+        self.observer.take(&std::mem::take(&mut self.recent), &self.ledger);
+        self.show();
+    }
+
+    fn show(&self) {
+        let live = self.observer.view(&self.ledger, Instant::now());
+        let _ = self.views.live.send_replace(Arc::new(live));
     }
 }

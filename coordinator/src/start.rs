@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{StopReason, Warning};
+use metrics::{Live, StopReason, Warning};
 use protocol::{COORDINATOR_GROUP, CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
 use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
@@ -18,6 +18,7 @@ use crate::{
     Recovered, Roster, Run, Start, StartInstant, Terms,
     clock::unix_now_ns,
     journal_writer::JournalWriter,
+    ledger_actor::Views,
     supervisor::{Finished, Resumed, Supervisor, SupervisorArguments, SupervisorMessage},
 };
 
@@ -114,6 +115,7 @@ pub struct Coordinator {
     supervisor: ActorRef<SupervisorMessage>,
     door: ActorRef<CoordinatorMessage>,
     progress: watch::Receiver<Progress>,
+    live: watch::Receiver<Arc<Live>>,
     finished: oneshot::Receiver<Finished>,
     prepared: Preparation,
 }
@@ -236,7 +238,8 @@ impl Coordinator {
         state: State,
     ) -> Result<Self, CoordinatorError> {
         let expected = size.expected.get() as usize;
-        let (views, progress) = watch::channel(Progress::nothing_yet(expected));
+        let (progress, progress_seen) = watch::channel(Progress::nothing_yet(expected));
+        let (live, live_seen) = watch::channel(Arc::default());
         let (finish, finished) = oneshot::channel();
         let (open, opened) = oneshot::channel();
         let arguments = SupervisorArguments {
@@ -248,7 +251,8 @@ impl Coordinator {
             resumed: state.resumed,
             clock: CoordinatorClock,
             journal,
-            progress: views,
+            views: Views { progress, live },
+            expected,
             join_timeout: waits.join,
             start_ahead: waits.start_ahead,
             open,
@@ -256,7 +260,14 @@ impl Coordinator {
         };
         let (supervisor, _) = Actor::spawn(None, Supervisor, arguments).await?;
         let door = opened.await.map_err(|_| CoordinatorError::Failed)?;
-        Ok(Self { supervisor, door, progress, finished, prepared: state.prepared })
+        Ok(Self {
+            supervisor,
+            door,
+            progress: progress_seen,
+            live: live_seen,
+            finished,
+            prepared: state.prepared,
+        })
     }
 
     /// Lets workers of other processes in, through this process's node.
@@ -272,10 +283,16 @@ impl Coordinator {
         Peer::new(self.door.get_cell())
     }
 
-    /// A view of the run, replaced once a second.
+    /// How far the run has come.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// A view of the run, replaced once a second.
+    #[must_use]
+    pub fn live(&self) -> watch::Receiver<Arc<Live>> {
+        self.live.clone()
     }
 
     /// Asks for an end: the first time with a drain, the second time at once.

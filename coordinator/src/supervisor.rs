@@ -22,10 +22,11 @@ use workload::Plan;
 
 use crate::{
     Command, CoordinatorClock, Ending, Event, Heard, Inputs, LOOK_EVERY, Ledger, Membership,
-    Progress, Reading, Roster, Run,
+    Reading, Roster, Run,
     door::{Door, Rooms},
     journal_writer::{Durable, JournalWriter},
-    ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage},
+    ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage, Views},
+    observer::Fleet,
 };
 
 /// A stop names an instant this far ahead, so that every lane hears of it in time.
@@ -82,7 +83,9 @@ pub(crate) struct SupervisorArguments {
     pub(crate) resumed: Option<Resumed>,
     pub(crate) clock: CoordinatorClock,
     pub(crate) journal: JournalWriter,
-    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) views: Views,
+    /// Workers wanted.
+    pub(crate) expected: usize,
     pub(crate) join_timeout: Duration,
     pub(crate) start_ahead: Duration,
     pub(crate) open: oneshot::Sender<ActorRef<CoordinatorMessage>>,
@@ -149,7 +152,8 @@ impl Actor for Supervisor {
             ledger: arguments.ledger,
             journal: arguments.journal,
             supervisor: me.clone(),
-            progress: arguments.progress,
+            views: arguments.views,
+            expected: arguments.expected,
             plan: Arc::clone(&arguments.plan),
         };
         let (ledger, _) =
@@ -367,8 +371,15 @@ impl SupervisorState {
     }
 
     fn show(&self) -> Result<(), ActorProcessingErr> {
-        let workers = self.run.roster().heard();
-        Ok(self.ledger.cast(LedgerMessage::Phase(self.run.phase(), self.start, workers))?)
+        let roster = self.run.roster();
+        let fleet = Fleet {
+            phase: self.run.phase(),
+            start: self.start,
+            stopped_at: self.stopped_at,
+            here: roster.heard(),
+            members: roster.members().cloned().collect(),
+        };
+        Ok(self.ledger.cast(LedgerMessage::Fleet(Box::new(fleet)))?)
     }
 
     /// `None` before the start.

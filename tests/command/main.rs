@@ -23,6 +23,7 @@ mod http2;
 mod import;
 mod interrupt;
 mod limits;
+mod live;
 mod measured;
 mod objectives;
 mod plan;

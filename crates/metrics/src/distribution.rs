@@ -293,6 +293,21 @@ impl Distribution {
         self.buckets().filter(|&(upper, _)| upper > self.bucket_of(value)).map(|(_, n)| n).sum()
     }
 
+    /// How many samples are at or under each of these ascending bounds, in one pass: what is not
+    /// [above](Self::count_above) it.
+    pub fn cumulative(&self, bounds: &[u64]) -> Vec<u64> {
+        let (mut seen, mut counts) = (0_u64, Vec::with_capacity(bounds.len()));
+        let mut buckets = self.buckets().peekable();
+        for &bound in bounds {
+            let last = self.bucket_of(bound);
+            while let Some((_, n)) = buckets.next_if(|&(upper, _)| upper <= last) {
+                seen = seen.saturating_add(n);
+            }
+            counts.push(seen);
+        }
+        counts
+    }
+
     fn bucket_of(&self, value: u64) -> u64 {
         highest_in_bucket(value.min(Bounds::of(self.kind).highest))
     }

@@ -11,6 +11,7 @@ mod confidence;
 mod distribution;
 mod drift;
 mod interval;
+mod live;
 mod metric;
 mod packed;
 mod recorder;
@@ -35,6 +36,11 @@ pub use confidence::{Interval95, Stretch, intervals95};
 pub use distribution::{DecodeError, Distribution, EncodedDistribution, ExactFigures, MergeError};
 pub use drift::Drift;
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
+pub use live::{
+    LATENCY_BOUNDS_US, LIVE_LATENCIES, LIVE_SCHEMA_VERSION, Live, LiveBooks, LiveHistogram,
+    LiveLatencies, LivePercentiles, LivePhase, LivePoint, LiveStage, LiveState, LiveWorker,
+    verdict_so_far,
+};
 pub use metric::{Kind, Metric};
 pub use recorder::{
     Completion, EventSample, Recorder, SLOW_TTFT, StageWindow, TokenSource, TokenUsage,
@@ -50,5 +56,7 @@ pub use steady::{NotSteady, SteadyState, SteadyWindow};
 pub use stop::{StopReason, StopRule, StopRules, StopView};
 pub use summary::{NullReason, Percentile, Summary};
 pub use timeline::{ScheduleLag, Timeline};
-pub use verdict::{Evidence, Reason, Status, Thresholds, Verdict, chunks_are_not_tokens, judge};
+pub use verdict::{
+    Evidence, Reason, Status, Thresholds, Verdict, chunks_are_not_tokens, judge, judge_so_far,
+};
 pub use warning::Warning;

@@ -7,6 +7,7 @@ mod build;
 mod figure;
 
 pub use build::RunRecord;
+pub(crate) use build::held_back;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -161,6 +161,17 @@ pub fn judge(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Verdict {
     Verdict { status, reasons }
 }
 
+/// Rules that speak only of a run that is over: open requests are in no book, and first answers take their time.
+const AT_THE_END: [&str; 2] = ["books", "nothing_answered"];
+
+/// Applies the rules that can speak while the run goes on.
+pub fn judge_so_far(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Verdict {
+    let mut reasons = judge(evidence, thresholds).reasons;
+    reasons.retain(|reason| !AT_THE_END.contains(&reason.code.as_str()));
+    let status = reasons.first().map_or(Status::Valid, |worst| worst.status);
+    Verdict { status, reasons }
+}
+
 /// Whether usage and events disagree too often for `itl` to mean anything.
 pub fn chunks_are_not_tokens(notes: &Notes, thresholds: &Thresholds) -> bool {
     crate::books::share(notes.token_disagreements, notes.token_comparisons)

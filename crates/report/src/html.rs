@@ -4,6 +4,10 @@
 //! JSON without a single `<`; the page's policy permits only the two scripts that it names by their hash. So a model's
 //! name or a server's error message cannot become markup, and nothing is ever fetched.
 
+mod live;
+
+pub use live::{LivePage, live_page};
+
 use std::io::Read;
 
 use askama::Template;

@@ -45,7 +45,7 @@ pub use compat::{
 pub use csv_table::csv;
 pub use directory::{ReportError, ResultsDirectory, write_file, write_streamed};
 pub use hdr_log::hdr_log;
-pub use html::html;
+pub use html::{LivePage, html, live_page};
 pub use markdown::markdown;
 pub use metrics_json::metrics_json;
 pub use objective::objective;
@@ -62,6 +62,6 @@ pub use sweep::{
     SweepView, SweptRun, sweep_csv, sweep_html, sweep_json, sweep_markdown, sweep_plots, sweep_text,
 };
 pub use terminal::{
-    DEFAULT_WIDTH, ProgressView, RunLine, Selection, list, plan_text, progress_line, table,
+    DEFAULT_WIDTH, Palette, RunLine, Selection, draw_screen, list, plan_text, progress_line, table,
     table_of,
 };

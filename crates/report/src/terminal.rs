@@ -8,14 +8,16 @@ mod objectives;
 mod plan;
 mod progress;
 mod runs;
+mod screen;
 mod workers;
 
 #[cfg(test)]
 pub(crate) mod example;
 
 pub use plan::plan_text;
-pub use progress::{ProgressView, progress_line};
+pub use progress::progress_line;
 pub use runs::{RunLine, list};
+pub use screen::{Palette, draw_screen};
 
 use std::collections::BTreeSet;
 

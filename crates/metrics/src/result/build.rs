@@ -317,7 +317,7 @@ fn stage_span(stage: &StageDescription, record: &ScopeRecord) -> Span {
 }
 
 /// Requests that waited for the cap, and those that it held until their stage was over.
-fn held_back(record: &ScopeRecord, thresholds: &Thresholds) -> u64 {
+pub(crate) fn held_back(record: &ScopeRecord, thresholds: &Thresholds) -> u64 {
     let cap_wait = record.distribution(Metric::CapWait);
     let waited = cap_wait.map_or(0, |d| d.count_above(thresholds.held_back_from_us));
     waited + record.notes.never_permitted

@@ -1,122 +1,146 @@
-//! One line a second while a run goes on: what the last second was like.
+//! One line a second while a run goes on: what the last seconds were like.
 
 use std::time::Duration;
 
-use metrics::SecondCounts;
+use metrics::{Live, LivePoint};
 
 use crate::figures::{ABSENT, milliseconds, quantity, thousands};
 
-/// What the line shows. Percentiles are those of the last second, over all workers.
-#[derive(Debug, Clone, Default)]
-pub struct ProgressView<'a> {
-    /// Run time.
-    pub elapsed: Duration,
-    /// Its planned end, if a time and not a number of requests ends it.
-    pub total: Option<Duration>,
-    /// The stage that runs, `drain` after the last.
-    pub stage: &'a str,
-    /// Requests a second that the plan asks for now; `None` in a closed loop.
-    pub asked_per_s: Option<f64>,
-    /// The counters of the last second.
-    pub last_second: SecondCounts,
-    /// `ttft` p50 and p99.
-    pub ttft: Option<(Duration, Duration)>,
-    /// `itl` p50.
-    pub itl_p50: Option<Duration>,
-    /// `generator_lag` p99.
-    pub generator_lag_p99: Option<Duration>,
-    /// Requests failed so far.
-    pub failed: u64,
-    /// Workers heard and workers expected; shown where more than one is expected.
-    pub workers: (usize, usize),
-}
-
-/// The line, without a line break, under 120 columns. Latencies are in milliseconds, medians where nothing else is said.
-pub fn progress_line(view: &ProgressView<'_>) -> String {
-    let seconds = &view.last_second;
-    let rate = match view.asked_per_s {
-        Some(asked) => format!("{}/{} req/s", thousands(seconds.sent), quantity(asked)),
-        None => format!("{} req/s", thousands(seconds.completed)),
-    };
-    let ttft = match view.ttft {
-        Some((p50, p99)) => format!("{} p99 {}", ms(Some(p50)), ms(Some(p99))),
+/// The line, without a line break, under 120 columns; `None` before there is anything to tell. Latencies are in
+/// milliseconds and of the last ten seconds, medians where nothing else is said.
+pub fn progress_line(live: &Live) -> Option<String> {
+    let last = live.last?;
+    let gap = live.recent.get(live.token_gap()).and_then(|gap| gap.p50_us);
+    let ttft = match live.recent.ttft.p50_us {
+        Some(p50) => format!("{} p99 {}", ms(Some(p50)), ms(live.recent.ttft.p99_us)),
         None => ABSENT.to_owned(),
     };
-    let (itl, lag) = (ms(view.itl_p50), ms(view.generator_lag_p99));
+    let lag = ms(live.recent.generator_lag.p99_us);
     let mut parts = vec![
-        format!("{} {}", clock(view.elapsed, view.total), view.stage),
-        rate,
-        format!("{} in flight", thousands(seconds.in_flight_max)),
-        format!("ms: ttft {ttft}, itl {itl}, lag p99 {lag}"),
-        format!("{} tok/s", thousands(seconds.output_tokens)),
-        format!("{} failed", thousands(view.failed)),
+        format!("{} {}", clock(live, &last), stage(live)),
+        rate(live, &last),
+        format!("{} in flight", thousands(last.in_flight_max)),
+        format!("ms: ttft {ttft}, {} {}, lag p99 {lag}", live.token_gap().name(), ms(gap)),
+        format!("{} tok/s", quantity_of(last.per_second(last.output_tokens))),
+        format!("{} failed", thousands(live.books.failed)),
     ];
-    if view.workers.1 > 1 {
-        parts.push(format!("{}/{} workers", view.workers.0, view.workers.1));
+    if live.workers_expected > 1 {
+        parts.push(format!("{}/{} workers", live.workers_here, live.workers_expected));
     }
-    parts.join(" · ")
+    Some(parts.join(" · "))
 }
 
-fn ms(duration: Option<Duration>) -> String {
-    duration.map_or_else(|| ABSENT.to_owned(), |d| milliseconds(d.as_micros() as f64))
+/// Where the run is.
+pub(crate) fn stage(live: &Live) -> &str {
+    match &live.stage {
+        Some(stage) => &stage.name,
+        None if live.run_time_ms.is_some() => "drain",
+        None => live.phase.name(),
+    }
 }
 
-fn clock(elapsed: Duration, total: Option<Duration>) -> String {
-    match total {
-        Some(total) if elapsed <= total => format!("{}/{} s", elapsed.as_secs(), total.as_secs()),
-        Some(_) | None => format!("{} s", elapsed.as_secs()),
+/// Sent of what is asked, or completed where nothing is.
+pub(crate) fn rate(live: &Live, last: &LivePoint) -> String {
+    match live.asked_per_s {
+        Some(asked) => {
+            format!("{}/{} req/s", quantity_of(last.per_second(last.sent)), quantity(asked))
+        }
+        None => format!("{} req/s", quantity_of(last.per_second(last.completed))),
+    }
+}
+
+/// A whole number has no decimals.
+pub(crate) fn quantity_of(value: f64) -> String {
+    if value.fract() == 0.0 { thousands(value as u64) } else { quantity(value) }
+}
+
+pub(crate) fn ms(us: Option<u64>) -> String {
+    us.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
+}
+
+fn clock(live: &Live, last: &LivePoint) -> String {
+    let told_to = u64::from(last.second + last.seconds);
+    match live.ends_at_ms.map(Duration::from_millis) {
+        Some(end) if told_to <= end.as_secs() => format!("{told_to}/{} s", end.as_secs()),
+        Some(_) | None => format!("{told_to} s"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use metrics::{LiveBooks, LiveLatencies, LivePercentiles, LiveStage};
+
     use super::*;
 
-    fn view() -> ProgressView<'static> {
-        let last_second = SecondCounts {
+    fn view() -> Live {
+        let of = |p50_us, p99_us| LivePercentiles {
+            count: 1_000,
+            p50_us: Some(p50_us),
+            p90_us: Some(p50_us),
+            p99_us,
+        };
+        let recent = LiveLatencies {
+            ttft: of(50_120, Some(61_300)),
+            itl: of(10_030, None),
+            generator_lag: of(20, Some(84)),
+            ..LiveLatencies::default()
+        };
+        let last = LivePoint {
+            second: 11,
+            seconds: 1,
             sent: 99,
             completed: 97,
             output_tokens: 6_208,
             in_flight_max: 73,
-            ..SecondCounts::default()
+            ..LivePoint::default()
         };
-        ProgressView {
-            elapsed: Duration::from_millis(12_020),
-            total: Some(Duration::from_secs(60)),
-            stage: "hold",
+        Live {
+            run_time_ms: Some(12_020),
+            ends_at_ms: Some(60_000),
+            stage: Some(LiveStage { name: "hold".to_owned(), ..LiveStage::default() }),
             asked_per_s: Some(100.0),
-            last_second,
-            ttft: Some((Duration::from_micros(50_120), Duration::from_micros(61_300))),
-            itl_p50: Some(Duration::from_micros(10_030)),
-            generator_lag_p99: Some(Duration::from_micros(84)),
-            failed: 3,
-            workers: (1, 1),
+            last: Some(last),
+            recent,
+            so_far: recent,
+            books: LiveBooks { failed: 3, ..LiveBooks::default() },
+            workers_expected: 1,
+            workers_here: 1,
+            ..Live::default()
         }
     }
 
     #[test]
     fn the_last_second_in_one_line() {
-        insta::assert_snapshot!(progress_line(&view()), @"12/60 s hold · 99/100 req/s · 73 in flight · ms: ttft 50.1 p99 61.3, itl 10.0, lag p99 0.084 · 6,208 tok/s · 3 failed");
-        assert!(progress_line(&view()).chars().count() <= 120);
+        let line = progress_line(&view()).unwrap();
+        insta::assert_snapshot!(line, @"12/60 s hold · 99/100 req/s · 73 in flight · ms: ttft 50.1 p99 61.3, itl 10.0, lag p99 0.084 · 6,208 tok/s · 3 failed");
+        assert!(line.chars().count() <= 120);
     }
 
     #[test]
     fn after_the_end_there_is_nothing_to_be_a_part_of() {
-        let drain = ProgressView { elapsed: Duration::from_secs(61), stage: "drain", ..view() };
-        assert!(progress_line(&drain).starts_with("61 s drain · "));
+        let last = LivePoint { second: 60, seconds: 1, ..LivePoint::default() };
+        let drain = Live { last: Some(last), stage: None, ..view() };
+        assert!(progress_line(&drain).unwrap().starts_with("61 s drain · "));
+        assert_eq!(progress_line(&Live::default()), None, "there is nothing to tell yet");
+    }
+
+    #[test]
+    fn two_seconds_told_at_once_are_still_rates() {
+        let last = LivePoint { seconds: 2, sent: 199, ..view().last.unwrap() };
+        let line = progress_line(&Live { last: Some(last), ..view() }).unwrap();
+        assert!(line.contains("99.5/100 req/s") || line.contains("100/100 req/s"), "{line}");
+        assert!(line.contains("3,104 tok/s"), "{line}");
     }
 
     #[test]
     fn before_the_first_answer_of_a_closed_loop_on_two_workers() {
-        let view = ProgressView {
-            total: None,
+        let view = Live {
+            ends_at_ms: None,
             asked_per_s: None,
-            ttft: None,
-            itl_p50: None,
-            generator_lag_p99: None,
-            workers: (1, 2),
+            recent: LiveLatencies::default(),
+            workers_expected: 2,
             ..view()
         };
-        insta::assert_snapshot!(progress_line(&view), @"12 s hold · 97 req/s · 73 in flight · ms: ttft –, itl –, lag p99 – · 6,208 tok/s · 3 failed · 1/2 workers");
+        insta::assert_snapshot!(progress_line(&view).unwrap(), @"12 s hold · 97 req/s · 73 in flight · ms: ttft –, itl –, lag p99 – · 6,208 tok/s · 3 failed · 1/2 workers");
     }
 }

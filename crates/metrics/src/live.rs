@@ -1,0 +1,583 @@
+//! A run that goes on, as everybody who looks at it sees it: terminal, page, Prometheus.
+//!
+//! One value feeds all views, so that they cannot disagree. It is small and typed, its units are in its names, and it is
+//! what `/api/v1/run` serves. Nothing in it is the result: books are open, and the verdict is that of the rules which
+//! can speak before the end. Percentiles follow the result's law: none where fewer than one sample lies beyond it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::ser::{SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::books::Books;
+use crate::distribution::Distribution;
+use crate::interval::{ScopeRecord, SecondCounts};
+use crate::metric::Metric;
+use crate::result::held_back;
+use crate::sparse::SparseHistogram;
+use crate::verdict::{Evidence, Reason, Status, Thresholds, Verdict, judge_so_far};
+
+/// Of the JSON that [`Live`] is shown as. Keys may be added, never renamed.
+pub const LIVE_SCHEMA_VERSION: u32 = 1;
+
+/// Upper bounds of the buckets that a latency is told in, microseconds: 0.5 ms to 10 min.
+pub const LATENCY_BOUNDS_US: [u64; 23] = [
+    500,
+    1_000,
+    2_500,
+    5_000,
+    7_500,
+    10_000,
+    15_000,
+    25_000,
+    50_000,
+    75_000,
+    100_000,
+    250_000,
+    500_000,
+    750_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+    600_000_000,
+];
+
+/// The latencies that are shown while a run goes on.
+pub const LIVE_LATENCIES: [Metric; 6] = [
+    Metric::Ttft,
+    Metric::Itl,
+    Metric::Icl,
+    Metric::E2eLatency,
+    Metric::ScheduleLag,
+    Metric::GeneratorLag,
+];
+
+/// Where the run is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LivePhase {
+    /// Waiting for workers.
+    #[default]
+    Forming,
+    /// Waiting for each to read its inputs.
+    Assigning,
+    /// The start is agreed on and has not come.
+    Armed,
+    /// Load is offered.
+    Running,
+    /// Load has ended; open requests are followed.
+    Draining,
+    /// The books are closed.
+    Final,
+    /// Ended before its time.
+    Aborted,
+}
+
+impl LivePhase {
+    /// Every phase, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Forming,
+        Self::Assigning,
+        Self::Armed,
+        Self::Running,
+        Self::Draining,
+        Self::Final,
+        Self::Aborted,
+    ];
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forming => "forming",
+            Self::Assigning => "assigning",
+            Self::Armed => "armed",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Final => "final",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// The stage that runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveStage {
+    /// Its name.
+    pub name: String,
+    /// Its place, from 0.
+    pub index: u16,
+    /// How many there are.
+    pub of: u16,
+    /// Whether it counts for the headline.
+    pub headline: bool,
+    /// When it ends, in run time; `None` where a number of requests ends it.
+    pub ends_at_ms: Option<u64>,
+}
+
+/// Percentiles of a latency; `None` where too few samples support one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct LivePercentiles {
+    pub count: u64,
+    pub p50_us: Option<u64>,
+    pub p90_us: Option<u64>,
+    pub p99_us: Option<u64>,
+}
+
+/// The latencies of a stretch of the run, over all workers and stages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "each is the metric of its name")]
+pub struct LiveLatencies {
+    pub ttft: LivePercentiles,
+    /// Empty where an event is not a token.
+    pub itl: LivePercentiles,
+    pub icl: LivePercentiles,
+    pub e2e_latency: LivePercentiles,
+    pub schedule_lag: LivePercentiles,
+    pub generator_lag: LivePercentiles,
+}
+
+/// What became of the requests that were due so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "each is the count of what it names")]
+pub struct LiveBooks {
+    pub due: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub not_sent: u64,
+    /// Due and without an outcome yet: in flight, held by the cap, or with a worker that is lost.
+    pub open: u64,
+    pub failed_by: BTreeMap<String, u64>,
+    pub not_sent_by: BTreeMap<String, u64>,
+}
+
+impl From<&Books> for LiveBooks {
+    fn from(books: &Books) -> Self {
+        let failed = books.failed.iter().map(|(class, count)| (class.name(), *count));
+        let not_sent =
+            books.not_sent.iter().map(|(reason, count)| (reason.name().to_owned(), *count));
+        Self {
+            due: books.due,
+            completed: books.completed,
+            failed: books.failed_total(),
+            cancelled: books.cancelled,
+            not_sent: books.not_sent_total(),
+            open: books.due.saturating_sub(books.answered()),
+            failed_by: failed.collect(),
+            not_sent_by: not_sent.collect(),
+        }
+    }
+}
+
+/// What every live worker has told of some seconds of run time, most often of one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "each is the count of what it names")]
+pub struct LivePoint {
+    /// The first of them.
+    pub second: u32,
+    /// How many.
+    pub seconds: u32,
+    pub due: u64,
+    pub sent: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub output_tokens: u64,
+    pub input_tokens: u64,
+    pub in_flight_max: u64,
+    pub connections_max: u64,
+    /// The busiest lane's share of a core, in thousandths.
+    pub lane_cpu_permille_max: u64,
+    pub latencies: LiveLatencies,
+}
+
+impl LivePoint {
+    /// From the counts of its seconds and the samples that came in with them.
+    pub fn new(
+        seconds: std::ops::Range<u32>,
+        counts: &SecondCounts,
+        latencies: LiveLatencies,
+    ) -> Self {
+        Self {
+            second: seconds.start,
+            seconds: seconds.end.saturating_sub(seconds.start),
+            due: counts.due,
+            sent: counts.sent,
+            completed: counts.completed,
+            failed: counts.failed,
+            output_tokens: counts.output_tokens,
+            input_tokens: counts.input_tokens,
+            in_flight_max: counts.in_flight_max,
+            connections_max: counts.connections_max,
+            lane_cpu_permille_max: counts.lane_cpu_permille_max,
+            latencies,
+        }
+    }
+
+    /// A count of its seconds as a rate.
+    pub fn per_second(&self, count: u64) -> f64 {
+        count as f64 / f64::from(self.seconds.max(1))
+    }
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LiveState {
+    /// It has a place, and is not ready to start.
+    #[default]
+    Joined,
+    /// It offers its share, or will from the agreed instant on.
+    Sending,
+    /// It has told nothing for some seconds.
+    Silent,
+    /// It waits for somebody's loss.
+    Spare,
+    /// Its books are complete.
+    Complete,
+    /// It is counted as lost.
+    Lost,
+}
+
+impl LiveState {
+    /// Every state, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Joined, Self::Sending, Self::Silent, Self::Spare, Self::Complete, Self::Lost];
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Sending => "sending",
+            Self::Silent => "silent",
+            Self::Spare => "spare",
+            Self::Complete => "complete",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A worker, or one incarnation of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct LiveWorker {
+    pub ordinal: u32,
+    pub host: String,
+    pub state: LiveState,
+    /// Its part of all that was due so far, 0 to 1.
+    pub share: Option<f64>,
+    pub books: LiveBooks,
+    /// At its last report.
+    pub in_flight: u64,
+    pub generator_lag_p99_us: Option<u64>,
+    pub ttft_p50_us: Option<u64>,
+    /// The second of run time before which it has told everything.
+    pub reported_to_s: u32,
+    /// CPU time of its lanes.
+    pub cpu_ms: u64,
+}
+
+/// A latency as cumulative counts, the form in which Prometheus adds up several sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveHistogram {
+    /// Of what.
+    pub metric: Metric,
+    /// Samples.
+    pub count: u64,
+    /// Their sum, microseconds.
+    pub sum_us: u64,
+    /// Upper bound and the samples at or under it.
+    pub buckets: Vec<(u64, u64)>,
+}
+
+impl LiveHistogram {
+    /// In the buckets of [`LATENCY_BOUNDS_US`].
+    pub fn of(metric: Metric, samples: &Distribution) -> Self {
+        let counts = samples.cumulative(&LATENCY_BOUNDS_US);
+        Self {
+            metric,
+            count: samples.count(),
+            sum_us: samples.sum().unwrap_or(u64::MAX),
+            buckets: LATENCY_BOUNDS_US.into_iter().zip(counts).collect(),
+        }
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// [`LIVE_SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// `benchmark.name`.
+    pub name: String,
+    /// The model asked for.
+    pub model: String,
+    /// The URL, without credentials.
+    pub endpoint: String,
+    /// Where the run is.
+    pub phase: LivePhase,
+    /// Run time when this view was made; `None` before the start.
+    pub run_time_ms: Option<u64>,
+    /// When the load ends; `None` where a number of requests ends it.
+    pub ends_at_ms: Option<u64>,
+    /// What is left until then.
+    pub time_left_ms: Option<u64>,
+    /// `None` before the start and after the last stage.
+    pub stage: Option<LiveStage>,
+    /// Requests a second that the plan asks for now; `None` in a closed loop.
+    pub asked_per_s: Option<f64>,
+    /// Requests in flight that it asks for now; `None` in an open loop.
+    pub asked_in_flight: Option<f64>,
+    /// The newest seconds that every live worker has told of.
+    pub last: Option<LivePoint>,
+    /// Latencies of the last seconds.
+    pub recent: LiveLatencies,
+    /// How many seconds these are.
+    pub recent_seconds: u32,
+    /// Latencies from the start, warm-up included.
+    pub so_far: LiveLatencies,
+    /// From the start.
+    pub books: LiveBooks,
+    /// Requests in flight, by each worker's last report.
+    pub in_flight: u64,
+    /// Output tokens that have arrived.
+    pub output_tokens: u64,
+    /// Input tokens of completed requests.
+    pub input_tokens: u64,
+    /// What the rules say that can speak before the end.
+    #[serde(serialize_with = "verdict_in_words")]
+    pub verdict: Verdict,
+    /// Workers wanted.
+    pub workers_expected: u32,
+    /// Workers that are here.
+    pub workers_here: u32,
+    /// A row each, the lost ones too.
+    pub workers: Vec<LiveWorker>,
+    /// The last twenty minutes. Served apart.
+    #[serde(skip)]
+    pub points: Arc<Vec<LivePoint>>,
+    /// Of the whole run, for Prometheus.
+    #[serde(skip)]
+    pub histograms: Vec<LiveHistogram>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            schema_version: LIVE_SCHEMA_VERSION,
+            name: String::new(),
+            model: String::new(),
+            endpoint: String::new(),
+            phase: LivePhase::default(),
+            run_time_ms: None,
+            ends_at_ms: None,
+            time_left_ms: None,
+            stage: None,
+            asked_per_s: None,
+            asked_in_flight: None,
+            last: None,
+            recent: LiveLatencies::default(),
+            recent_seconds: 0,
+            so_far: LiveLatencies::default(),
+            books: LiveBooks::default(),
+            in_flight: 0,
+            output_tokens: 0,
+            input_tokens: 0,
+            verdict: Verdict { status: Status::Valid, reasons: Vec::new() },
+            workers_expected: 0,
+            workers_here: 0,
+            workers: Vec::new(),
+            points: Arc::default(),
+            histograms: Vec::new(),
+        }
+    }
+}
+
+impl Live {
+    /// The metric that stands for the distance of tokens: `itl`, or `icl` where an event is not a token.
+    pub fn token_gap(&self) -> Metric {
+        if self.so_far.itl.count > 0 || self.so_far.icl.count == 0 {
+            Metric::Itl
+        } else {
+            Metric::Icl
+        }
+    }
+}
+
+impl LiveLatencies {
+    /// Of samples by metric; `itl` only where an event is a token.
+    pub fn of(samples: impl Fn(Metric) -> LivePercentiles, chunks_are_tokens: bool) -> Self {
+        let itl = if chunks_are_tokens { samples(Metric::Itl) } else { LivePercentiles::default() };
+        Self {
+            ttft: samples(Metric::Ttft),
+            itl,
+            icl: samples(Metric::Icl),
+            e2e_latency: samples(Metric::E2eLatency),
+            schedule_lag: samples(Metric::ScheduleLag),
+            generator_lag: samples(Metric::GeneratorLag),
+        }
+    }
+
+    /// The figures of one of [`LIVE_LATENCIES`].
+    pub fn get(&self, metric: Metric) -> Option<&LivePercentiles> {
+        match metric {
+            Metric::Ttft => Some(&self.ttft),
+            Metric::Itl => Some(&self.itl),
+            Metric::Icl => Some(&self.icl),
+            Metric::E2eLatency => Some(&self.e2e_latency),
+            Metric::ScheduleLag => Some(&self.schedule_lag),
+            Metric::GeneratorLag => Some(&self.generator_lag),
+            _ => None,
+        }
+    }
+}
+
+const SHOWN: [f64; 3] = [0.5, 0.9, 0.99];
+
+impl From<&Distribution> for LivePercentiles {
+    fn from(samples: &Distribution) -> Self {
+        let values = samples.quantiles(&SHOWN);
+        let at = |place: usize| values.get(place).copied();
+        Self::supported(samples.count(), [at(0), at(1), at(2)])
+    }
+}
+
+impl From<&SparseHistogram> for LivePercentiles {
+    fn from(samples: &SparseHistogram) -> Self {
+        Self::supported(samples.count(), SHOWN.map(|q| samples.quantile(q)))
+    }
+}
+
+impl LivePercentiles {
+    /// A percentile needs a sample beyond it: count × (1 − q) ≥ 1.
+    fn supported(count: u64, [p50, p90, p99]: [Option<u64>; 3]) -> Self {
+        let least = |samples: u64, value: Option<u64>| value.filter(|_| count >= samples);
+        Self { count, p50_us: least(2, p50), p90_us: least(10, p90), p99_us: least(100, p99) }
+    }
+}
+
+/// What the rules say so far: of the headline's samples, as the result's verdict will be.
+pub fn verdict_so_far(
+    books: &Books,
+    headline: &ScopeRecord,
+    headline_stages: Vec<(String, &Books)>,
+    seconds: &BTreeMap<u32, SecondCounts>,
+) -> Verdict {
+    let thresholds = Thresholds::default();
+    let quantile = |metric, q| headline.distribution(metric).and_then(|d| d.quantile(q));
+    let evidence = Evidence {
+        books,
+        parts: Vec::new(),
+        headline_stages,
+        seconds,
+        notes: &headline.notes,
+        generator_lag_p99_us: quantile(Metric::GeneratorLag, 0.99),
+        ttft_p50_us: quantile(Metric::Ttft, 0.5),
+        read_lag_p99_us: quantile(Metric::ReadLag, 0.99),
+        held_back: held_back(headline, &thresholds),
+        headline_due: headline.window.due,
+        degraded: false,
+    };
+    judge_so_far(&evidence, &thresholds)
+}
+
+/// With the status by its name.
+fn verdict_in_words<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct InWords<'a> {
+        status: &'static str,
+        code: &'a str,
+        message: &'a str,
+    }
+    let in_words = verdict.reasons.iter().map(|Reason { code, message, status }| InWords {
+        status: status.name(),
+        code,
+        message,
+    });
+    let reasons: Vec<_> = in_words.collect();
+    let mut object = serializer.serialize_struct("Verdict", 2)?;
+    object.serialize_field("status", verdict.status.name())?;
+    object.serialize_field("reasons", &reasons)?;
+    object.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::books::FailureClass;
+
+    fn latencies(samples: &[u64]) -> Distribution {
+        let mut distribution = Distribution::new(Metric::Ttft.kind());
+        samples.iter().for_each(|&us| distribution.record(us));
+        distribution
+    }
+
+    #[test]
+    fn a_percentile_needs_a_sample_beyond_it() {
+        let of = |count: u64| {
+            LivePercentiles::from(&latencies(&(1..=count).map(|n| n * 10).collect::<Vec<_>>()))
+        };
+        assert_eq!(of(0), LivePercentiles::default());
+        assert_eq!((of(1).count, of(1).p50_us), (1, None));
+        assert_eq!((of(9).p50_us, of(9).p90_us), (Some(50), None));
+        assert_eq!((of(99).p90_us.is_some(), of(99).p99_us), (true, None));
+        assert_eq!(of(100).p99_us, Some(990));
+    }
+
+    #[test]
+    fn what_is_due_and_has_no_outcome_is_open() {
+        let failed = BTreeMap::from([(FailureClass::Status(503), 3)]);
+        let books = Books { due: 20, completed: 10, failed, cancelled: 1, ..Books::default() };
+        let live = LiveBooks::from(&books);
+        assert_eq!((live.open, live.failed), (20 - 10 - 3 - 1, 3));
+        assert_eq!(live.failed_by["status_503"], 3);
+    }
+
+    #[test]
+    fn before_anything_was_answered_nothing_is_doubtful() {
+        // 5 due and open: at the end that would be books that do not balance, and nothing measured.
+        let books = Books { due: 5, ..Books::default() };
+        let verdict = verdict_so_far(&books, &ScopeRecord::default(), Vec::new(), &BTreeMap::new());
+        assert_eq!(verdict, Verdict { status: Status::Valid, reasons: Vec::new() });
+    }
+
+    #[test]
+    fn a_late_generator_is_told_at_once() {
+        let mut headline = ScopeRecord::default();
+        let _none =
+            headline.distributions.insert(Metric::GeneratorLag, latencies(&[20_000_000; 10]));
+        let verdict = verdict_so_far(&Books::default(), &headline, Vec::new(), &BTreeMap::new());
+        assert_eq!(verdict.status, Status::Invalid);
+        assert_eq!(verdict.reasons[0].code, "generator_lag");
+    }
+
+    proptest! {
+        #[test]
+        fn buckets_are_the_counts_at_or_under_their_bounds(
+            samples in proptest::collection::vec(0_u64..700_000_000, 0..200)
+        ) {
+            let distribution = latencies(&samples);
+            let histogram = LiveHistogram::of(Metric::Ttft, &distribution);
+            for (bound, count) in &histogram.buckets {
+                prop_assert_eq!(*count, distribution.count() - distribution.count_above(*bound));
+            }
+            prop_assert!(histogram.buckets.is_sorted_by_key(|(_, count)| *count));
+            prop_assert_eq!(histogram.sum_us, samples.iter().sum::<u64>());
+        }
+    }
+}
