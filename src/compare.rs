@@ -20,7 +20,8 @@ use sides::Side;
 /// What `compare` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareArgs {
-    /// What the others are held against: a run's directory, a folder of runs (its newest), or repeats joined by commas.
+    /// What the others are held against: a run's directory, a folder of runs (its newest), repeats joined by commas, or a file
+    /// of llmperf, vllm, inference-perf or llm-d, to which differences are shown and not tested.
     /// A run of a `run --repeat` group stands for its whole group
     #[arg(long, value_name = "RUNS")]
     baseline: String,
@@ -57,7 +58,9 @@ pub(crate) fn compare(arguments: &CompareArgs) -> anyhow::Result<Exit> {
     let candidates = candidates.collect::<anyhow::Result<Vec<Side>>>()?;
     let sides: Vec<&Side> = std::iter::once(&baseline).chain(&candidates).collect();
     let mut remarks: Vec<String> = sides.iter().flat_map(|side| side.remarks.clone()).collect();
-    let (configuration, unread) = configuration::differences(&sides);
+    // What another tool was told to do is not in its file.
+    let ours = if sides.iter().any(|side| side.is_foreign()) { &[] } else { &sides[..] };
+    let (configuration, unread) = configuration::differences(ours);
     remarks.extend(unread);
     remarks.extend(sides::unlike(&sides));
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use metrics::{Observed, RunOverTime, Status};
-use report::{ComparedSide, StoredRun, entries, locate};
+use report::{ComparedSide, ReadError, StoredRun, entries, load_foreign, locate};
 
 use super::unreadable;
 use crate::{benchmark::name_of, recover, repeat, report::stored};
@@ -13,6 +13,8 @@ use crate::{benchmark::name_of, recover, repeat, report::stored};
 pub(super) struct SideRun {
     pub(super) stored: StoredRun,
     over_time: Option<RunOverTime>,
+    /// Another tool measured it: there are only the figures that it printed.
+    is_foreign: bool,
 }
 
 /// One run, or repeats.
@@ -33,6 +35,11 @@ impl Side {
     pub(super) fn read(words: &str) -> anyhow::Result<Self> {
         let mut side = Self { runs: Vec::new(), remarks: Vec::new() };
         for directory in directories(words)? {
+            if let Some(foreign) = load_foreign(&directory).map_err(unreadable)? {
+                let stored = StoredRun::from(foreign);
+                side.runs.push(SideRun { stored, over_time: None, is_foreign: true });
+                continue;
+            }
             let stored = stored(&directory)?;
             for gap in &stored.gaps {
                 eprintln!("not whole: {}: {gap}", stored.result.facts.id);
@@ -47,7 +54,7 @@ impl Side {
                     None
                 }
             };
-            side.runs.push(SideRun { stored, over_time });
+            side.runs.push(SideRun { stored, over_time, is_foreign: false });
         }
         Ok(side)
     }
@@ -59,6 +66,11 @@ impl Side {
     /// Whether a run of it has that verdict.
     pub(super) fn is(&self, status: Status) -> bool {
         self.runs.iter().any(|run| run.stored.result.verdict.status == status)
+    }
+
+    /// Whether another tool measured a run of it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.runs.iter().any(|run| run.is_foreign)
     }
 
     fn first(&self) -> Option<&StoredRun> {
@@ -96,7 +108,16 @@ fn directories(words: &str) -> anyhow::Result<Vec<PathBuf>> {
 
 /// A run by its directory, or the newest of a folder, which is then named.
 fn one(words: &str) -> anyhow::Result<PathBuf> {
-    let located = locate(Path::new(words)).map_err(unreadable)?;
+    let path = Path::new(words);
+    let located = match locate(path) {
+        // What they are is seen when they are read.
+        Err(ReadError::File(_) | ReadError::NoRun(_))
+            if load_foreign(path).map_err(unreadable)?.is_some() =>
+        {
+            return Ok(path.to_owned());
+        }
+        located => located.map_err(unreadable)?,
+    };
     if let Some(runs) = located.newest_of {
         eprintln!("the newest of {runs} runs: {}", located.directory.display());
     }
@@ -128,9 +149,10 @@ pub(super) fn unlike(sides: &[&Side]) -> Vec<String> {
             .map(|one| one.name.clone())
             .collect()
     };
+    let is_any_foreign = sides.iter().any(|side| side.is_foreign());
     for run in sides.iter().flat_map(|side| &side.runs).map(|run| &run.stored) {
         let (facts, id) = (&run.result.facts, &run.result.facts.id);
-        if stages(run) != stages(first) {
+        if !is_any_foreign && stages(run) != stages(first) {
             remarks.push(format!(
                 "{id} measured the stages {}, and {} {}",
                 stages(run).join(", "),
@@ -138,7 +160,7 @@ pub(super) fn unlike(sides: &[&Side]) -> Vec<String> {
                 stages(first).join(", ")
             ));
         }
-        if facts.tokenstorm_version != first.result.facts.tokenstorm_version {
+        if !is_any_foreign && facts.tokenstorm_version != first.result.facts.tokenstorm_version {
             remarks.push(format!(
                 "{id} was measured by tokenstorm {}, and {} by {}",
                 facts.tokenstorm_version,

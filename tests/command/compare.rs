@@ -187,3 +187,41 @@ fn a_browser_draws_the_comparison_without_a_complaint() {
     assert!(places >= 8, "{places} charts");
     assert!(dom.contains(&format!("data-charts-drawn=\"{places}\"")), "all {places} are drawn");
 }
+
+#[test]
+fn a_file_of_another_tool_is_a_side_whose_difference_is_shown_and_not_tested() {
+    let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 2}));
+    let ended = bench.run(&["--rate", "40", "--duration", "2"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+    let (folder, runs) = (bench.folder.path(), runs(&bench));
+    for tool in ["vllm", "inference-perf", "llm-d"] {
+        let exported = tokenstorm()
+            .args(["report", "--compat", tool, "--output", tool, "--input", text(&runs[0])])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(exported.status.success());
+        let rule = ["--fail-if", "ttft.p50 > +1%", "--output", "c.html"];
+        let sides = ["--baseline", tool, "--candidate", text(&runs[0])];
+        let shown = compare(&[&sides[..], &rule].concat(), folder);
+        assert_eq!(shown.code, Some(0), "{}", shown.all_output());
+        assert!(
+            shown.stdout.contains("no histograms") || shown.stdout.contains("foreign_file"),
+            "{}",
+            shown.stdout
+        );
+        assert!(shown.stdout.contains("not decided"), "{}", shown.stdout);
+        let row = shown.stdout.lines().find(|line| line.contains("ttft p50")).unwrap();
+        let figures: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(figures[3], figures[4], "both are of one run: {row}");
+        assert!(fs::read_to_string(folder.join("c.html")).unwrap().contains("has no histograms"));
+    }
+    fs::write(folder.join("x.json"), "{}").unwrap();
+    let strange = compare(&["--baseline", "x.json", "--candidate", text(&runs[0])], folder);
+    assert_eq!((strange.code, strange.stderr.lines().count()), (Some(2), 1), "{}", strange.stderr);
+    assert!(
+        strange.stderr.contains("neither a results directory nor a file of"),
+        "{}",
+        strange.stderr
+    );
+}

@@ -3,6 +3,7 @@
 //! Nothing is invented. Their names stand for our figures by the table at the end of METRICS.md; what was not measured,
 //! or what too few samples support, is null or left out, as the format permits. Field lists: FORMATS.md §3 to §6.
 
+mod as_run;
 mod asked;
 mod foreign;
 mod inference_perf;
@@ -12,7 +13,7 @@ mod vllm;
 mod window;
 
 pub use asked::{Asked, AskedLength, AskedStage, LengthForm, TextSource};
-pub use foreign::{ForeignRun, Loaded, load};
+pub use foreign::{ForeignRun, Loaded, load, load_foreign};
 
 use crate::directory::ReportError;
 use crate::stored::StoredRun;

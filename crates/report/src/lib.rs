@@ -40,7 +40,7 @@ pub use compare::{
 };
 pub use compat::{
     Asked, AskedLength, AskedStage, Export, ExportedFile, ForeignRun, LengthForm, Loaded,
-    TextSource, Tool, export, load,
+    TextSource, Tool, export, load, load_foreign,
 };
 pub use csv_table::csv;
 pub use directory::{ReportError, ResultsDirectory, write_file, write_streamed};

@@ -294,11 +294,20 @@ pub(super) fn runs_table(view: &ComparisonView) -> Table {
             vec![
                 role.to_owned(),
                 facts.id.clone(),
-                began.get(..19).unwrap_or_default().replace('T', " "),
+                // Files of others need not say when.
+                if facts.started_at_unix_ns == 0 {
+                    ABSENT.to_owned()
+                } else {
+                    began.get(..19).unwrap_or_default().replace('T', " ")
+                },
                 format!("{} at {}", facts.model, facts.endpoint),
                 labels.join(" "),
                 result.verdict.status.name().to_owned(),
-                length(result.overall.measured),
+                if result.overall.measured.is_zero() {
+                    ABSENT.to_owned()
+                } else {
+                    length(result.overall.measured)
+                },
                 thousands(result.books.completed),
                 result.overall.rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
             ]
@@ -360,7 +369,8 @@ pub(super) fn side_by_side(view: &ComparisonView) -> Table {
                     value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
                 }));
                 cells.push(summary.mean.map_or_else(|| ABSENT.to_owned(), milliseconds));
-                cells.push(thousands(summary.count));
+                let is_told = summary.count > 0 || summary.null_reason.is_some();
+                cells.push(if is_told { thousands(summary.count) } else { ABSENT.to_owned() });
                 rows.push(cells);
             }
         }

@@ -68,31 +68,45 @@ pub enum Loaded {
 /// It is none of these, or cannot be read. A run of ours that was cut off is [`ReadError::Unfinished`]: its journal still
 /// tells of it, to who can read that.
 pub fn load(path: &Path) -> Result<Loaded, ReadError> {
-    let metadata =
-        fs::metadata(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    if metadata.is_file() {
-        return foreign(path).map(|run| Loaded::Foreign(Box::new(run)));
-    }
-    match (locate(path), foreign_file(path)) {
-        (Err(ReadError::NoRun(_)), Some(file)) => {
-            foreign(&file).map(|run| Loaded::Foreign(Box::new(run)))
-        }
-        (located, _) => Ok(Loaded::Run(Box::new(StoredRun::read(&located?.directory)?))),
+    match load_foreign(path)? {
+        Some(run) => Ok(Loaded::Foreign(Box::new(run))),
+        None => Ok(Loaded::Run(Box::new(StoredRun::read(&locate(path)?.directory)?))),
     }
 }
 
-/// The one file of a folder that tells of a whole run.
+/// A file of another tool, or a folder with one; `None` where a run of ours lies there, which is not read.
+///
+/// # Errors
+/// A file that nobody we know writes, or that cannot be read.
+pub fn load_foreign(path: &Path) -> Result<Option<ForeignRun>, ReadError> {
+    let metadata =
+        fs::metadata(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    if metadata.is_file() {
+        return foreign(path).map(Some);
+    }
+    match (locate(path), foreign_file(path)) {
+        (Err(ReadError::NoRun(_)), Some(file)) => foreign(&file).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The one file of a folder that tells of a whole run: by its name, else the only one in JSON.
 fn foreign_file(folder: &Path) -> Option<PathBuf> {
-    let names = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let is_summary = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let entries = fs::read_dir(folder).ok()?;
+    let paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let only = |wanted: fn(&str) -> bool| {
+        let name =
+            |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let mut found = paths.iter().filter(|path| name(path).is_some_and(|name| wanted(&name)));
+        let first = found.next()?;
+        found.next().is_none().then(|| first.clone())
+    };
+    let is_summary = |name: &str| {
         name == inference_perf::SUMMARY_FILE
             || name.ends_with("_summary.json")
             || name.starts_with(llm_d::FILE_STEM)
     };
-    let mut found = names.filter(is_summary);
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
+    only(is_summary).or_else(|| only(|name| name.ends_with(".json")))
 }
 
 fn foreign(path: &Path) -> Result<ForeignRun, ReadError> {
