@@ -8,10 +8,13 @@
 //! Silence counts only while this process itself ran: after a late look everybody has a grace to be heard
 //! first. A grant goes only to a worker that was really heard lately, grace or not.
 
+mod terms;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use protocol::{Grant, LEASE, LONG_LEASE, Limit, WorkerId, grown_error_ns};
-use workload::{Drive, OnWorkerLoss, Plan};
+use protocol::{Grant, Limit, WorkerId, grown_error_ns};
+
+pub use terms::{Reach, Terms};
 
 /// Silence after which nothing is granted any more.
 const UNHEARD: Duration = Duration::from_millis(1_500);
@@ -33,59 +36,6 @@ pub struct Reading {
     pub offset_ns: i64,
     /// At most this wrong when it was measured, nanoseconds.
     pub error_ns: u64,
-}
-
-/// By what a grant is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// Open loop: what is due before an instant.
-    Due,
-    /// Closed loop: so many rounds of each slot.
-    Rounds,
-    /// Closed loop whose slots nobody can ever take over: nothing can be sent twice, so nothing is held back.
-    AnyRound,
-}
-
-/// What the limits are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// How long a grant lasts.
-    pub length: Duration,
-    /// How far it reaches.
-    pub reach: Reach,
-}
-
-impl Terms {
-    /// As a plan demands.
-    #[must_use]
-    pub fn of(plan: &Plan) -> Self {
-        let (length, rounds) = match plan.on_worker_loss {
-            OnWorkerLoss::Takeover => (LEASE, Reach::Rounds),
-            OnWorkerLoss::Continue | OnWorkerLoss::Abort => (LONG_LEASE, Reach::AnyRound),
-        };
-        let reach = match plan.drive {
-            Drive::Open { .. } => Reach::Due,
-            Drive::Closed { .. } => rounds,
-        };
-        Self { length, reach }
-    }
-
-    /// Of a worker that is alone and stays so.
-    #[must_use]
-    pub fn without_heirs(self) -> Self {
-        let reach = match self.reach {
-            Reach::Due => Reach::Due,
-            Reach::Rounds | Reach::AnyRound => Reach::AnyRound,
-        };
-        Self { reach, ..self }
-    }
-
-    fn nothing(self) -> Limit {
-        match self.reach {
-            Reach::Due => Limit::Due(Duration::ZERO),
-            Reach::Rounds | Reach::AnyRound => Limit::Round(0),
-        }
-    }
 }
 
 /// One worker's.
@@ -427,6 +377,7 @@ fn nanoseconds(length: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use protocol::LEASE;
 
     use super::*;
 
