@@ -47,7 +47,9 @@ const RESEND_AFTER: Duration = Duration::from_secs(2);
 /// How long an answer may take. A thousand come at once.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between the starts of two members.
-const APART: Duration = Duration::from_millis(4);
+const APART: Duration = Duration::from_millis(30);
+/// How often a new connection is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A coordinator that was not heard for so long is gone.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -156,11 +158,7 @@ async fn take_part(port: u16, ordinal: u32) -> Outcome<()> {
     let (ear, _) = Actor::spawn(None, Ear, heard).await?;
     ractor::pg::join(worker_group(incarnation), vec![ear.get_cell()]);
     let door = Peer::<CoordinatorMessage>::of_group(COORDINATOR_GROUP);
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    node.join(stream, "127.0.0.1", None).await?;
-    while !door.is_connected() {
-        sleep(Duration::from_millis(20)).await;
-    }
+    connect(&node, &door, port).await?;
     let clock = Clock::ask(&door, WorkerId { ordinal, incarnation }).await?;
     let hello = Hello {
         protocol: PROTOCOL_VERSION,
@@ -173,6 +171,19 @@ async fn take_part(port: u16, ordinal: u32) -> Outcome<()> {
     };
     let worker = register(&door, hello).await?;
     Member::new(worker, door, words, clock).serve().await
+}
+
+/// Dials until the coordinator's door is seen: of a thousand who come at once some are too late to prove themselves.
+async fn connect(node: &Node, door: &Peer<CoordinatorMessage>, port: u16) -> Outcome<()> {
+    while !door.is_connected() {
+        let ended = node.ended_sessions();
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        node.join(stream, "127.0.0.1", None).await?;
+        while !door.is_connected() && node.ended_sessions() == ended {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
 }
 
 async fn register(door: &Peer<CoordinatorMessage>, hello: Hello) -> Outcome<WorkerId> {
