@@ -119,14 +119,14 @@ fn minute(folder: &Path, ttft_ms: &str, seed: u64) -> Child {
 
 /// Ten pairs of equal services and ten of one whose TTFT is 10 % longer, one run a side.
 #[test]
-#[ignore = "long mode: thirty runs of a minute, five at a time"]
+#[ignore = "long mode: thirty runs of a minute, six at a time"]
 fn ten_real_pairs_without_and_ten_with_a_difference() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str, pair: u64| folder.path().join(format!("{name}{pair}"));
     let services = [("a", "100"), ("b", "100"), ("c", "110")];
     let wanted: Vec<(u64, &str, &str)> =
         (0..10).flat_map(|pair| services.map(|(name, ttft)| (pair, name, ttft))).collect();
-    for batch in wanted.chunks(5) {
+    for batch in wanted.chunks(6) {
         let begun = batch.iter().map(|&(pair, name, ttft)| {
             let seed = pair * 3 + u64::from(name.as_bytes()[0]);
             minute(&place(name, pair), ttft, seed)
