@@ -53,9 +53,11 @@ enum Format {
 /// Compares, prints, writes; all that is wrong with the words is told before anything is read.
 pub(crate) fn compare(arguments: &CompareArgs) -> anyhow::Result<Exit> {
     let Wanted { rules, figures, outputs } = arguments.wanted()?;
-    let baseline = Side::read(&arguments.baseline)?;
-    let candidates = arguments.candidate.iter().map(|words| Side::read(words));
-    let candidates = candidates.collect::<anyhow::Result<Vec<Side>>>()?;
+    let named = std::iter::once(&arguments.baseline).chain(&arguments.candidate);
+    let mut all = named.map(|words| Side::read(words)).collect::<anyhow::Result<Vec<Side>>>()?;
+    sides::tell_apart(&mut all);
+    let candidates = all.split_off(1);
+    let baseline = all.remove(0);
     let sides: Vec<&Side> = std::iter::once(&baseline).chain(&candidates).collect();
     let mut remarks: Vec<String> = sides.iter().flat_map(|side| side.remarks.clone()).collect();
     // What another tool was told to do is not in its file.

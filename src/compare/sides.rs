@@ -1,6 +1,9 @@
 //! The runs of a side: found, read, and what must be known of them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use metrics::{Observed, RunOverTime, Status};
 use report::{ComparedSide, ReadError, StoredRun, entries, load_foreign, locate};
@@ -87,6 +90,21 @@ impl From<Side> for ComparedSide {
     fn from(side: Side) -> Self {
         let name = side.name();
         Self { name, runs: side.runs.into_iter().map(|run| run.stored).collect() }
+    }
+}
+
+/// Runs of one name, in different folders, are called by their directories.
+pub(super) fn tell_apart(sides: &mut [Side]) {
+    let mut places: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
+    for run in sides.iter().flat_map(|side| &side.runs) {
+        let (id, directory) = (&run.stored.result.facts.id, &run.stored.directory);
+        let _new = places.entry(id.clone()).or_default().insert(directory.clone());
+    }
+    for run in sides.iter_mut().flat_map(|side| &mut side.runs) {
+        let id = &mut run.stored.result.facts.id;
+        if places.get(id).is_some_and(|places| places.len() > 1) {
+            *id = run.stored.directory.display().to_string();
+        }
     }
 }
 

@@ -110,10 +110,10 @@ fn every_wrong_word_is_a_line() {
 /// A run of a minute against a simulator of that TTFT (lognormal, sigma 20 %), in the background.
 fn minute(folder: &Path, ttft_ms: &str, seed: u64) -> Child {
     let mut command = crate::support::run_in(folder);
-    let simulated = ["--set", "simulator.itlMs=2", "--set", "simulator.jitter=0.2"];
+    let simulated = ["--set", "simulator.itlMs=10", "--set", "simulator.jitter=0.2"];
     command.args(simulated).args(["--set", &format!("simulator.ttftMs={ttft_ms}")]);
     command.args(["--set", &format!("simulator.seed={seed}")]);
-    command.args(["--rate", "30", "--duration", "62", "--set", "prompts.outputLength.mean=8"]);
+    command.args(["--rate", "20", "--duration", "62", "--set", "prompts.outputLength.mean=8"]);
     start(command)
 }
 
@@ -133,7 +133,8 @@ fn ten_real_pairs_without_and_ten_with_a_difference() {
         });
         for child in begun.collect::<Vec<_>>() {
             let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{}: {said}", output.status);
         }
     }
     let judged = |pair: u64, candidate: &str| {

@@ -114,7 +114,11 @@ pub(super) fn interval(figure: Figure, difference: &Difference) -> String {
         Some(limits) => limits.map(signed_percent),
         None => difference.absolute_ci95.map(|limit| signed(figure, limit)),
     };
-    format!("{low} to {high}")
+    // One unit for both.
+    match high.rsplit_once(' ') {
+        Some((_, unit)) => format!("{} to {high}", low.trim_end_matches(unit).trim_end()),
+        None => format!("{low} to {high}"),
+    }
 }
 
 pub(super) fn p_value(p: f64) -> String {
@@ -138,7 +142,7 @@ pub(super) fn undecided_words(compared: &Compared, why: Undecided) -> String {
         }
         Undecided::FewBlocks { block_seconds, blocks } => format!(
             "the shorter run has {blocks} blocks of {block_seconds} s, and {MIN_BLOCKS_TO_COMPARE} are needed: measure for \
-             longer, or compare repeats (`run --repeat`)"
+             longer, or compare repeats (run --repeat)"
         ),
         Undecided::FewBeyond => {
             "fewer than five samples lie beyond this percentile: send more requests".to_owned()
@@ -147,7 +151,7 @@ pub(super) fn undecided_words(compared: &Compared, why: Undecided) -> String {
             "a run has no journal that can be read, so how much it varied is not known".to_owned()
         }
         Undecided::NotKept => {
-            "not kept over time: compare repeats (`run --repeat`) for it".to_owned()
+            "not kept over time: compare repeats (run --repeat) for it".to_owned()
         }
     }
 }
@@ -229,7 +233,7 @@ fn basis_words(basis: Basis) -> String {
     match basis {
         Basis::Blocks { seconds, baseline, candidate } => format!(
             "By {baseline} and {candidate} blocks of {seconds} s of one run a side: that these two runs differ, not that they \
-             would again; repeats (`run --repeat`) say more."
+             would again; repeats (run --repeat) say more."
         ),
         Basis::Runs { baseline, candidate } => {
             format!(

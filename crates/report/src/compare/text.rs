@@ -3,15 +3,15 @@
 use super::tables::{HEADER, configuration_table, notes, row, rules_table};
 use super::view::conclusion;
 use super::{ComparedSide, ComparisonView};
-use crate::figures::{labelled, wrapped};
+use crate::figures::{GLUE, labelled, wrapped};
 use crate::terminal::aligned;
 
 /// For that many columns.
 pub fn comparison_text(view: &ComparisonView, width: u16) -> String {
     let mut parts = vec![heading(view, width)];
     for (side, figures) in view.candidates.iter().zip(&view.compared) {
-        let rows = figures.iter().map(row).collect();
-        let table = aligned(&HEADER, rows, width);
+        let rows = figures.iter().map(|one| unbroken(row(one))).collect();
+        let table = aligned(&HEADER, rows, width).replace(GLUE, " ");
         let several = view.candidates.len() > 1;
         parts.push(if several { format!("{}\n{table}", side.title()) } else { table });
     }
@@ -24,6 +24,11 @@ pub fn comparison_text(view: &ComparisonView, width: u16) -> String {
     let words = format!("{}: {}", conclusion.name, conclusion.meaning);
     parts.push(labelled("conclusion", &words, width.into()));
     parts.join("\n\n")
+}
+
+/// A figure and its unit stay on one line.
+fn unbroken(cells: Vec<String>) -> Vec<String> {
+    cells.into_iter().map(|cell| cell.replace(' ', &GLUE.to_string())).collect()
 }
 
 fn heading(view: &ComparisonView, width: u16) -> String {

@@ -60,11 +60,17 @@ pub(super) fn conclusion(view: &ComparisonView) -> Conclusion {
             parts.push(format!("{words}: {}", names.join(", ")));
         }
     }
+    // Of several candidates that would be a long list.
+    let listed = |names: &[String]| match view.candidates.len() {
+        1 => names.join(", "),
+        _ => counted(names.len() as u64, "figure"),
+    };
+    let (chance_words, undecided_words) = (listed(&chance), listed(&undecided));
     if !chance.is_empty() {
-        parts.push(format!("no difference shown: {}", chance.join(", ")));
+        parts.push(format!("no difference shown: {chance_words}"));
     }
     if !undecided.is_empty() {
-        parts.push(format!("not decided: {}", undecided.join(", ")));
+        parts.push(format!("not decided: {undecided_words}"));
     }
     let (status, name) = match (broken, worse.is_empty(), better.is_empty(), chance.is_empty()) {
         (1.., ..) => (Status::Invalid, "FAILED"),
@@ -76,8 +82,8 @@ pub(super) fn conclusion(view: &ComparisonView) -> Conclusion {
     };
     let meaning = match parts.as_slice() {
         // The name says the rest.
-        [_] if status == Status::Valid && better.is_empty() => chance.join(", "),
-        [_] if chance.is_empty() && better.is_empty() && worse.is_empty() => undecided.join(", "),
+        [_] if status == Status::Valid && better.is_empty() => chance_words,
+        [_] if chance.is_empty() && better.is_empty() && worse.is_empty() => undecided_words,
         several => several.join("; "),
     };
     Conclusion { status, name, meaning }
