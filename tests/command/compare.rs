@@ -107,19 +107,19 @@ fn every_wrong_word_is_a_line() {
     assert_eq!((nowhere.code, nowhere.stderr.lines().count()), (Some(2), 1), "{}", nowhere.stderr);
 }
 
-/// A run of a minute against a simulator of that TTFT (lognormal, sigma 20 %), in the background.
-fn minute(folder: &Path, ttft_ms: &str, seed: u64) -> Child {
+/// A run of ten blocks against a simulator of that TTFT (lognormal, sigma 20 %), in the background.
+fn ten_blocks(folder: &Path, ttft_ms: &str, seed: u64) -> Child {
     let mut command = crate::support::run_in(folder);
     let simulated = ["--set", "simulator.itlMs=10", "--set", "simulator.jitter=0.2"];
     command.args(simulated).args(["--set", &format!("simulator.ttftMs={ttft_ms}")]);
     command.args(["--set", &format!("simulator.seed={seed}")]);
-    command.args(["--rate", "20", "--duration", "62", "--set", "prompts.outputLength.mean=8"]);
+    command.args(["--rate", "20", "--duration", "102", "--set", "prompts.outputLength.mean=8"]);
     start(command)
 }
 
 /// Ten pairs of equal services and ten of one whose TTFT is 10 % longer, one run a side.
 #[test]
-#[ignore = "long mode: thirty runs of a minute, six at a time"]
+#[ignore = "long mode: thirty runs of 102 s, six at a time"]
 fn ten_real_pairs_without_and_ten_with_a_difference() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str, pair: u64| folder.path().join(format!("{name}{pair}"));
@@ -129,7 +129,7 @@ fn ten_real_pairs_without_and_ten_with_a_difference() {
     for batch in wanted.chunks(6) {
         let begun = batch.iter().map(|&(pair, name, ttft)| {
             let seed = pair * 3 + u64::from(name.as_bytes()[0]);
-            minute(&place(name, pair), ttft, seed)
+            ten_blocks(&place(name, pair), ttft, seed)
         });
         for child in begun.collect::<Vec<_>>() {
             let output = child.wait_with_output().unwrap();
