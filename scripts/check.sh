@@ -137,6 +137,7 @@ step "format" cargo fmt --all -- --check
 step_with typos "spelling" typos
 step_with shellcheck "shell scripts" check_shell_scripts
 step_with python3 "crate edges" scripts/check-edges.py
+step_with python3 "dashboards" scripts/check-dashboards.py
 missing=$(scripts/check-k8s.sh --missing)
 step_with "${missing:-kubectl}" "manifests" scripts/check-k8s.sh
 step "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings

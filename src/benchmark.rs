@@ -26,6 +26,7 @@ use crate::{
     prepare::{self, Prepared, Probe},
     repeat::Repeats,
     say,
+    server_metrics::ServerSources,
     settings::{Loaded, Settings, length},
     sweep, target,
 };
@@ -159,6 +160,7 @@ fn run_once(
         let (probe, origin) = (arguments.probe(), crew.origin());
         let prepared =
             prepare::prepared(&mut config, credentials, probe, origin, &mut interrupts).await?;
+        let collecting = ServerSources::of(&config, &prepared.plan)?.start();
         let directory = ResultsDirectory::create(order.output, &prepared.plan.name, now())?;
         let kept = keep(&directory, &config, &prepared.plan);
         let measured = match kept {
@@ -168,6 +170,7 @@ fn run_once(
         let ended = match measured {
             Ok(Measured { mut result, hands, listening }) => {
                 describe(&mut result, &arguments.labels);
+                collecting.finish(&mut result).await;
                 order.repeats.label(&name_of(directory.path()), &mut result.facts.labels);
                 let exit = present(&result, &directory, &prepared.plan.collect, order.format);
                 hands.release().await;

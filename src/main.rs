@@ -31,6 +31,7 @@ mod report;
 mod results;
 mod run;
 mod screen;
+mod server_metrics;
 mod settings;
 mod simulate;
 mod sweep;

@@ -78,3 +78,26 @@ fn an_address_that_is_taken_ends_the_run_before_it_begins() {
     assert!(ended.stderr.contains("--http cannot listen on"), "{}", ended.stderr);
     assert_eq!(ended.results, None);
 }
+
+#[test]
+fn what_the_server_says_is_on_the_runs_axis_and_nobody_to_ask_is_a_warning() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 20, "itlMs": 2}));
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let prometheus = format!("metrics.prometheus.endpoint=http://{nobody}");
+    let arguments = ["--rate", "40", "--duration", "5", "--json"];
+    let more = ["--set", "metrics.scrape=target", "--set", &prometheus];
+    let ended = bench.run(&[&arguments[..], &more].concat());
+    let summary = ended.summary();
+    assert!(number(&summary, "/books/completed") > 0, "{}", ended.stderr);
+    let server = &summary["server"]["metrics"];
+    assert!(number(server, "/queue_depth/points") >= 3, "{server:#}");
+    assert!(server["requests_running"]["max"].as_f64().unwrap() > 0.0, "{server:#}");
+    assert!(server["generation_tokens"]["mean"].as_f64().unwrap() > 0.0, "{server:#}");
+    let warnings = summary["warnings"].as_array().unwrap();
+    let told: Vec<_> = warnings.iter().filter(|one| one["code"] == "server_metrics").collect();
+    assert_eq!(told.len(), 1, "{warnings:?}");
+    let file = std::fs::read(ended.results.unwrap().join("server_metrics.json")).unwrap();
+    let file: Value = serde_json::from_slice(&file).unwrap();
+    let points = file["series"][0]["points"].as_array().unwrap();
+    assert!(points.iter().all(|point| (0..=60_000).contains(&point[0].as_i64().unwrap())));
+}

@@ -17,6 +17,7 @@ mod packed;
 mod recorder;
 mod result;
 mod series;
+mod server;
 mod slo;
 mod sparse;
 mod steady;
@@ -50,6 +51,7 @@ pub use result::{
     StageResult, StoppedEarly, WindowResult, WorkerLost, WorkerResult,
 };
 pub use series::{MAX_POINTS, PointPercentiles, Series, SeriesPoint};
+pub use server::{ServerMetrics, ServerPoint, ServerSeries};
 pub use slo::{Bound, Figure, Outcome, RateFigure, RequestLimit, Slo, SloResult, Slos, Statistic};
 pub use sparse::SparseHistogram;
 pub use steady::{NotSteady, SteadyState, SteadyWindow};

@@ -18,6 +18,7 @@ use crate::interval::Notes;
 use crate::metric::Metric;
 use crate::recorder::StageWindow;
 use crate::series::SeriesPoint;
+use crate::server::ServerMetrics;
 use crate::slo::{SloResult, Slos};
 use crate::steady::SteadyState;
 use crate::stop::StopReason;
@@ -274,4 +275,6 @@ pub struct RunResult {
     pub stopped: Option<StoppedEarly>,
     /// The part of the headline in which the service was in a steady state, if it was.
     pub steady: SteadyState,
+    /// What the service said of itself meanwhile.
+    pub server: ServerMetrics,
 }

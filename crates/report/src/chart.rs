@@ -5,11 +5,13 @@
 
 mod latency;
 mod load;
+mod server;
 mod sides;
 mod time;
 
 pub(crate) use latency::{by_group, histogram, percentiles};
 pub(crate) use load::against_load;
+pub(crate) use server::server;
 pub(crate) use sides::{Side, overlaid_histogram, overlaid_percentiles};
 pub(crate) use time::over_time;
 

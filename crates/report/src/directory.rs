@@ -16,6 +16,7 @@ use crate::checksums;
 use crate::html::html;
 use crate::metrics_json::metrics_value;
 use crate::plot::plots;
+use crate::server_json;
 use crate::stored::StoredRun;
 use crate::summary_json::summary_value;
 
@@ -25,6 +26,9 @@ pub(crate) const CONFIG_FILE: &str = "config.yaml";
 pub(crate) const SUMMARY_FILE: &str = "summary.json";
 /// The run over time, and the histograms.
 pub(crate) const METRICS_FILE: &str = "metrics.json";
+
+/// The server's own metrics; only where somebody was asked.
+pub(crate) const SERVER_FILE: &str = "server_metrics.json";
 
 /// The page.
 pub(crate) const REPORT_FILE: &str = "report.html";
@@ -114,10 +118,15 @@ impl ResultsDirectory {
         self.write(CONFIG_FILE, |file| file.write_all(yaml.as_bytes()))
     }
 
-    /// Writes `summary.json` and `metrics.json`.
+    /// Writes `summary.json` and `metrics.json`, and `server_metrics.json` where the server was asked.
     pub fn write_result(&self, result: &RunResult) -> Result<(), ReportError> {
         self.write(SUMMARY_FILE, |file| write_json(file, &summary_value(result), Layout::Pretty))?;
-        self.write(METRICS_FILE, |file| write_json(file, &metrics_value(result), Layout::Compact))
+        self.write(METRICS_FILE, |file| write_json(file, &metrics_value(result), Layout::Compact))?;
+        if result.server.is_empty() {
+            return Ok(());
+        }
+        let points = server_json::points(&result.server);
+        self.write(SERVER_FILE, |file| write_json(file, &points, Layout::Compact))
     }
 
     /// Writes `report.html` and what `plots/` can hold, then the checksums of all files.

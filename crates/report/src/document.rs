@@ -17,7 +17,9 @@ use std::borrow::Cow;
 
 use metrics::{Metric, RunResult, Status};
 
-use crate::chart::{Chart, against_load, histogram, over_time, percentiles};
+use crate::chart::{
+    Chart, against_load, histogram, over_time, percentiles, server as server_charts,
+};
 use crate::figures::{ABSENT, counted, length, milliseconds, percent, quantity, thousands};
 use crate::stored::StoredRun;
 use crate::summary_json::iso_8601;
@@ -115,6 +117,7 @@ impl Document {
             section("load", "Load and stages", load(result, &headline)),
             section("classes", "Traffic classes", groups::classes(result, &headline)),
             section("targets", "Targets", groups::targets(result, &headline)),
+            section("server", "What the server says", server(result)),
             section("requests", "Requests and errors", requests(result)),
             section("workers", "Workers", vec![Block::Table(tables::workers(result))]),
             section("warnings", "Warnings", warnings(result)),
@@ -278,6 +281,18 @@ fn latency(result: &RunResult, headline: &Headline) -> Vec<Block> {
 fn load(result: &RunResult, headline: &Headline) -> Vec<Block> {
     let mut blocks = charts(against_load(result, headline));
     blocks.push(Block::Table(tables::stages(result, headline)));
+    blocks
+}
+
+/// Nothing, where nobody was asked.
+fn server(result: &RunResult) -> Vec<Block> {
+    let mut blocks = charts(server_charts(result));
+    if !result.server.series.is_empty() {
+        blocks.push(Block::Table(tables::server(result)));
+    }
+    if !result.server.problems.is_empty() {
+        blocks.push(Block::Lines(result.server.problems.clone()));
+    }
     blocks
 }
 

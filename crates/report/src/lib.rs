@@ -24,6 +24,7 @@ mod objective;
 mod pdf;
 mod plan;
 mod plot;
+mod server_json;
 mod stored;
 mod summary_json;
 mod sweep;

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use metrics::RunResult;
 use serde_json::Value;
 
-use crate::directory::{CONFIG_FILE, METRICS_FILE, SUMMARY_FILE};
+use crate::directory::{CONFIG_FILE, METRICS_FILE, SERVER_FILE, SUMMARY_FILE};
+use crate::server_json;
 use crate::summary_json::SCHEMA_VERSION;
 use node::{Gaps, Node};
 
@@ -106,6 +107,7 @@ impl StoredRun {
     pub fn read(directory: &Path) -> Result<Self, ReadError> {
         let (mut result, mut lines) = read_summary(directory)?;
         lines.extend(read_metrics(directory, &mut result));
+        lines.extend(read_server(directory, &mut result));
         let mut run = Self { directory: directory.to_owned(), result, config: None, gaps: lines };
         run.read_config();
         Ok(run)
@@ -161,6 +163,23 @@ fn read_metrics(directory: &Path, result: &mut RunResult) -> Vec<String> {
     let mut lines = Vec::from_iter(gaps.lines(METRICS_FILE));
     lines.extend(missing);
     lines
+}
+
+/// Adds what the server said of itself; most runs have no such file.
+fn read_server(directory: &Path, result: &mut RunResult) -> Option<String> {
+    let path = directory.join(SERVER_FILE);
+    if !path.exists() {
+        return None;
+    }
+    let problem = match json(&path).map(|value| server_json::read(&value)) {
+        Ok(Some(server)) => {
+            result.server = server;
+            return None;
+        }
+        Ok(None) => format!("{} is not what it should be", path.display()),
+        Err(error) => error.to_string(),
+    };
+    Some(format!("{problem}: the server's own metrics are not shown"))
 }
 
 fn json(path: &Path) -> Result<Value, ReadError> {

@@ -17,6 +17,7 @@ use metrics::{
 use serde_json::{Map, Value, json};
 
 use crate::directory::ReportError;
+use crate::server_json;
 
 /// The version of both files' layout.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -41,6 +42,7 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "classes": result.classes.iter().map(group).collect::<Vec<_>>(),
         "targets": result.targets.iter().map(group).collect::<Vec<_>>(),
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
+        "server": server_json::summary(result),
     })
 }
 

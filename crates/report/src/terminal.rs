@@ -92,6 +92,7 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
     if result.stages.len() > 1 {
         parts.push(stages(&result.stages, width));
     }
+    parts.push(server(result, width));
     let groups = [("class", &result.classes), ("target", &result.targets)];
     let groups = groups.into_iter().filter(|(_, groups)| !groups.is_empty());
     parts.extend(groups.map(|(what, groups)| group_table(what, groups, width)));
@@ -265,6 +266,22 @@ fn footnote(reason: NullReason) -> Option<&'static str> {
         | NullReason::NotKept
         | NullReason::CacheNotTold => None,
     }
+}
+
+/// What the service said of itself while the headline was measured.
+fn server(result: &RunResult, width: u16) -> String {
+    if result.server.series.is_empty() {
+        return String::new();
+    }
+    let figure = |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), quantity);
+    let row = |series: &metrics::ServerSeries| {
+        let inside = crate::server_json::in_headline(series, result);
+        let mut row = vec![series.name.clone(), series.unit.clone()];
+        row.extend([inside.mean(), inside.min(), inside.max()].map(figure));
+        row
+    };
+    let rows = result.server.series.iter().map(row).collect();
+    aligned(&["server says", "unit", "mean", "min", "max"], rows, width)
 }
 
 /// What became of every request that was due.

@@ -130,6 +130,19 @@ impl Config {
         self.get(path).and_then(Value::as_str)
     }
 
+    /// A list of texts; empty where it is not set.
+    pub fn texts(&self, path: &str) -> Vec<String> {
+        let list = self.get(path).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// Name and query of each of `metrics.prometheus.queries`.
+    pub fn named_queries(&self) -> impl Iterator<Item = (String, String)> {
+        let text = |map: &Map<String, Value>, key: &str| Some(map.get(key)?.as_str()?.to_owned());
+        let entries = self.entries("metrics.prometheus.queries").into_iter();
+        entries.filter_map(move |map| Some((text(&map, "name")?, text(&map, "query")?)))
+    }
+
     /// A whole number.
     pub fn integer(&self, path: &str) -> Option<u64> {
         self.get(path).and_then(Value::as_u64)

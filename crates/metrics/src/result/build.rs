@@ -15,6 +15,7 @@ use crate::interval::{Interval, Scope, ScopeRecord};
 use crate::metric::Metric;
 use crate::recorder::SLOW_TTFT;
 use crate::series::Series;
+use crate::server::ServerMetrics;
 use crate::slo::{Censored, Judged, SloResult, Slos, judge as judge_slo};
 use crate::steady::SteadyState;
 use crate::summary::{NullReason, Summary};
@@ -77,6 +78,7 @@ impl RunResult {
             seconds,
             stopped,
             steady,
+            server: ServerMetrics::default(),
         })
     }
 }

@@ -38,7 +38,7 @@ fn middle(point: &SeriesPoint) -> f64 {
 }
 
 /// The stages that took time.
-fn bands(result: &RunResult) -> Vec<Band> {
+pub(super) fn bands(result: &RunResult) -> Vec<Band> {
     let stages = result.stages.iter().filter(|stage| stage.window.end > stage.window.start);
     let band = |stage: &metrics::StageResult| Band {
         name: stage.name.clone(),

@@ -255,6 +255,28 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// Of the points within the headline.
+pub(super) fn server(result: &RunResult) -> Table {
+    let figure = |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), quantity);
+    let row = |series: &metrics::ServerSeries| {
+        let inside = crate::server_json::in_headline(series, result);
+        vec![
+            series.name.clone(),
+            series.unit.clone(),
+            series.of.clone(),
+            figure(inside.mean()),
+            figure(inside.min()),
+            figure(inside.max()),
+            thousands(inside.points.len() as u64),
+        ]
+    };
+    let header = vec!["name", "unit", "of", "mean", "min", "max", "points"];
+    let rows = result.server.series.iter().map(row).collect();
+    let sources = result.server.sources.join(", ");
+    let note = format!("From {sources}; while the headline was measured. Not measured by us.");
+    Table { header, rows, words: 3, notes: vec![note] }
+}
+
 pub(super) fn workers(result: &RunResult) -> Table {
     let header = vec![
         "worker",

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use metrics::{
     Books, FailureClass, FailureSample, GroupResult, Interval95, Kind, Lost, Metric, NotSent,
-    Notes, NullReason, Percentile, Rates, Reason, RunFacts, RunResult, StageResult, Status,
-    StoppedEarly, Summary, Verdict, Warning, WindowResult, WorkerLost, WorkerResult,
+    Notes, NullReason, Percentile, Rates, Reason, RunFacts, RunResult, ServerMetrics, StageResult,
+    Status, StoppedEarly, Summary, Verdict, Warning, WindowResult, WorkerLost, WorkerResult,
 };
 use serde_json::Value;
 
@@ -37,6 +37,7 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
         seconds: Vec::new(),
         stopped,
         steady: objectives::steady(&overall),
+        server: ServerMetrics::default(),
     }
 }
 

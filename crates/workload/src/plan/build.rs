@@ -285,16 +285,10 @@ impl<'a> Builder<'a> {
         let words = self.config.get("metrics.collect").and_then(Value::as_array);
         let words: Vec<String> =
             words.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        for word in words.iter().filter(|word| word.as_str() == "queue_depth") {
-            self.warn("not_collected", format!("`{word}` is asked for in `metrics.collect` and comes from the server's own metrics, which are not collected yet"));
-        }
-        if self.config.has("metrics.prometheus.endpoint")
-            || self.config.has("metrics.prometheus.queries")
-        {
-            self.warn(
-                "not_collected",
-                "`metrics.prometheus` is set, but Prometheus is not asked yet",
-            );
+        let asked = ["metrics.prometheus.endpoint", "metrics.scrape"];
+        let nobody = !asked.iter().any(|key| self.config.has(key));
+        for word in words.iter().filter(|word| nobody && word.as_str() == "queue_depth") {
+            self.warn("not_collected", format!("`{word}` is asked for in `metrics.collect` and comes from the server's own metrics: set `metrics.prometheus.endpoint` or `metrics.scrape`"));
         }
         words
             .into_iter()

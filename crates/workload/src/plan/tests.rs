@@ -65,10 +65,9 @@ metrics:
     assert_eq!(plan.collect, ["ttft", "itl", "throughput", "error_rate"]);
     assert_eq!(plan.prompts.input_length, LengthPlan::normal(500.0, 100.0));
     assert_eq!(plan.mean_output_tokens(), 200.0);
-    assert_eq!(
-        warnings.iter().map(|warning| warning.code.as_str()).collect::<Vec<_>>(),
-        ["not_collected"]
-    );
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let queries: Vec<_> = config.named_queries().collect();
+    assert_eq!(queries, [("gpu_utilization".to_owned(), "nvidia_gpu_duty_cycle".to_owned())]);
     assert_eq!((plan.headline(0), plan.headline(1), plan.headline(2)), (false, true, false));
     assert_eq!(plan.stage_at(Duration::from_secs(30)), Some(1));
     assert_eq!(plan.stage_at(Duration::from_secs(330)), None);
@@ -597,6 +596,16 @@ fn credentials_are_not_in_the_plan() {
     ]);
     assert_eq!(plan.target.headers, [("x-team".to_owned(), "blue".to_owned())]);
     assert!(!format!("{plan:?}").contains("geheim"));
+}
+
+#[test]
+fn what_nobody_is_asked_for_is_not_collected() {
+    let codes = |more: &[&str]| {
+        planned(&[&["load.rate=1", "metrics.collect=[ttft, queue_depth]"], more].concat()).1
+    };
+    assert_eq!(codes(&[]), ["not_collected"]);
+    assert!(codes(&["metrics.scrape=[target]"]).is_empty());
+    assert!(codes(&["metrics.prometheus.endpoint=http://p:9090"]).is_empty());
 }
 
 #[test]
