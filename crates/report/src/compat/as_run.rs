@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use metrics::{
     Books, Figure, Metric, NotSteady, Notes, NullReason, Percentile, RateFigure, Rates, Reason,
-    RunFacts, RunResult, Statistic, Status, SteadyState, Summary, Verdict, WindowResult,
+    RunFacts, RunResult, ServerMetrics, Statistic, Status, SteadyState, Summary, Verdict,
+    WindowResult,
 };
 
 use super::ForeignRun;
@@ -38,6 +39,7 @@ impl From<ForeignRun> for StoredRun {
             seconds: Vec::new(),
             stopped: None,
             steady: SteadyState::Not(NotSteady::FewSeconds),
+            server: ServerMetrics::default(),
         };
         Self { directory: run.path, result, config: None, gaps: Vec::new() }
     }
