@@ -43,10 +43,13 @@ pub(crate) struct Durable {
     pub(crate) failed: Option<String>,
 }
 
-/// The only writer of one journal; it holds the file's lock for life.
+/// The only writer of one journal; it holds the file's lock for life. Dropped, it waits until what was queued is
+/// written and the lock is free: who comes next is never refused for a thread that is about to end.
 #[derive(Debug)]
 pub(crate) struct JournalWriter {
-    queue: mpsc::Sender<Vec<u8>>,
+    /// Both are there until it is dropped.
+    queue: Option<mpsc::Sender<Vec<u8>>>,
+    thread: Option<thread::JoinHandle<()>>,
     appended: u64,
     durable: watch::Receiver<Durable>,
 }
@@ -90,10 +93,10 @@ impl JournalWriter {
     fn on(file: File) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel();
         let (progress, durable) = watch::channel(Durable::default());
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || write_all(file, &waiting, &progress))?;
-        Ok(Self { queue, appended: 0, durable })
+        Ok(Self { queue: Some(queue), thread: Some(thread), appended: 0, durable })
     }
 
     /// Queues a record; its number, from 1.
@@ -103,9 +106,10 @@ impl JournalWriter {
         }
         let mut frame = Vec::new();
         append_frame(&mut frame, record)?;
-        self.queue
-            .send(frame)
-            .map_err(|_| JournalWriteError::Write("its thread has ended".to_owned()))?;
+        let sent = self.queue.as_ref().is_some_and(|queue| queue.send(frame).is_ok());
+        if !sent {
+            return Err(JournalWriteError::Write("its thread has ended".to_owned()));
+        }
         self.appended += 1;
         Ok(self.appended)
     }
@@ -129,6 +133,16 @@ impl JournalWriter {
                 Err(JournalWriteError::Write(reason.clone()))
             }
             Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Drop for JournalWriter {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
         }
     }
 }
@@ -189,19 +203,11 @@ mod tests {
         JournalWriter::wait_for(first.durable(), number).await.unwrap();
         let held = JournalWriter::resume(&path, drop).unwrap_err();
         assert!(held.to_string().contains("still goes on"), "{held}");
-        let mut durable = first.durable();
         drop(first);
-        // Its thread ends, and with it the lock.
-        while durable.changed().await.is_ok() {}
         let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
         torn.write_all(&[9, 0, 0, 0, 1]).unwrap();
-        let (mut second, seen) = loop {
-            let mut seen = 0;
-            match JournalWriter::resume(&path, |_| seen += 1) {
-                Ok(writer) => break (writer, seen),
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        };
+        let mut seen = 0;
+        let mut second = JournalWriter::resume(&path, |_| seen += 1).unwrap();
         assert_eq!(seen, 1);
         let number = second.append(&Record::End).unwrap();
         JournalWriter::wait_for(second.durable(), number).await.unwrap();
@@ -221,14 +227,10 @@ mod tests {
     async fn a_full_disk_is_an_error_and_nothing_is_appended_after_it() {
         // Every write to this device fails with "no space left".
         let device = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let (queue, waiting) = mpsc::channel();
-        let (progress, durable) = watch::channel(Durable::default());
-        let thread = thread::spawn(move || write_all(device, &waiting, &progress));
-        let mut writer = JournalWriter { queue, appended: 0, durable };
+        let mut writer = JournalWriter::on(device).unwrap();
         let first = writer.append(&Record::End).unwrap();
         let failure = JournalWriter::wait_for(writer.durable(), first).await;
         assert!(matches!(failure, Err(JournalWriteError::Write(_))));
-        thread.join().unwrap();
         assert!(matches!(writer.append(&Record::End), Err(JournalWriteError::Write(_))));
     }
 }
