@@ -75,7 +75,9 @@ fn a_fleet_whose_coordinator_has_a_full_disk_ends_degraded_and_its_workers_with_
 fn a_disk_that_is_full_from_the_start_is_one_line_and_leaves_nothing() {
     // Room for the configuration and not for the journal; room for the folders alone. A probe has lines of its own.
     for limits in ["size=4k", "size=4k,nr_inodes=3"] {
-        let Some(Full { stdout, stderr }) = run_on_a_disk_of(limits, &["--no-probe"]) else { return };
+        let Some(Full { stdout, stderr }) = run_on_a_disk_of(limits, &["--no-probe"]) else {
+            return;
+        };
         assert_eq!(stdout.trim_end(), "exit code 1", "{limits}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{limits}: {stderr}");
         assert_eq!(stderr.matches("No space left").count(), 1, "{limits}: {stderr}");
