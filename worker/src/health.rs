@@ -17,8 +17,8 @@ use crate::lane::Lane;
 /// How often the loop is asked to run on time.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 
-/// Records, every 10 ms, how late the lane's loop woke this task and how many bodies wait to be built. A loop that stood still has a figure in each second
-/// that it missed. Runs until it is dropped.
+/// Records, every 10 ms, how late the lane's loop woke this task, and how many bodies wait to be built. A loop that stood
+/// still has a lag in each second that it missed; what waits is known of the present one only. Runs until it is dropped.
 pub(crate) async fn watch_loop(lane: Rc<Lane>, mut pacer: impl Pacer) {
     let mut tick = lane.clock.now();
     loop {
@@ -28,8 +28,8 @@ pub(crate) async fn watch_loop(lane: Rc<Lane>, mut pacer: impl Pacer) {
         let mut recorder = lane.recorder.borrow_mut();
         for (second, lag) in lags(tick, now) {
             recorder.loop_lag(second, lag);
-            recorder.bodies_waiting(second, lane.bodies.waiting());
         }
+        recorder.bodies_waiting(second_of(now), lane.bodies.waiting());
         drop(recorder);
         tick = tick.max(now.saturating_sub(PROBE_EVERY));
     }
@@ -38,10 +38,11 @@ pub(crate) async fn watch_loop(lane: Rc<Lane>, mut pacer: impl Pacer) {
 /// How late a loop was at `now` that was due at `tick`: in that second, and at the beginning of each after it.
 fn lags(tick: Duration, now: Duration) -> impl Iterator<Item = (u32, Duration)> {
     let begun = (tick.as_secs() + 1..=now.as_secs()).map(Duration::from_secs);
-    std::iter::once(tick).chain(begun).map(move |due| {
-        let second = u32::try_from(due.as_secs()).unwrap_or(u32::MAX);
-        (second, now.saturating_sub(due))
-    })
+    std::iter::once(tick).chain(begun).map(move |due| (second_of(due), now.saturating_sub(due)))
+}
+
+fn second_of(at: Duration) -> u32 {
+    u32::try_from(at.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Names the calling lane's thread and, if it is to be pinned, keeps it on one processor of those that the process may
