@@ -3,12 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Child,
 };
 
 use serde_json::json;
 
-use crate::support::{Bench, Ended, start, tokenstorm};
+use crate::support::{Bench, Ended, drawn_without_complaint, has_browser, start, tokenstorm};
 
 fn compare(arguments: &[&str], folder: &Path) -> Ended {
     let mut command = tokenstorm();
@@ -159,8 +159,7 @@ fn ten_real_pairs_without_and_ten_with_a_difference() {
 #[test]
 #[ignore = "long mode: needs chromium"]
 fn a_browser_draws_the_comparison_without_a_complaint() {
-    if Command::new("chromium").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no chromium");
+    if !has_browser() {
         return;
     }
     let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 4}));
@@ -172,21 +171,7 @@ fn a_browser_draws_the_comparison_without_a_complaint() {
     let [a, b, c] = [0, 1, 2].map(|place| text(&runs[place]));
     let made = compare(&["--baseline", a, "--candidate", b, c, "--output", "c.html"], folder);
     assert_eq!(made.code, Some(0), "{}", made.all_output());
-    let page = format!("file://{}", folder.join("c.html").display());
-    let profile = format!("--user-data-dir={}", folder.join("profile").display());
-    let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--v=0", &profile, "--dump-dom", &page])
-        .output()
-        .unwrap();
-    let (dom, log) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let complaints: Vec<_> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert!(complaints.is_empty(), "{complaints:?}");
-    let places = dom.matches("class=\"chart\"").count();
-    assert!(places >= 8, "{places} charts");
-    assert!(dom.contains(&format!("data-charts-drawn=\"{places}\"")), "all {places} are drawn");
+    drawn_without_complaint(&folder.join("c.html"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Ended, tokenstorm};
+use crate::support::{Bench, Ended, drawn_without_complaint, has_browser, tokenstorm};
 
 const RUN: [&str; 8] =
     ["--rate", "40", "--duration", "3", "--label", "gpu=<none>", "--note", "a & b"];
@@ -115,25 +115,10 @@ fn results_are_listed_and_removed() {
 #[test]
 #[ignore = "long mode: needs chromium"]
 fn a_browser_draws_every_chart_without_a_complaint() {
-    if Command::new("chromium").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no chromium");
+    if !has_browser() {
         return;
     }
-    let (bench, results) = finished();
-    let page = format!("file://{}/report.html", fs::canonicalize(&results).unwrap().display());
-    let profile = format!("--user-data-dir={}", bench.folder.path().join("profile").display());
-    let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--v=0", &profile, "--dump-dom", &page])
-        .output()
-        .unwrap();
-    let (dom, log) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let complaints: Vec<_> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert!(complaints.is_empty(), "{complaints:?}");
-    let places = dom.matches("class=\"chart\"").count();
-    assert!(places >= 8, "{places} charts");
-    assert!(dom.contains(&format!("data-charts-drawn=\"{places}\"")), "all {places} are drawn");
+    let (_bench, results) = finished();
+    let (dom, places) = drawn_without_complaint(&results.join("report.html"));
     assert!(dom.matches("<canvas").count() >= places);
 }

@@ -112,3 +112,33 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
+
+/// Whether there is a browser; says that the test is skipped where there is none.
+pub(crate) fn has_browser() -> bool {
+    let found = Command::new("chromium").arg("--version").output().is_ok();
+    if !found {
+        eprintln!("skipped: there is no chromium");
+    }
+    found
+}
+
+/// A page as the browser has it in the end, and its charts: eight or more, all drawn, and not a word on the console.
+pub(crate) fn drawn_without_complaint(page: &Path) -> (String, usize) {
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--v=0", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", std::fs::canonicalize(page).unwrap().display()))
+        .output()
+        .unwrap();
+    let [dom, log] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let complaints: Vec<_> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    let places = dom.matches("class=\"chart\"").count();
+    assert!(places >= 8, "{places} charts");
+    assert!(dom.contains(&format!("data-charts-drawn=\"{places}\"")), "all {places} are drawn");
+    (dom, places)
+}
