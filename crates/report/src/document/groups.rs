@@ -1,10 +1,11 @@
 //! Traffic classes and targets: a table and the curves of each kind.
 
-use metrics::{GroupResult, Metric, Percentile, RunResult};
+use metrics::{GroupResult, Metric, RunResult};
 
+use super::tables::window_cells;
 use super::{Block, Headline, Table, charts};
 use crate::chart::by_group;
-use crate::figures::{ABSENT, milliseconds, percent, quantity, thousands};
+use crate::figures::{percent, thousands};
 
 /// Of the classes; nothing where there is one kind of requests.
 pub(super) fn classes(result: &RunResult, headline: &Headline) -> Vec<Block> {
@@ -51,13 +52,8 @@ fn table(what: &'static str, groups: &[GroupResult], headline: &Headline) -> Tab
 }
 
 fn row(group: &GroupResult, headline: &Headline) -> Vec<String> {
-    let (books, window) = (&group.books, &group.window);
-    let rate = |rate: Option<f64>| rate.map_or_else(|| ABSENT.to_owned(), quantity);
-    let latency = |metric: Metric, percentile: Percentile| {
-        let value = window.metrics.get(&metric).and_then(|summary| summary.percentile(percentile));
-        value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
-    };
-    vec![
+    let books = &group.books;
+    let mut row = vec![
         group.name.clone(),
         percent(group.share),
         thousands(books.due),
@@ -65,13 +61,7 @@ fn row(group: &GroupResult, headline: &Headline) -> Vec<String> {
         thousands(books.failed_total()),
         thousands(books.not_sent_total()),
         thousands(books.lost.total()),
-        rate(window.rates.throughput),
-        rate(window.rates.tokens_per_second),
-        window.rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
-        latency(Metric::Ttft, Percentile::P50),
-        latency(Metric::Ttft, Percentile::P99),
-        latency(headline.token_gap, Percentile::P50),
-        latency(Metric::E2eLatency, Percentile::P50),
-        latency(Metric::E2eLatency, Percentile::P99),
-    ]
+    ];
+    row.extend(window_cells(&group.window, headline));
+    row
 }
