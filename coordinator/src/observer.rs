@@ -11,14 +11,14 @@ use std::{
 
 use metrics::{
     Books, Interval, LIVE_LATENCIES, Live, LiveBooks, LiveHistogram, LiveLatencies,
-    LivePercentiles, LivePhase, LivePoint, LiveStage, LiveState, LiveWorker, Metric, Reason,
+    LivePercentiles, LivePoint, LiveStage, LiveState, LiveWorker, Metric, Phase, Reason,
     ScopeRecord, SecondCounts, SparseHistogram, Status, Thresholds, Verdict, chunks_are_not_tokens,
     verdict_so_far,
 };
 use tokio::time::Instant;
 use workload::{Drive, Plan};
 
-use crate::{Account, Ledger, Member, Phase, Role, Standing};
+use crate::{Account, Ledger, Member, Role, Standing};
 
 /// The latencies of the last seconds are of as many views.
 const RECENT_VIEWS: usize = 10;
@@ -153,7 +153,7 @@ impl Observer {
             name: self.plan.name.clone(),
             model: self.plan.target.model.clone().unwrap_or_default(),
             endpoint: self.plan.target.url.clone(),
-            phase: phase(self.fleet.phase),
+            phase: self.fleet.phase,
             run_time_ms: run_time.map(milliseconds),
             ends_at_ms: ends_at.map(milliseconds),
             time_left_ms: ends_at
@@ -308,18 +308,6 @@ fn counts_of(seconds: &BTreeMap<u32, SecondCounts>, wanted: std::ops::Range<u32>
     counts
 }
 
-fn phase(phase: Phase) -> LivePhase {
-    match phase {
-        Phase::Forming => LivePhase::Forming,
-        Phase::Assigning => LivePhase::Assigning,
-        Phase::Armed => LivePhase::Armed,
-        Phase::Running => LivePhase::Running,
-        Phase::Draining => LivePhase::Draining,
-        Phase::Final => LivePhase::Final,
-        Phase::Aborted => LivePhase::Aborted,
-    }
-}
-
 fn milliseconds(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
@@ -447,6 +435,6 @@ mod tests {
         assert!(live.recent.ttft.p90_us.unwrap() < 51_000 && live.recent_seconds == 10);
         assert!(live.so_far.ttft.p90_us.unwrap() > 800_000);
         assert_eq!((live.points.len(), live.points[14].second), (15, 14));
-        assert_eq!((live.phase, live.run_time_ms), (LivePhase::Forming, None));
+        assert_eq!((live.phase, live.run_time_ms), (Phase::Forming, None));
     }
 }

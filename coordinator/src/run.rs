@@ -9,6 +9,7 @@ mod losses;
 
 use std::time::Duration;
 
+pub use metrics::Phase;
 use protocol::{Assigned, Hello, Refusal, Welcome, WorkerId};
 use workload::{OnWorkerLoss, Shard};
 
@@ -16,25 +17,6 @@ use crate::{
     Roster,
     roster::{FleetSize, Standing},
 };
-
-/// Where a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Waiting for workers.
-    Forming,
-    /// Waiting for each to read its inputs.
-    Assigning,
-    /// The start is agreed on and has not come.
-    Armed,
-    /// Load is offered.
-    Running,
-    /// Load has ended or was stopped; open streams are followed.
-    Draining,
-    /// Every worker's last delta is on disk, or the worker is lost.
-    Final,
-    /// Ended before its time; what was recorded is kept.
-    Aborted,
-}
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]

@@ -54,16 +54,6 @@ fn run_in(phase: Phase) -> Run {
     run
 }
 
-const PHASES: [Phase; 7] = [
-    Phase::Forming,
-    Phase::Assigning,
-    Phase::Armed,
-    Phase::Running,
-    Phase::Draining,
-    Phase::Aborted,
-    Phase::Final,
-];
-
 #[test]
 fn a_run_goes_its_way_and_each_command_comes_once() {
     let mut run = run_of(2);
@@ -111,7 +101,7 @@ fn a_late_message_of_an_earlier_phase_changes_nothing() {
 #[test]
 fn an_unknown_worker_changes_nothing_in_any_phase() {
     let stranger = WorkerId { ordinal: 0, incarnation: 1 };
-    for phase in PHASES {
+    for phase in Phase::ALL {
         for event in [Event::LastDelta(stranger), Event::Lost(stranger)] {
             assert!(run_in(phase).on(event).is_empty(), "{phase:?}");
         }
@@ -120,7 +110,7 @@ fn an_unknown_worker_changes_nothing_in_any_phase() {
 
 #[test]
 fn who_comes_too_late_is_told_so() {
-    for phase in PHASES.into_iter().skip(1) {
+    for phase in Phase::ALL.into_iter().skip(1) {
         let stranger = WorkerId { ordinal: 7, incarnation: 7 };
         let commands = run_in(phase).on(hello(stranger));
         assert!(matches!(&commands[..], [Command::Welcome(Welcome::Refused(_))]), "{phase:?}");

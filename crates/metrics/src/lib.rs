@@ -39,7 +39,7 @@ pub use drift::Drift;
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use live::{
     LATENCY_BOUNDS_US, LIVE_LATENCIES, LIVE_SCHEMA_VERSION, Live, LiveBooks, LiveHistogram,
-    LiveLatencies, LivePercentiles, LivePhase, LivePoint, LiveStage, LiveState, LiveWorker,
+    LiveLatencies, LivePercentiles, LivePoint, LiveStage, LiveState, LiveWorker, Phase,
     verdict_so_far,
 };
 pub use metric::{Kind, Metric};

@@ -61,7 +61,7 @@ pub const LIVE_LATENCIES: [Metric; 6] = [
 /// Where the run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum LivePhase {
+pub enum Phase {
     /// Waiting for workers.
     #[default]
     Forming,
@@ -71,15 +71,15 @@ pub enum LivePhase {
     Armed,
     /// Load is offered.
     Running,
-    /// Load has ended; open requests are followed.
+    /// Load has ended or was stopped; open streams are followed.
     Draining,
-    /// The books are closed.
+    /// Every worker's last delta is on disk, or the worker is lost: the books are closed.
     Final,
-    /// Ended before its time.
+    /// Ended before its time; what was recorded is kept.
     Aborted,
 }
 
-impl LivePhase {
+impl Phase {
     /// Every phase, in order.
     pub const ALL: [Self; 7] = [
         Self::Forming,
@@ -328,7 +328,7 @@ pub struct Live {
     /// The URL, without credentials.
     pub endpoint: String,
     /// Where the run is.
-    pub phase: LivePhase,
+    pub phase: Phase,
     /// Run time when this view was made; `None` before the start.
     pub run_time_ms: Option<u64>,
     /// When the load ends; `None` where a number of requests ends it.
@@ -381,7 +381,7 @@ impl Default for Live {
             name: String::new(),
             model: String::new(),
             endpoint: String::new(),
-            phase: LivePhase::default(),
+            phase: Phase::default(),
             run_time_ms: None,
             ends_at_ms: None,
             time_left_ms: None,

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use metrics::{Live, LiveHistogram, LivePhase, LiveState, LiveWorker, Status};
+use metrics::{Live, LiveHistogram, LiveState, LiveWorker, Phase, Status};
 
 /// The whole text.
 pub fn exposition(live: &Live, version: &str) -> String {
@@ -27,7 +27,7 @@ fn run(page: &mut Page, live: &Live, version: &str) {
     let about = [("run", live.name.as_str()), ("model", &live.model), ("endpoint", &live.endpoint)];
     page.sample("run_info", &about, 1);
     page.head("run_phase", "gauge", "1 for the phase in which the run is.");
-    for phase in LivePhase::ALL {
+    for phase in Phase::ALL {
         page.sample("run_phase", &[("phase", phase.name())], u8::from(phase == live.phase));
     }
     page.head("run_verdict", "gauge", "1 for what the rules say of the run so far.");
@@ -193,7 +193,7 @@ mod tests {
     fn live() -> Live {
         Live {
             name: "demo".to_owned(),
-            phase: LivePhase::Running,
+            phase: Phase::Running,
             run_time_ms: Some(12_500),
             books: LiveBooks {
                 due: 100,

@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use metrics::{Live, LivePhase, LivePoint};
+use metrics::{Live, LivePoint, Phase};
 use serde::Deserialize;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -164,7 +164,7 @@ async fn metrics_text(State(shown): State<Shown>) -> Response {
 async fn ready(State(shown): State<Shown>) -> Response {
     let (status, text) = match shown.views.now().map(|live| live.phase) {
         None => (StatusCode::SERVICE_UNAVAILABLE, "the target is asked first\n"),
-        Some(LivePhase::Final | LivePhase::Aborted) => {
+        Some(Phase::Final | Phase::Aborted) => {
             (StatusCode::SERVICE_UNAVAILABLE, "the run is over\n")
         }
         Some(_) => (StatusCode::OK, "ok\n"),
@@ -215,7 +215,7 @@ mod tests {
         let worker = LiveWorker { state: LiveState::Lost, ..LiveWorker::default() };
         Live {
             name: "demo".to_owned(),
-            phase: LivePhase::Running,
+            phase: Phase::Running,
             points: Arc::new((0..5).map(at).collect()),
             workers: vec![worker],
             ..Live::default()
@@ -248,7 +248,7 @@ mod tests {
         assert!(run.get("points").is_none(), "they are served apart");
         assert_eq!(get(&server, "/readyz").await.0, 200);
 
-        let over = Live { phase: LivePhase::Final, ..live() };
+        let over = Live { phase: Phase::Final, ..live() };
         let _ = tell.send_replace(Arc::new(over));
         assert_eq!(get(&server, "/readyz").await.0, 503);
         assert!(get(&server, "/metrics").await.2.contains("run_phase{phase=\"final\"} 1"));

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use metrics::{LiveBooks, LiveLatencies, LivePercentiles, LivePhase, LiveStage, Reason, Verdict};
+use metrics::{LiveBooks, LiveLatencies, LivePercentiles, LiveStage, Phase, Reason, Verdict};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
@@ -54,7 +54,7 @@ fn live() -> Live {
         name: "throughput-test".to_owned(),
         model: "llama-70b".to_owned(),
         endpoint: "http://gateway/v1/chat/completions".to_owned(),
-        phase: LivePhase::Running,
+        phase: Phase::Running,
         run_time_ms: Some(42_300),
         ends_at_ms: Some(120_000),
         time_left_ms: Some(77_700),
@@ -115,7 +115,7 @@ fn a_wide_terminal_has_charts() {
 #[test]
 fn before_the_start_it_says_who_is_waited_for() {
     let waiting = Live {
-        phase: LivePhase::Forming,
+        phase: Phase::Forming,
         name: "demo".to_owned(),
         workers_expected: 2,
         workers_here: 1,
