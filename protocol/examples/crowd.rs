@@ -22,7 +22,7 @@ use metrics::{
 use protocol::{
     Armed, Assigned, Assignment, COORDINATOR_GROUP, ClassCovers, Cookie, CoordinatorMessage,
     Covers, Delta, HEARTBEAT_EVERY, Heartbeat, Hello, Node, PROTOCOL_VERSION, Part, Peer, Refusal,
-    TimePing, Welcome, Wire, WorkerId, WorkerMessage, split, worker_group,
+    TimePing, Welcome, Wire, WorkerId, WorkerMessage, flush_delay, split, worker_group,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
@@ -40,8 +40,7 @@ const REQUESTS: u64 = 20;
 const TOKENS: u64 = 150;
 /// Histograms of a delta, as a real worker's.
 const HISTOGRAMS: usize = 17;
-/// As a real worker: how long after a second its delta leaves, and what may wait for an acknowledgement.
-const FLUSH_DELAY: Duration = Duration::from_millis(50);
+/// As a real worker: what may wait for an acknowledgement, and for how long.
 const UNDER_WAY: usize = 2;
 const RESEND_AFTER: Duration = Duration::from_secs(2);
 /// How long an answer may take. A thousand come at once.
@@ -291,7 +290,7 @@ impl Member {
 
     fn next_flush(&self) -> Instant {
         let start = self.start.unwrap_or_else(Instant::now);
-        start + Duration::from_secs(u64::from(self.looked) + 1) + FLUSH_DELAY
+        start + Duration::from_secs(u64::from(self.looked) + 1) + flush_delay(self.worker.ordinal)
     }
 
     fn has_more(&self) -> bool {

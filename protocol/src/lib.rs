@@ -35,7 +35,7 @@ pub use messages::{
 pub use ownership::{Change, ClassCovers, Loss, LossCause, Move};
 pub use part::{
     Assembly, Covers, Delta, IntervalEnd, MAX_PART_BYTES, Part, PartError, SAMPLES_OF_A_CLASS,
-    ScopedHistogram, split,
+    ScopedHistogram, flush_delay, split,
 };
 pub use peer::{Peer, PeerError};
 pub use wire::{MAX_FRAME_BYTES, Wire, WireError, decode, encode};

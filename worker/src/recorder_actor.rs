@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use client::Clock;
 use metrics::Interval;
-use protocol::{CoordinatorMessage, Covers, Delta, Part, Peer, Wire, WorkerId};
+use protocol::{CoordinatorMessage, Covers, Delta, Part, Peer, Wire, WorkerId, flush_delay};
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message};
 use tokio::{
     sync::watch,
@@ -17,9 +17,6 @@ use crate::{
     outbox::Outbox,
 };
 
-/// How long after a whole second of run time the lanes are flushed: what arrived in that second is
-/// then mostly read. What is not lands in the next delta, under its own second.
-const FLUSH_DELAY: Duration = Duration::from_millis(50);
 /// Silence of the coordinator after which unacknowledged parts are sent again.
 const RESEND_AFTER: Duration = Duration::from_secs(2);
 
@@ -58,6 +55,7 @@ pub(crate) struct RecorderState {
     lanes: Vec<FlushedLane>,
     finished: usize,
     outbox: Outbox,
+    delay: Duration,
     clock: Option<Clock>,
     claims: Claims,
     covered_to: u32,
@@ -89,6 +87,7 @@ impl Actor for Recorder {
             lanes: lanes.map(|actor| FlushedLane { actor, spent: Interval::default() }).collect(),
             finished: 0,
             outbox: Outbox::new(arguments.worker),
+            delay: flush_delay(arguments.worker.ordinal),
             clock: None,
             claims: arguments.claims,
             covered_to: 0,
@@ -108,7 +107,7 @@ impl Actor for Recorder {
         match message {
             RecorderMessage::Begin(clock) => {
                 state.clock = Some(clock);
-                tick_every_second(me, clock);
+                tick_every_second(me, clock, state.delay);
             }
             RecorderMessage::Tick(second) => {
                 state.flush(second).await?;
@@ -122,10 +121,10 @@ impl Actor for Recorder {
     }
 }
 
-/// Casts the end of each whole second of run time, until the actor ends.
-fn tick_every_second(recorder: ActorRef<RecorderMessage>, clock: Clock) {
+/// Casts the end of each whole second of run time, `delay` after it, until the actor ends.
+fn tick_every_second(recorder: ActorRef<RecorderMessage>, clock: Clock, delay: Duration) {
     tokio::spawn(async move {
-        let first = Instant::now() + clock.until(Duration::from_secs(1) + FLUSH_DELAY);
+        let first = Instant::now() + clock.until(Duration::from_secs(1) + delay);
         let mut ticks = tokio::time::interval_at(first, Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {

@@ -9,7 +9,7 @@ mod buckets;
 mod codec;
 
 pub(crate) use buckets::{highest_of, place_of};
-pub use codec::{DecodeError, EncodedDistribution};
+pub use codec::{DecodeError, EncodedDistribution, Encoder};
 
 use std::fmt;
 use std::time::Duration;
@@ -136,6 +136,12 @@ impl Distribution {
     /// An empty distribution, to be merged into: it takes memory as it grows.
     pub fn collecting(kind: Kind) -> Self {
         Self { kind, buckets: Buckets::Listed(SparseHistogram::default()), exact: Exact::EMPTY }
+    }
+
+    /// The same samples, to be merged into: small where they lie in few buckets.
+    #[must_use]
+    pub fn to_collect(&self) -> Self {
+        Self { kind: self.kind, buckets: self.buckets.to_collect(), exact: self.exact.clone() }
     }
 
     /// One that a file holds as occupied buckets with the exact figures beside them. The squares are not in files, so

@@ -245,7 +245,7 @@ impl ScopeRecord {
             }
             match self.distributions.get_mut(&metric) {
                 Some(ours) => ours.merge(theirs)?,
-                None => drop(self.distributions.insert(metric, theirs.clone())),
+                None => drop(self.distributions.insert(metric, theirs.to_collect())),
             }
         }
         self.books.merge(&other.books);

@@ -34,7 +34,9 @@ pub use comparison::{
     Undecided, compare, is_comparable, usual_figures,
 };
 pub use confidence::{Interval95, Stretch, intervals95};
-pub use distribution::{DecodeError, Distribution, EncodedDistribution, ExactFigures, MergeError};
+pub use distribution::{
+    DecodeError, Distribution, EncodedDistribution, Encoder, ExactFigures, MergeError,
+};
 pub use drift::Drift;
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use live::{

@@ -71,15 +71,37 @@ impl Buckets {
                 ours.add(theirs).expect("equal bounds always fit");
             }
             (Self::Dense(ours), Self::Listed(theirs)) => record_all(ours, theirs),
-            (Self::Listed(ours), Self::Listed(theirs))
-                if ours.len() + theirs.len() <= LONGEST_LIST =>
-            {
-                ours.merge(theirs);
-            }
-            (Self::Listed(_), _) => {
+            (Self::Listed(ours), theirs) => {
+                if let Some(list) = theirs.short_list(LONGEST_LIST.saturating_sub(ours.len())) {
+                    ours.merge(&list);
+                    return;
+                }
                 let mut sum = Self::Dense(self.dense_form(kind).into_owned());
                 sum.add(kind, other);
                 *self = sum;
+            }
+        }
+    }
+
+    /// The same to be added to, as a list unless that would be long.
+    pub(super) fn to_collect(&self) -> Self {
+        self.short_list(LONGEST_LIST)
+            .map_or_else(|| self.clone(), |list| Self::Listed(list.into_owned()))
+    }
+
+    /// As a list, if it has no more than `most` buckets.
+    fn short_list(&self, most: usize) -> Option<Cow<'_, SparseHistogram>> {
+        match self {
+            Self::Listed(list) => (list.len() <= most).then_some(Cow::Borrowed(list)),
+            Self::Dense(_) => {
+                let mut list = SparseHistogram::default();
+                for (value, n) in self.iter() {
+                    if list.len() == most {
+                        return None;
+                    }
+                    list.push(value, n);
+                }
+                Some(Cow::Owned(list))
             }
         }
     }
@@ -106,7 +128,7 @@ impl Buckets {
         dense.chain(listed.into_iter().flat_map(SparseHistogram::buckets))
     }
 
-    /// As a histogram of the library's, which writes the form that travels.
+    /// As a histogram of the library's.
     pub(super) fn dense_form(&self, kind: Kind) -> Cow<'_, Histogram<u64>> {
         match self {
             Self::Dense(histogram) => Cow::Borrowed(histogram),
@@ -233,6 +255,7 @@ mod tests {
                     prop_assert!(added == sum);
                     prop_assert_eq!(added.count(), sum.count());
                 }
+                prop_assert!(ours.to_collect() == ours);
                 right.iter().for_each(|value| ours.record_n(Kind::Latency, *value, 1));
                 prop_assert!(ours == sum);
                 prop_assert!(Buckets::Dense(ours.dense_form(Kind::Latency).into_owned()) == sum);
@@ -246,8 +269,12 @@ mod tests {
     fn a_long_list_becomes_dense() {
         let all: Vec<_> = (0..3_000).collect();
         let mut list = listed(&all);
-        list.add(Kind::Latency, &listed(&all));
+        list.add(Kind::Latency, &listed(&all[..1_000]));
+        assert!(matches!(list, Buckets::Listed(_)), "the same buckets");
+        let others: Vec<_> = (1..3_000).map(|n| n * 1_000).collect();
+        list.add(Kind::Latency, &dense(&others));
         assert!(matches!(list, Buckets::Dense(_)));
-        assert_eq!(list.count(), 6_000);
+        assert!(matches!(list.to_collect(), Buckets::Dense(_)));
+        assert_eq!(list.count(), 6_999);
     }
 }

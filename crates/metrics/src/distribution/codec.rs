@@ -4,11 +4,15 @@
 //! bytes ask for, negates numbers that may not be negatable, and makes 190 KiB of every few bytes. So the bytes are inflated
 //! here, under a limit, and read once into a list of the occupied buckets; the figures must agree with the buckets.
 
+mod encoder;
+
+pub use encoder::Encoder;
+
 use std::io::Read;
 use std::sync::OnceLock;
 
 use flate2::read::ZlibDecoder;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer, V2Serializer};
+use hdrhistogram::serialization::{Serializer, V2Serializer};
 use serde::{
     Deserialize, Deserializer as SerdeDeserializer, Serialize, Serializer as SerdeSerializer,
 };
@@ -70,23 +74,9 @@ pub enum DecodeError {
 }
 
 impl Distribution {
-    /// The form that travels.
+    /// The form that travels. Who writes many takes one [`Encoder`] for all.
     pub fn encode(&self) -> EncodedDistribution {
-        let mut histogram = Vec::new();
-        let _bytes = V2DeflateSerializer::new()
-            .serialize(&*self.buckets.dense_form(self.kind), &mut histogram)
-            .expect("counts stay far below 2^63 and a Vec takes every write");
-        EncodedDistribution {
-            kind: self.kind,
-            count: self.count(),
-            sum: self.exact.sum,
-            sum_of_squares: self.exact.sum_of_squares,
-            min: self.exact.min,
-            max: self.exact.max,
-            below: self.exact.below,
-            above: self.exact.above,
-            histogram,
-        }
+        Encoder::new().encode(self)
     }
 }
 

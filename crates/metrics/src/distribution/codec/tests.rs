@@ -2,6 +2,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use hdrhistogram::serialization::V2DeflateSerializer;
 use proptest::prelude::*;
 
 use super::*;
@@ -116,6 +117,22 @@ proptest! {
     }
 
     /// Two readers of the same bytes: ours and the library's.
+    #[test]
+    fn the_library_writes_the_same_bytes(
+        first in any_values(), second in any_values(), times in 1_u64..1 << 40,
+    ) {
+        let mut encoder = Encoder::new();
+        for values in [first, second] {
+            let mut distribution = recorded(Kind::Latency, &values);
+            values.iter().take(3).for_each(|&value| distribution.record_n(value, times));
+            let mut theirs = Vec::new();
+            let dense = distribution.buckets.dense_form(Kind::Latency);
+            let _bytes =
+                V2DeflateSerializer::new().serialize(&*dense, &mut theirs).unwrap();
+            prop_assert_eq!(encoder.encode(&distribution).histogram, theirs);
+        }
+    }
+
     #[test]
     fn the_library_reads_the_same_buckets(values in any_values()) {
         let encoded = recorded(Kind::Latency, &values).encode();
