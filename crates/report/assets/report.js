@@ -77,17 +77,6 @@
     if (wide) return [low, high > low ? high : low + 1];
     return [0, high > 0 ? high * 1.08 : 1];
   };
-  const logTicks = (plot, axis, low, high) => {
-    const steps = Math.log10(high / low) > 2.2 ? [1] : Math.log10(high / low) > 0.9 ? [1, 2, 5] : [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8];
-    const ticks = [];
-    for (let decade = Math.floor(Math.log10(low)); decade <= Math.ceil(Math.log10(high)); decade++) {
-      for (const step of steps) {
-        const value = step * 10 ** decade;
-        if (value >= low && value <= high) ticks.push(value);
-      }
-    }
-    return ticks;
-  };
 
   const axis = (definition, side) => {
     const it = {

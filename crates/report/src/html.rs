@@ -26,7 +26,8 @@ use crate::stored::StoredRun;
 /// `dist/uPlot.iife.min.js` of the npm package `uplot@1.6.32`.
 const LIBRARY: &[u8] = include_bytes!("../assets/uplot-1.6.32/uPlot.iife.min.js.gz");
 const LIBRARY_STYLE: &str = include_str!("../assets/uplot-1.6.32/uPlot.min.css");
-const SCRIPT: &str = include_str!("../assets/report.js");
+const SCRIPT: &str =
+    concat!(include_str!("../assets/axis.js"), include_str!("../assets/report.js"));
 const STYLE: &str = include_str!("../assets/report.css");
 
 #[derive(Template)]

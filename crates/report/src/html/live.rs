@@ -8,7 +8,8 @@ use askama::Template;
 use super::{LIBRARY_STYLE, STYLE, library, policy_hash};
 use crate::directory::ReportError;
 
-const SCRIPT: &str = include_str!("../../assets/live.js");
+const SCRIPT: &str =
+    concat!(include_str!("../../assets/axis.js"), include_str!("../../assets/live.js"));
 const LIVE_STYLE: &str = include_str!("../../assets/live.css");
 
 #[derive(Template)]
