@@ -167,6 +167,7 @@ async fn take_part(port: u16, ordinal: u32) -> Outcome<()> {
         host: format!("member-{ordinal}"),
         processors: 1,
         epoch: 0,
+        last_run: None,
     };
     let worker = register(&door, hello).await?;
     Member::new(worker, door, words, clock).serve().await
@@ -195,6 +196,7 @@ async fn register(door: &Peer<CoordinatorMessage>, hello: Hello) -> Outcome<Work
             Ok(Wire(Ok(Welcome::Refused(refusal)))) if refusal.retry_after.is_none() => {
                 return Err(refusal.reason.into());
             }
+            Ok(Wire(Ok(Welcome::Dismissed))) => return Err("the last run is over".into()),
             Ok(Wire(Ok(Welcome::Refused(_))) | Wire(Err(_))) | Err(_) => {
                 sleep(HEARTBEAT_EVERY).await;
             }

@@ -137,16 +137,18 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
         host: "pod-2".to_owned(),
         processors: 4,
         epoch: 3,
+        last_run: Some(7),
     };
     corpus.message("hello", &hello)?;
     let refusal = Refusal { reason: "full".to_owned(), retry_after: Some(Duration::from_secs(1)) };
     corpus.message("welcome-refused", &Welcome::Refused(refusal.clone()))?;
+    corpus.message("welcome-dismissed", &Welcome::Dismissed)?;
     let count = NonZeroU32::MIN.saturating_add(2);
     let shard = Shard::new(1, count).ok_or("a rank below the count makes a shard")?;
     let input = Input { path: "prompts.jsonl".into(), bytes: 12, sha256: "ab".repeat(32) };
     let (plan, inputs) = (Box::new(plan()?), vec![input]);
-    corpus
-        .message("assignment", &Assignment { worker: WORKER, plan, shard: Some(shard), inputs })?;
+    let (shard, run) = (Some(shard), Some(7));
+    corpus.message("assignment", &Assignment { worker: WORKER, plan, shard, inputs, run })?;
     let warnings = vec![Warning::new("prompts_repeat", "the file is short")];
     let assigned = Assigned { lanes: 2, tokenizer: Some("bytes".to_owned()), warnings };
     corpus.message("assigned", &Ok::<_, Refusal>(assigned))?;

@@ -40,22 +40,23 @@ fn change() -> Change {
 }
 
 #[test]
-fn these_are_the_bytes_of_protocol_4() {
-    assert_eq!(PROTOCOL_VERSION, 4);
+fn these_are_the_bytes_of_protocol_5() {
+    assert_eq!(PROTOCOL_VERSION, 5);
 }
 
 #[test]
 fn what_a_worker_says() {
     let hello = Hello {
-        protocol: 4,
+        protocol: 5,
         build: "b".to_owned(),
         ordinal: Some(3),
         incarnation: 5,
         host: "h".to_owned(),
         processors: 4,
         epoch: 1,
+        last_run: Some(9),
     };
-    same(&hello, &[4, 1, b'b', 1, 3, 5, 1, b'h', 4, 1]);
+    same(&hello, &[5, 1, b'b', 1, 3, 5, 1, b'h', 4, 1, 1, 9]);
     same(&TimePing { worker: WORKER }, &[3, 5]);
     let heartbeat = Heartbeat {
         worker: WORKER,
@@ -84,6 +85,7 @@ fn what_the_coordinator_says() {
     same(&Welcome::Accepted { ordinal: 3 }, &[0, 3]);
     same(&Welcome::Refused(refusal.clone()), &[1, 1, b'n', 1, 1, 0]);
     same(&Welcome::Spare { ordinal: 3 }, &[2, 3]);
+    same(&Welcome::Dismissed, &[3]);
     same(&TimePong { coordinator_ns: 300 }, &[251, 44, 1]);
     same(&Arm { start_at_coordinator_ns: 1 }, &[1]);
     same(&Acknowledge { worker: WORKER, sequence: 4 }, &[3, 5, 4]);

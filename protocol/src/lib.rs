@@ -42,4 +42,4 @@ pub use wire::{MAX_FRAME_BYTES, Wire, WireError, decode, encode};
 
 /// The version of everything in this crate. Peers compare it before they say anything else; a
 /// journal carries it in its first record. Raise it with any change of a message's shape.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;

@@ -105,6 +105,9 @@ pub struct Hello {
     pub processors: u16,
     /// The last change of owners that it has heard: a coordinator that took over the run goes on above it.
     pub epoch: u64,
+    /// The last [`Assignment::run`] in which it has had its part: that run has no place for it any more, and it waits for
+    /// the next one.
+    pub last_run: Option<u64>,
 }
 
 /// The answer to [`Hello`].
@@ -122,6 +125,8 @@ pub enum Welcome {
         /// The place.
         ordinal: u32,
     },
+    /// The coordinator has led the last of its runs: there is nothing to wait for.
+    Dismissed,
 }
 
 /// A refusal in words for the one who is refused.
@@ -276,6 +281,9 @@ pub struct Assignment {
     /// Every file that the plan's prompts are made of. The worker looks at the path, then in its cache, and
     /// else fetches it; what has another hash is not used.
     pub inputs: Vec<Input>,
+    /// Which run of a coordinator that leads many, one after the other, by a random number: after its part the worker
+    /// registers for the next one. `None` of the only one: then it ends.
+    pub run: Option<u64>,
 }
 
 /// A worker has read its inputs and can be armed.

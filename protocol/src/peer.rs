@@ -89,14 +89,22 @@ impl<M: Message> Peer<M> {
     ///
     /// # Errors
     /// [`PeerError::Gone`] when the actor or the session to it has ended, [`PeerError::NotConnected`] when nobody
-    /// is in its group.
+    /// is in its group, or only one who has just ended.
     pub fn send(&self, message: M) -> Result<(), PeerError> {
         let cell = self.cell()?;
         if cell.get_id().is_local() {
             let bytes = message.serialize().map_err(|_| PeerError::Gone)?;
-            return cell.send_serialized(bytes).map_err(|_| PeerError::Gone);
+            return cell.send_serialized(bytes).map_err(|_| self.ended());
         }
-        ActorRef::<M>::from(cell).cast(message).map_err(|_| PeerError::Gone)
+        ActorRef::<M>::from(cell).cast(message).map_err(|_| self.ended())
+    }
+
+    /// What it means that whoever was found has ended: of a group another one may come.
+    fn ended(&self) -> PeerError {
+        match self.place {
+            Place::Actor(_) => PeerError::Gone,
+            Place::Group(_) => PeerError::NotConnected,
+        }
     }
 
     /// Sends a question and waits for its answer.
