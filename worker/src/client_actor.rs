@@ -131,17 +131,14 @@ impl ThreadLocalActor for ClientActor {
         }
         Ok(())
     }
+}
 
-    async fn post_stop(
-        &self,
-        _me: ActorRef<Self::Msg>,
-        state: &mut LaneState,
-    ) -> Result<(), ActorProcessingErr> {
-        if let Some(running) = state.running.take() {
-            running.offering.abort();
-            running.watching.abort();
-        }
-        Ok(())
+/// However its actor ends: one that is ended with its worker is not asked. The thread lives as long as a task of it does,
+/// and with the thread the bodies, and a worker may have many runs.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.offering.abort();
+        self.watching.abort();
     }
 }
 

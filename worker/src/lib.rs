@@ -10,6 +10,7 @@
 mod ahead;
 mod bodies;
 mod booking;
+mod career;
 mod claims;
 mod client_actor;
 mod clock_sync;
@@ -29,6 +30,7 @@ mod start;
 mod threads;
 mod worker_actor;
 
+pub use career::{Career, Happening, Leaving, Phase, Wait};
 pub use claims::{Claim, Claims};
 pub use client::Credentials;
 pub use clock_sync::{ClockOffset, ClockSample, best_of};

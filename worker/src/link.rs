@@ -34,6 +34,21 @@ const STOPPED_NS: u64 = 1_500_000_000;
 /// Time for a heartbeat there and one back.
 const GRACE_NS: u64 = 2_000_000_000;
 
+/// Why there is no place, and will be none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// For this reason.
+    Refused(Refusal),
+    /// The coordinator has led its last run.
+    Dismissed,
+}
+
+impl NoPlace {
+    fn for_good(reason: impl Into<String>) -> Self {
+        Self::Refused(Refusal::for_good(reason))
+    }
+}
+
 /// What was heard of the coordinator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
@@ -59,19 +74,24 @@ pub(crate) struct Link {
 
 impl Link {
     /// Compares the clocks, then asks for a place until it is given or refused for good.
-    pub(crate) async fn register(&self, hello: Hello) -> Result<WorkerId, Refusal> {
+    pub(crate) async fn register(&self, hello: Hello) -> Result<WorkerId, NoPlace> {
         let nobody = WorkerId { ordinal: u32::MAX, incarnation: hello.incarnation };
         // Without a comparison no start and no lease means anything.
         while self.clock.borrow().is_none() {
             if self.compare_clocks(nobody).await == Err(PeerError::Gone) {
-                return Err(Refusal::for_good("the coordinator has ended"));
+                return Err(NoPlace::for_good("the coordinator has ended"));
             }
             if self.clock.borrow().is_none() {
                 tokio::time::sleep(NOT_YET).await;
             }
         }
-        let mut told = String::new();
+        let (mut told, mut compared) = (String::new(), Instant::now());
         loop {
+            // Between two runs it may wait for long, and clocks drift.
+            if compared.elapsed() >= COMPARE_EVERY {
+                let _ = self.compare_clocks(nobody).await;
+                compared = Instant::now();
+            }
             let ask = |reply| CoordinatorMessage::Register(Wire::new(hello.clone()), reply);
             let wait = match self.door.ask(ask, ANSWER).await {
                 Ok(Wire(Ok(Welcome::Accepted { ordinal } | Welcome::Spare { ordinal }))) => {
@@ -85,11 +105,12 @@ impl Link {
                         }
                         wait
                     }
-                    None => return Err(refusal),
+                    None => return Err(NoPlace::Refused(refusal)),
                 },
-                Ok(Wire(Err(error))) => return Err(Refusal::for_good(error.to_string())),
+                Ok(Wire(Ok(Welcome::Dismissed))) => return Err(NoPlace::Dismissed),
+                Ok(Wire(Err(error))) => return Err(NoPlace::for_good(error.to_string())),
                 Err(PeerError::Gone) => {
-                    return Err(Refusal::for_good("the coordinator has ended"));
+                    return Err(NoPlace::for_good("the coordinator has ended"));
                 }
                 Err(PeerError::NoAnswer(_) | PeerError::Dropped | PeerError::NotConnected) => {
                     HEARTBEAT_EVERY

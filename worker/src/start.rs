@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     Gate,
-    link::{Heard, Link},
+    link::{Heard, Link, NoPlace},
     threads::LaneThreads,
     worker_actor::{WorkerActor, WorkerArguments},
 };
@@ -34,6 +34,9 @@ pub struct WorkerOptions {
     pub cache: Option<PathBuf>,
     /// From this process's own environment or files; they are in no message, log or report.
     pub credentials: Credentials,
+    /// The last of a coordinator's many runs in which this process has had its part: see
+    /// [`protocol::Hello::last_run`].
+    pub last_run: Option<u64>,
 }
 
 /// Why a worker did not take part.
@@ -48,15 +51,28 @@ pub enum WorkerError {
     /// The coordinator gave no place.
     #[error("the coordinator refused this worker: {0}")]
     Refused(Refusal),
+    /// The coordinator has led the last of its runs.
+    #[error("the coordinator has led its last run")]
+    Dismissed,
 }
 
-/// A worker that has its place.
+impl From<NoPlace> for WorkerError {
+    fn from(none: NoPlace) -> Self {
+        match none {
+            NoPlace::Refused(refusal) => Self::Refused(refusal),
+            NoPlace::Dismissed => Self::Dismissed,
+        }
+    }
+}
+
+/// A worker that has its place; its lanes and streams end when this is dropped.
 pub struct Worker {
     actor: ActorRef<WorkerMessage>,
     alive: JoinHandle<()>,
     complete: watch::Receiver<bool>,
     ended: watch::Receiver<Option<WorkerEnd>>,
     leave: watch::Sender<Option<Leave>>,
+    run: watch::Receiver<Option<u64>>,
 }
 
 /// A worker was told to leave.
@@ -99,8 +115,17 @@ impl Worker {
         options: WorkerOptions,
         door: Peer<CoordinatorMessage>,
     ) -> Result<Self, WorkerError> {
-        let WorkerOptions { ordinal, incarnation, host, processors, build, cache, credentials } =
-            options;
+        let WorkerOptions {
+            ordinal,
+            incarnation,
+            host,
+            processors,
+            build,
+            cache,
+            credentials,
+            last_run,
+        } = options;
+        let (run, run_known) = watch::channel(None);
         let (clock_compared, clock_known) = watch::channel(None);
         let (in_flight, in_flight_known) = watch::channel(0);
         let (completed, complete) = watch::channel(false);
@@ -122,6 +147,7 @@ impl Worker {
             cache,
             ended: ended.clone(),
             leave: told_to_leave.clone(),
+            run,
         };
         let (actor, _) = Actor::spawn(None, WorkerActor, arguments).await?;
         ractor::pg::join(worker_group(incarnation), vec![actor.get_cell()]);
@@ -142,10 +168,18 @@ impl Worker {
             host,
             processors,
             epoch: 0,
+            last_run,
         };
-        let id = link.register(hello).await.map_err(WorkerError::Refused)?;
+        let registered = link.register(hello).await;
+        let id = registered.inspect_err(|_| actor.stop(None))?;
         let alive = tokio::spawn(link.keep_alive(id, ended));
-        Ok(Self { actor, alive, complete, ended: ended_known, leave })
+        Ok(Self { actor, alive, complete, ended: ended_known, leave, run: run_known })
+    }
+
+    /// Which of its coordinator's many runs this worker has a part in, once it has its plan: see
+    /// [`protocol::Assignment::run`].
+    pub fn run(&self) -> watch::Receiver<Option<u64>> {
+        self.run.clone()
     }
 
     /// Tells this worker to leave in order, from anywhere: it says goodbye, naming the instant (or round) up to
@@ -188,8 +222,13 @@ impl Worker {
             | WorkerEnd::Orphaned
             | WorkerEnd::Failed => tokio::time::sleep(LAST_WORDS).await,
         }
+        end
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
         self.alive.abort();
         self.actor.stop(None);
-        end
     }
 }

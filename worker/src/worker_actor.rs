@@ -59,6 +59,8 @@ pub(crate) struct WorkerArguments {
     pub(crate) ended: watch::Sender<Option<WorkerEnd>>,
     /// Whether this worker was told to leave.
     pub(crate) leave: watch::Receiver<Option<Leave>>,
+    /// Which run it is, where its coordinator leads many.
+    pub(crate) run: watch::Sender<Option<u64>>,
 }
 
 /// The actor's own.
@@ -162,10 +164,11 @@ impl WorkerState {
         if self.crew.is_some() || self.ended {
             return Err(Refusal::for_good("this worker has had its run"));
         }
-        let Assignment { worker: id, plan, shard, inputs } = assignment;
+        let Assignment { worker: id, plan, shard, inputs, run } = assignment;
         if id.incarnation != self.arguments.incarnation {
             return Err(Refusal::for_good("this plan is for another incarnation"));
         }
+        let _ = self.arguments.run.send(run);
         let arguments = &self.arguments;
         let (door, cache) = (arguments.door.clone(), arguments.cache.clone());
         let mut plan = Inputs { worker: id, door, cache }.localize(*plan, &inputs).await?;
