@@ -11,6 +11,8 @@ use workload::Shard;
 
 /// When the second claimant of an ordinal may ask again: by then the first was heard, or is lost.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// When a worker that waits for the next of many runs asks again: under the pause in which a worker says why it waits.
+pub(crate) const NEXT_RUN: Duration = Duration::from_millis(400);
 
 /// How far a member has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,20 +96,34 @@ pub struct Roster {
     members: BTreeMap<WorkerId, Member>,
     /// Ranks have been given out: who comes now is a spare.
     fixed: bool,
+    /// Which run it is, of many.
+    run: Option<u64>,
 }
 
 impl Roster {
     /// An empty fleet of workers of the same build.
     #[must_use]
     pub fn new(size: FleetSize, build: String) -> Self {
-        Self { size, build, members: BTreeMap::new(), fixed: false }
+        Self { size, build, members: BTreeMap::new(), fixed: false, run: None }
+    }
+
+    /// The fleet of one run of many: who has no place in it may have one in the next, and waits.
+    #[must_use]
+    pub fn of_run(self, run: Option<u64>) -> Self {
+        Self { run, ..self }
+    }
+
+    /// See [`protocol::Assignment::run`].
+    #[must_use]
+    pub fn run(&self) -> Option<u64> {
+        self.run
     }
 
     /// A fleet of a run that goes on: its members as a journal has them.
     #[must_use]
     pub fn resumed(size: FleetSize, build: String, members: Vec<Member>) -> Self {
         let members = members.into_iter().map(|member| (member.id, member)).collect();
-        Self { size, build, members, fixed: true }
+        Self { size, build, members, fixed: true, run: None }
     }
 
     /// Gives a place, or says in words why not; the new member's identity, if it is one.
@@ -125,6 +141,7 @@ impl Roster {
                 }
             };
         }
+        self.refuse_the_done(hello)?;
         let ordinal = self.place(hello.ordinal)?;
         let role = if self.is_full() || self.fixed { Role::Spare } else { Role::Owner };
         let id = WorkerId { ordinal, incarnation: hello.incarnation };
@@ -152,6 +169,14 @@ impl Roster {
         Ok(())
     }
 
+    /// Whoever has had its part in this run has no place in it any more, not even as a spare.
+    fn refuse_the_done(&self, hello: &Hello) -> Result<(), Refusal> {
+        match self.run {
+            Some(run) if hello.last_run == Some(run) => Err(wait_for_the_next_run()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn place(&self, claimed: Option<u32>) -> Result<u32, Refusal> {
         if let Some(claimed) = claimed
             && self.holding().any(|member| member.id.ordinal == claimed)
@@ -160,12 +185,13 @@ impl Roster {
             return Err(Refusal { reason, retry_after: Some(ASK_AGAIN) });
         }
         if self.holding().count() >= self.size.most() {
-            return Err(Refusal::for_good(match self.size.spares {
+            let reason = match self.size.spares {
                 0 => format!("all {} workers are here", self.size.expected),
                 spares => {
                     format!("all {} workers and {spares} spares are here", self.size.expected)
                 }
-            }));
+            };
+            return Err(Refusal { reason, retry_after: self.run.map(|_| ASK_AGAIN) });
         }
         let is_free = |ordinal: &u32| self.members.keys().all(|known| known.ordinal != *ordinal);
         Ok(claimed.unwrap_or_else(|| (0..).find(is_free).unwrap_or(u32::MAX)))
@@ -293,6 +319,12 @@ impl Roster {
     }
 }
 
+/// For a worker between two runs of a coordinator that leads many.
+pub(crate) fn wait_for_the_next_run() -> Refusal {
+    let reason = "the next run has not begun to form".to_owned();
+    Refusal { reason, retry_after: Some(NEXT_RUN) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,6 +338,7 @@ mod tests {
             host: "h".to_owned(),
             processors: 1,
             epoch: 0,
+            last_run: None,
         }
     }
 
@@ -350,6 +383,17 @@ mod tests {
         assert_eq!(welcome(&mut roster, Some(9), 2), Welcome::Accepted { ordinal: 9 });
         let full = refusal(&mut roster, None, 3);
         assert!(full.reason.contains("all 2 workers") && full.retry_after.is_none());
+    }
+
+    #[test]
+    fn of_many_runs_the_next_is_waited_for() {
+        let mut roster = roster(1, 0).of_run(Some(7));
+        let done = |run| Hello { last_run: Some(run), ..hello(None, 1) };
+        let waits = roster.admit(&done(7)).unwrap_err();
+        assert!(waits.retry_after.is_some(), "it is no spare of the run it has just had");
+        assert_eq!(roster.admit(&done(6)).unwrap().0, Welcome::Accepted { ordinal: 0 });
+        let beyond = refusal(&mut roster, None, 2);
+        assert!(beyond.retry_after.is_some(), "the next run may need it: {beyond}");
     }
 
     #[test]

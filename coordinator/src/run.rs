@@ -121,6 +121,13 @@ impl Run {
         Self { phase, roster, on_loss, ending, began: true }
     }
 
+    /// One run of many: see [`protocol::Assignment::run`].
+    #[must_use]
+    pub fn of_many(mut self, run: Option<u64>) -> Self {
+        self.roster = self.roster.of_run(run);
+        self
+    }
+
     /// Whether load was offered at all.
     #[must_use]
     pub fn began(&self) -> bool {
@@ -301,8 +308,8 @@ impl Run {
     }
 }
 
-fn refuse(reason: &str) -> Vec<Command> {
-    vec![Command::Welcome(Welcome::Refused(Refusal::for_good(reason)))]
+fn refuse(refusal: Refusal) -> Vec<Command> {
+    vec![Command::Welcome(Welcome::Refused(refusal))]
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ pub struct CoordinatorOptions {
     pub build: String,
     /// What was found before the load, for the result.
     pub prepared: Preparation,
+    /// Which run it is of the many that this process leads: see [`protocol::Assignment::run`].
+    pub run: Option<u64>,
 }
 
 /// What was found before the load. It is in the journal too: whoever writes the result in the end knows it.
@@ -161,7 +163,7 @@ impl Coordinator {
         let terms = if alone { terms.without_heirs() } else { terms };
         let stages = u16::try_from(plan.stages.len()).unwrap_or(u16::MAX);
         let state = State {
-            run: Run::new(options.size, plan.on_worker_loss, options.build),
+            run: Run::new(options.size, plan.on_worker_loss, options.build).of_many(options.run),
             ledger: Ledger::of(stages).with_cells(plan.cells()),
             membership: Membership::new(plan.on_worker_loss, terms, CoordinatorClock.now_ns()),
             resumed: None,

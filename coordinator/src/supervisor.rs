@@ -286,7 +286,7 @@ impl SupervisorState {
                 Welcome::Refused(Refusal { ref reason, retry_after: None }) => {
                     tracing::warn!(host, reason, "a worker was refused");
                 }
-                Welcome::Refused(_) => {}
+                Welcome::Refused(_) | Welcome::Dismissed => {}
             }
             if let Some(reply) = reply.take() {
                 let _ = reply.send(Wire::new(welcome));

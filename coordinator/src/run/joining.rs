@@ -3,7 +3,7 @@
 use protocol::{Assigned, Hello, Refusal, Welcome, WorkerId};
 
 use super::{Command, Ending, Phase, Run, refuse};
-use crate::roster::{Role, Standing};
+use crate::roster::{Role, Standing, wait_for_the_next_run};
 
 impl Run {
     pub(super) fn registered(&mut self, hello: &Hello) -> Vec<Command> {
@@ -11,10 +11,13 @@ impl Run {
             Phase::Forming | Phase::Assigning | Phase::Armed | Phase::Running => {
                 match self.roster.admit(hello) {
                     Ok((welcome, newcomer)) => self.welcomed(welcome, newcomer),
-                    Err(refusal) => vec![Command::Welcome(Welcome::Refused(refusal))],
+                    Err(refusal) => refuse(refusal),
                 }
             }
-            Phase::Draining | Phase::Final | Phase::Aborted => refuse("the run is over"),
+            Phase::Draining | Phase::Final | Phase::Aborted => refuse(match self.roster.run() {
+                Some(_) => wait_for_the_next_run(),
+                None => Refusal::for_good("the run is over"),
+            }),
         }
     }
 

@@ -16,6 +16,7 @@ fn hello(id: WorkerId) -> Event {
         host: "h".to_owned(),
         processors: 2,
         epoch: 0,
+        last_run: None,
     })
 }
 
@@ -339,4 +340,18 @@ fn a_resumed_run_that_was_stopped_only_drains() {
     let phase = |stopped| Run::resumed(roster(), OnWorkerLoss::Takeover, stopped).phase();
     assert_eq!(phase(None), Phase::Running);
     assert_eq!(phase(Some(Duration::from_secs(5))), Phase::Draining);
+}
+
+#[test]
+fn who_comes_when_one_of_many_runs_drains_waits_for_the_next() {
+    let answer = |run: Option<u64>| {
+        let mut run = run_in(Phase::Draining).of_many(run);
+        let mut commands = run.on(hello(WorkerId { ordinal: 5, incarnation: 105 }));
+        match commands.remove(0) {
+            Command::Welcome(Welcome::Refused(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(answer(None), Refusal::for_good("the run is over"));
+    assert!(answer(Some(7)).retry_after.is_some());
 }

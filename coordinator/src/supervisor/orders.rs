@@ -74,7 +74,8 @@ impl SupervisorState {
             let Some(peer) = self.peers.get(&worker).cloned() else { continue };
             let plan = Box::new(Plan::clone(&self.plan));
             let inputs = self.inputs.files().to_vec();
-            let assignment = Assignment { worker, plan, shard, inputs };
+            let run = self.run.roster().run();
+            let assignment = Assignment { worker, plan, shard, inputs, run };
             let me = self.me.clone();
             tokio::spawn(async move {
                 let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);
