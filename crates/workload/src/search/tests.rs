@@ -3,7 +3,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::json;
 
 use super::*;
-use crate::Sources;
+use crate::{Config, Sources};
 
 const RULES: SearchRules = SearchRules {
     from: 10.0,
@@ -109,6 +109,30 @@ fn a_doubtful_level_is_repeated_and_the_mean_decides() {
     assert_eq!(judged(&apart), Judgement::Holds { certain: false });
     assert_eq!(judged(&[(-0.6, None)]), Judgement::Fails { certain: true });
     assert_eq!(judged(&[(-0.3, None)]), Judgement::Open);
+}
+
+#[test]
+fn a_spoilt_probe_is_made_again_and_one_that_is_always_spoilt_is_not_offered() {
+    let mut service = exact(37.0);
+    let mut probes = 0;
+    let (found, search) = search(RULES, |level| {
+        probes += 1;
+        if probes % 3 == 0 { Reading::Spoilt } else { service(level) }
+    });
+    assert_eq!(found.outcome, Outcome::Bracketed);
+    assert!(found.holds.is_some_and(|level| level > 36.0), "{found:?}");
+    let spoilt = |level: &Level| level.readings.contains(&Reading::Spoilt);
+    assert!(search.levels().iter().any(spoilt), "{search:?}");
+    let level = |readings: &[Reading]| Level { level: 1.0, readings: readings.to_vec() };
+    let judged = |readings: &[Reading]| level(readings).judgement(3);
+    assert_eq!(judged(&[Reading::Spoilt; 2]), Judgement::Open);
+    assert_eq!(judged(&[Reading::Spoilt; 3]), Judgement::NotOffered);
+    assert_eq!(judged(&[Reading::Spoilt, sure(0.5)]), Judgement::Holds { certain: true });
+    let doubtful = Reading::Margin { margin: 0.1, half_width: Some(0.2) };
+    let mut seen = vec![Reading::Spoilt, doubtful];
+    assert_eq!(judged(&seen), Judgement::Open);
+    seen.extend([Reading::Spoilt; 2]);
+    assert_eq!(judged(&seen), Judgement::Holds { certain: false }, "it is tried no more");
 }
 
 /// Exponential variates from a seeded stream.
