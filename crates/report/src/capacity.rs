@@ -1,6 +1,13 @@
 //! What a capacity search found: the answer in a line, every level that was tried, and the curve of latency against load.
 
+mod by_workers;
+
 use serde_json::{Value, json};
+
+pub use by_workers::{
+    CapacityByWorkers, CapacityOfCount, capacity_by_workers_html, capacity_by_workers_json,
+    capacity_by_workers_plot, capacity_by_workers_text,
+};
 
 use crate::chart::{Axis, Band, Chart, Scale, Series, Shape, Visible};
 use crate::directory::ReportError;
@@ -61,6 +68,8 @@ pub struct CapacityView {
     pub workers: u32,
     /// What had to hold.
     pub objectives: Vec<String>,
+    /// What was not as asked for, a line each.
+    pub remarks: Vec<String>,
     /// Ascending.
     pub levels: Vec<TriedLevel>,
 }
@@ -75,6 +84,11 @@ impl CapacityView {
             (None, Some(high)) => format!("under {high} {}", self.unit),
             (None, None) => "not found".to_owned(),
         }
+    }
+
+    /// Runs in all.
+    fn probes(&self) -> usize {
+        self.levels.iter().map(|level| level.directories.len()).sum()
     }
 
     fn each_worker(&self) -> Option<f64> {
@@ -112,6 +126,7 @@ pub fn capacity_json(view: &CapacityView) -> Value {
         "workers": view.workers,
         "capacityPerWorker": view.each_worker(),
         "objectives": view.objectives,
+        "remarks": view.remarks,
         "levels": view.levels.iter().map(level).collect::<Vec<_>>(),
     })
 }
@@ -133,6 +148,7 @@ pub fn capacity_text(view: &CapacityView, width: u16) -> String {
     if let Some(each) = view.each_worker().filter(|_| view.workers > 1) {
         lines.push(format!("workers   {}, {} {} each", view.workers, quantity(each), view.unit));
     }
+    lines.extend(view.remarks.iter().map(|remark| format!("remark    {remark}")));
     lines.join("\n")
 }
 
@@ -204,7 +220,9 @@ fn document(view: &CapacityView) -> Document {
         blocks.push(Block::Chart(chart));
     }
     blocks.push(Block::Table(table));
-    let status = if view.certain { metrics::Status::Valid } else { metrics::Status::Suspect };
+    if !view.remarks.is_empty() {
+        blocks.push(Block::Lines(view.remarks.clone()));
+    }
     Document {
         title: format!("{}: capacity", view.name),
         subtitle: format!(
@@ -212,20 +230,25 @@ fn document(view: &CapacityView) -> Document {
             view.objectives.join(", "),
             counted(view.workers.into(), "worker")
         ),
-        verdict: VerdictView {
-            status,
-            name: if view.certain { "CERTAIN" } else { "IN DOUBT" },
-            meaning: match view.certain {
-                true => "both bounds are more than chance".into(),
-                false => {
-                    "a bound is missing, or chance may explain it: more `search.repeats` or a longer `benchmark.duration` help".into()
-                }
-            },
-            reasons: Vec::new(),
-        },
+        verdict: verdict(view.certain),
         gaps: Vec::new(),
         tiles: tiles(view),
         sections: vec![Section { id: "levels", title: "Latency against load", blocks }],
+    }
+}
+
+/// Of one search or of several.
+fn verdict(is_certain: bool) -> VerdictView {
+    VerdictView {
+        status: if is_certain { metrics::Status::Valid } else { metrics::Status::Suspect },
+        name: if is_certain { "CERTAIN" } else { "IN DOUBT" },
+        meaning: match is_certain {
+            true => "both bounds are more than chance".into(),
+            false => {
+                "a bound is missing, or chance may explain it: more `search.repeats` or a longer `benchmark.duration` help".into()
+            }
+        },
+        reasons: Vec::new(),
     }
 }
 
@@ -295,7 +318,7 @@ fn chart(view: &CapacityView) -> Chart {
 mod tests {
     use super::*;
 
-    fn view() -> CapacityView {
+    pub(super) fn view() -> CapacityView {
         let level = |level: f64, judgement, certain| TriedLevel {
             level,
             judgement,
@@ -320,6 +343,7 @@ mod tests {
             knee: Some(10.0),
             workers: 2,
             objectives: vec!["ttft p95 at most 200 ms".to_owned()],
+            remarks: Vec::new(),
             levels: vec![
                 level(10.0, "holds", true),
                 level(19.5, "holds", false),

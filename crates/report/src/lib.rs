@@ -31,7 +31,9 @@ mod sweep;
 mod terminal;
 
 pub use capacity::{
-    CapacityView, TriedLevel, capacity_html, capacity_json, capacity_plot, capacity_text,
+    CapacityByWorkers, CapacityOfCount, CapacityView, TriedLevel, capacity_by_workers_html,
+    capacity_by_workers_json, capacity_by_workers_plot, capacity_by_workers_text, capacity_html,
+    capacity_json, capacity_plot, capacity_text,
 };
 pub use checksums::altered;
 pub use compare::{
@@ -57,7 +59,7 @@ pub use plan::{
     PlannedTokens, plan_json, plan_png,
 };
 pub use plot::{Plot, plots};
-pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, locate};
+pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, is_of_many, locate};
 pub use summary_json::summary_json;
 pub use sweep::{
     SweepView, SweptRun, sweep_csv, sweep_html, sweep_json, sweep_markdown, sweep_plots, sweep_text,

@@ -10,6 +10,11 @@ use jiff::tz::TimeZone;
 use super::{JOURNAL_FILE, ReadError};
 use crate::directory::SUMMARY_FILE;
 
+/// The table of a sweep, in its directory.
+const SWEEP_FILE: &str = "sweep.json";
+/// The answer of a search, in its directory.
+const CAPACITY_FILE: &str = "capacity.json";
+
 /// A run's directory, and how it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
@@ -67,6 +72,11 @@ pub fn entries(root: &Path) -> Result<Vec<RunEntry>, ReadError> {
     Ok(runs)
 }
 
+/// Whether a directory is that of many runs: a sweep's, or a search's.
+pub fn is_of_many(directory: &Path) -> bool {
+    [SWEEP_FILE, CAPACITY_FILE].iter().any(|file| directory.join(file).is_file())
+}
+
 fn is_run(directory: &Path) -> bool {
     [SUMMARY_FILE, JOURNAL_FILE].iter().any(|file| directory.join(file).is_file())
 }
@@ -117,6 +127,18 @@ mod tests {
         assert_eq!(found.newest_of, Some(4));
         let itself = locate(&found.directory).unwrap();
         assert_eq!(itself.newest_of, None);
+    }
+
+    #[test]
+    fn a_sweep_and_a_search_are_no_runs_and_known_by_their_tables() {
+        let root = tempfile::tempdir().unwrap();
+        run(root.path(), "a-sweep-20240229-123456", SWEEP_FILE);
+        run(root.path(), "a-capacity-20240229-123456", CAPACITY_FILE);
+        run(root.path(), "a-20240229-123456", SUMMARY_FILE);
+        let is = |name: &str| is_of_many(&root.path().join(name));
+        assert!(is("a-sweep-20240229-123456") && is("a-capacity-20240229-123456"));
+        assert!(!is("a-20240229-123456"));
+        assert_eq!(locate(root.path()).unwrap().newest_of, Some(1));
     }
 
     #[test]
