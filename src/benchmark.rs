@@ -4,6 +4,7 @@
 //! other machines ([`Crew`]). Plan, probe, directory, progress, table and exit code are the same for all.
 
 use std::{
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +13,7 @@ use anyhow::Context;
 use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged, Preparation};
 use metrics::{RunFacts, RunResult};
 use report::{ResultsDirectory, StoredRun};
-use tokio::{runtime::Runtime, task::AbortHandle};
+use tokio::{runtime::Runtime, time::Instant};
 use workload::{Api, Config, Plan};
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     crew::{Crew, Hands},
     exit::{Exit, Stop},
     hold,
-    interrupt::Interrupts,
+    interrupt::{Interrupts, Listening},
     labels::{self, Labels},
     observers::{ObserverArgs, Observers},
     prepare::{self, Prepared, Probe},
@@ -28,6 +29,7 @@ use crate::{
     say,
     server_metrics::ServerSources,
     settings::{Loaded, Settings, length},
+    site::{Runs, Site},
     sweep, target,
 };
 
@@ -35,6 +37,8 @@ use crate::{
 const CONTROL_THREADS: usize = 2;
 /// Their niceness. What they do is not urgent, what a lane does is: where both want a processor, a lane goes first.
 const CONTROL_NICENESS: i32 = 10;
+/// One of many runs is begun so often.
+const TRIES: u32 = 10;
 /// Coordinator and workers are of one build, or the workers are refused.
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -58,6 +62,9 @@ pub(crate) struct BenchmarkArgs {
     /// Look for the highest rate or concurrency at which the objectives of `slos` hold, by a run a level
     #[arg(long)]
     find_capacity: bool,
+    /// With --find-capacity: once with each of so many of the fleet's workers, such as 1,2,4
+    #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "find_capacity")]
+    pub(crate) worker_counts: Vec<NonZeroU32>,
     /// Go on with the sweep of this directory: points that have a summary are not run again
     #[arg(long, value_name = "DIR", conflicts_with = "find_capacity")]
     pub(crate) resume_sweep: Option<PathBuf>,
@@ -86,6 +93,13 @@ pub(crate) struct RunEnded {
     pub(crate) directory: PathBuf,
 }
 
+/// Many runs that are over, with a directory for all.
+pub(crate) struct ManyEnded {
+    /// What ended them before their time, or the exit code of all.
+    pub(crate) ended: anyhow::Result<Exit>,
+    pub(crate) directory: PathBuf,
+}
+
 /// Runs the benchmark, or the many runs that it asks for; writes their results, prints them.
 pub(crate) fn benchmark(
     arguments: &BenchmarkArgs,
@@ -94,38 +108,72 @@ pub(crate) fn benchmark(
 ) -> anyhow::Result<Exit> {
     let loaded = arguments.settings.load()?;
     if arguments.find_capacity {
-        return capacity::find(loaded, arguments, crew);
+        return of_many(arguments, |site| capacity::find(loaded, arguments, crew, site));
     }
     if let Some(sweep) = sweep::of(&loaded.config)? {
-        return sweep::run(&sweep, loaded, arguments, crew);
+        return of_many(arguments, |site| sweep::run(&sweep, loaded, arguments, crew, site));
     }
     if arguments.resume_sweep.is_some() {
         let line =
             "--resume-sweep needs the configuration of that sweep: give its --config and --sweep";
         return Err(Stop::new(Exit::BadConfiguration, line).into());
     }
-    let order = Order { output: &arguments.output, format: arguments.format, repeats };
-    Ok(run_once(loaded, arguments, crew, order)?.exit)
+    let hold = arguments.hold_results;
+    let order = Order { output: &arguments.output, format: arguments.format, hold, repeats };
+    let site = Site::new(Runs::One)?;
+    let ended = run_once(loaded, arguments, crew, &site, order);
+    site.close();
+    Ok(ended?.exit)
+}
+
+/// However they end, the workers that wait for another are sent home, and what there is of results can be fetched.
+fn of_many(
+    arguments: &BenchmarkArgs,
+    lead: impl FnOnce(&Site) -> anyhow::Result<ManyEnded>,
+) -> anyhow::Result<Exit> {
+    let site = Site::new(Runs::Many)?;
+    let over = lead(&site);
+    site.dismiss();
+    let exit = over.and_then(|ManyEnded { ended, directory }| {
+        let fetched =
+            site.block_on(hold::until_fetched(Ok(Exit::Ok), &directory, arguments.hold_results));
+        ended.and_then(|exit| fetched.map(|_| exit))
+    });
+    site.close();
+    exit
 }
 
 impl BenchmarkArgs {
-    /// One of many runs: its results below `output`, and nothing printed.
+    /// One of many runs: its results below `output`, and nothing printed. A worker that is lost before the load has begun
+    /// costs nothing but time: as long as workers may still join, it is begun anew.
     pub(crate) fn run_quietly(
         &self,
-        loaded: Loaded,
+        loaded: &Loaded,
         output: &Path,
         crew: &Crew,
+        site: &Site,
     ) -> anyhow::Result<RunEnded> {
         let format = Format { quiet: true, ..self.format };
-        run_once(loaded, self, crew, Order { output, format, repeats: &mut Repeats::none() })
+        let patience = crew.whole_join_timeout();
+        let began = Instant::now();
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
+            let (hold, repeats) = (Duration::ZERO, &mut Repeats::none());
+            let order = Order { output, format, hold, repeats };
+            match run_once(loaded.clone(), self, crew, site, order) {
+                Err(error)
+                    if was_not_started(&error) && tries_left > 0 && began.elapsed() < patience =>
+                {
+                    eprintln!("begun anew: {error}");
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// The directory of many runs.
     pub(crate) fn directory_of_many(&self, name: &str, what: &str) -> anyhow::Result<PathBuf> {
-        if !self.hold_results.is_zero() {
-            let line = format!("--hold-results holds the results of one run: not with a {what}");
-            return Err(Stop::new(Exit::BadConfiguration, line).into());
-        }
         let directory = ResultsDirectory::create(&self.output, &format!("{name}-{what}"), now())?;
         Ok(directory.path().to_owned())
     }
@@ -140,6 +188,8 @@ impl BenchmarkArgs {
 struct Order<'a> {
     output: &'a Path,
     format: Format,
+    /// How long its results wait to be fetched.
+    hold: Duration,
     repeats: &'a mut Repeats,
 }
 
@@ -148,14 +198,14 @@ fn run_once(
     loaded: Loaded,
     arguments: &BenchmarkArgs,
     crew: &Crew,
+    site: &Site,
     order: Order<'_>,
 ) -> anyhow::Result<RunEnded> {
     let Loaded { mut config, credentials } = loaded;
     let simulator = target::start_simulator(&mut config)?;
-    let runtime = control_runtime()?;
-    let ended = runtime.block_on(async {
+    let ended = site.block_on(async {
         let mut interrupts = Interrupts::listen()?;
-        crew.check()?;
+        crew.check(site).await?;
         let observers = Observers::open(&arguments.observers).await?;
         let (probe, origin) = (arguments.probe(), crew.origin());
         let prepared =
@@ -164,7 +214,7 @@ fn run_once(
         let directory = ResultsDirectory::create(order.output, &prepared.plan.name, now())?;
         let kept = keep(&directory, &config, &prepared.plan);
         let measured = match kept {
-            Ok(()) => measure(&prepared, &directory, crew, interrupts, &observers).await,
+            Ok(()) => measure(&prepared, &directory, (crew, site), interrupts, &observers).await,
             Err(error) => Err(error),
         };
         let ended = match measured {
@@ -174,9 +224,9 @@ fn run_once(
                 order.repeats.label(&name_of(directory.path()), &mut result.facts.labels);
                 let exit = present(&result, &directory, &prepared.plan.collect, order.format);
                 hands.release().await;
-                listening.abort();
+                drop(listening);
                 let path = directory.path().to_owned();
-                let exit = hold::until_fetched(exit, &path, arguments.hold_results).await?;
+                let exit = hold::until_fetched(exit, &path, order.hold).await?;
                 Ok(RunEnded { exit, directory: path })
             }
             Err(error) => {
@@ -187,8 +237,6 @@ fn run_once(
         observers.close().await;
         ended
     });
-    // A name lookup or a data set that is still being read holds up nobody.
-    runtime.shutdown_background();
     drop(simulator);
     ended
 }
@@ -273,13 +321,13 @@ struct Measured {
     result: RunResult,
     hands: Hands,
     /// What listens for signals that would end it.
-    listening: AbortHandle,
+    listening: Listening,
 }
 
 async fn measure(
     prepared: &Prepared,
     directory: &ResultsDirectory,
-    crew: &Crew,
+    (crew, site): (&Crew, &Site),
     interrupts: Interrupts,
     observers: &Observers,
 ) -> anyhow::Result<Measured> {
@@ -288,7 +336,7 @@ async fn measure(
         plan: plan.clone(),
         size: crew.size(),
         inputs: crew.inputs(plan).await?,
-        join_timeout: crew.join_timeout(),
+        join_timeout: crew.join_timeout(site).await,
         start_ahead: crew.start_ahead(),
         journal: directory.journal_path(),
         build: BUILD.to_owned(),
@@ -296,12 +344,13 @@ async fn measure(
             probe_requests: prepared.probe_requests,
             warnings: prepared.warnings.clone(),
         },
+        run: crew.run_of_many(site)?,
     };
     let coordinator = Coordinator::start(options).await?;
     let listening = interrupts.end(coordinator.interrupter());
     let watching = observers.follow(&coordinator);
     let offered_by = async {
-        let hands = crew.gather(&coordinator, &prepared.credentials).await?;
+        let hands = crew.gather(&coordinator, &prepared.credentials, site).await?;
         anyhow::Ok((hands, coordinator.finished().await?))
     };
     let over = offered_by.await;
@@ -315,11 +364,16 @@ async fn measure(
     Ok(Measured { result, hands, listening })
 }
 
+/// The workers were not ready, and another time they may be.
+fn was_not_started(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Stop>().is_some_and(Stop::may_pass)
+}
+
 /// Whether any load was; why it ended early goes to stderr.
 pub(crate) fn offered(ending: &Ending) -> Result<(), Stop> {
     match ending {
         Ending::Refused(reason) => return Err(Stop::new(Exit::BadConfiguration, reason)),
-        Ending::NotStarted(reason) => return Err(Stop::new(Exit::Internal, reason)),
+        Ending::NotStarted(reason) => return Err(Stop::not_started(reason)),
         Ending::Degraded(reason) => eprintln!("the run did not go as planned: {reason}"),
         Ending::Completed | Ending::Interrupted => {}
     }

@@ -1,4 +1,4 @@
-//! `tokenstorm coordinator`: one run, offered by workers on other machines.
+//! `tokenstorm coordinator`: a run, or the many of a sweep or a search, offered by workers on other machines.
 //!
 //! Around the load it does what `run` does. With `--resume` it goes on with a run whose coordinator died: its
 //! workers wait for ten seconds, so there is no probe and nothing to settle, only the journal to read.
@@ -14,10 +14,7 @@ use coordinator::{Coordinator, CoordinatorError, FleetSize};
 use report::ResultsDirectory;
 
 use crate::{
-    benchmark::{
-        BUILD, BenchmarkArgs, benchmark, control_runtime, describe, name_of, offered, present,
-        result_of,
-    },
+    benchmark::{BUILD, BenchmarkArgs, benchmark, describe, name_of, offered, present, result_of},
     crew::{Crew, Gathering, inputs_of},
     exit::{Exit, Stop},
     fleet_secrets::SecretArgs,
@@ -27,6 +24,7 @@ use crate::{
     recover,
     repeat::Repeats,
     settings::length,
+    site::{Runs, Site},
 };
 
 /// What `coordinator` takes.
@@ -100,8 +98,8 @@ fn resume(
     arguments: &BenchmarkArgs,
 ) -> anyhow::Result<Exit> {
     let directory = ResultsDirectory::open(directory.to_owned());
-    let runtime = control_runtime()?;
-    let exit = runtime.block_on(async {
+    let site = Site::new(Runs::One)?;
+    let exit = site.block_on(async {
         let interrupts = Interrupts::listen()?;
         gathering.check()?;
         let observers = Observers::open(&arguments.observers).await?;
@@ -114,7 +112,7 @@ fn resume(
         let listening = interrupts.end(coordinator.interrupter());
         let watching = observers.follow(&coordinator);
         let offered_by = async {
-            let connected = gathering.open(&coordinator).await?;
+            let connected = gathering.open(&coordinator, &site).await?;
             anyhow::Ok((connected, coordinator.finished().await?))
         };
         let over = offered_by.await;
@@ -129,12 +127,12 @@ fn resume(
             Err(stop) => Err(stop.into()),
         };
         connected.release().await;
-        listening.abort();
+        drop(listening);
         let exit = hold::until_fetched(exit, directory.path(), arguments.hold_results).await;
         observers.close().await;
         exit
     });
-    runtime.shutdown_background();
+    site.close();
     exit
 }
 

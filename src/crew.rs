@@ -1,7 +1,7 @@
 //! Who offers the load: a worker in this process, worker processes that this one starts, or whoever dials.
 //!
 //! All are given the same plan by the same coordinator; what differs is how they come to its door, and how
-//! long that may take.
+//! long that may take. Of many runs each has a worker or worker processes of its own here; workers elsewhere stay for all.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -10,9 +10,9 @@ use std::{
 };
 
 use client::Credentials;
-use coordinator::{Coordinator, FleetSize, ListenError, Listener, Phase, Progress, Protection};
-use protocol::{Cookie, Input, Node};
-use tokio::{sync::watch, time::Instant};
+use coordinator::{Coordinator, FleetSize, ListenError, Phase, Progress, Protection};
+use protocol::{Cookie, Input};
+use tokio::sync::watch;
 use worker::{Worker, WorkerOptions};
 use workload::{Plan, PromptSource};
 
@@ -20,9 +20,11 @@ use crate::{
     benchmark::BUILD,
     exit::{Exit, Stop},
     fleet_secrets::Secrets,
-    local_workers::LocalWorkers,
+    local_workers::{LocalWorkers, Share},
     prepare::Origin,
-    randomness, told,
+    randomness,
+    site::{Runs, Site, Way},
+    told,
 };
 
 /// A local worker answers in well under a millisecond; this leaves room for a busy machine.
@@ -31,20 +33,31 @@ const START_AHEAD: Duration = Duration::from_millis(300);
 const START_AHEAD_OF_A_FLEET: Duration = Duration::from_secs(2);
 /// A local worker that has not registered by now never will.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long workers that have had their last word may take to close their connections.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// How often that is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// In a later run of many the fleet is here, or on its way from the last one. Who is missing then is waited for no longer
+/// than this, if the run can begin without it; it may come to the next.
+const REJOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Coming and going at the beginning of a later run is told of only if it takes longer.
+const UNTOLD: Duration = Duration::from_secs(2);
 
 /// See the module's documentation.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Crew {
     /// One worker, in this process.
     ThisProcess,
-    /// So many, each a process of this machine.
-    OwnProcesses(NonZeroU32),
+    /// Each a process of this machine.
+    OwnProcesses(OwnProcesses),
     /// Workers anywhere, who dial.
     Dialling(Gathering),
+}
+
+/// Processes that this one starts.
+#[derive(Clone)]
+pub(crate) struct OwnProcesses {
+    count: NonZeroU32,
+    /// The machine is divided among as many, of which not all are needed for each run.
+    divided_by: NonZeroU32,
+    /// Theirs alone.
+    cookie: String,
 }
 
 /// Where and how long workers are waited for.
@@ -64,18 +77,63 @@ pub(crate) enum Hands {
     Connected(Connected),
 }
 
-/// A listener, and the processes behind it that are ours.
+/// A way in for workers, and the processes beyond it that are ours.
 pub(crate) struct Connected {
-    node: Node,
-    listener: Listener,
+    way: Way,
+    /// Whoever dials stays for the next run.
+    stays: bool,
     processes: Option<LocalWorkers>,
 }
 
 impl Crew {
+    /// So many processes of this machine.
+    pub(crate) fn of_processes(count: NonZeroU32) -> anyhow::Result<Self> {
+        let cookie = randomness::secret()?;
+        Ok(Self::OwnProcesses(OwnProcesses { count, divided_by: count, cookie }))
+    }
+
+    /// This crew, if `most` workers can be had of it; one process becomes as many.
+    ///
+    /// # Errors
+    /// There are not as many, or the fleet may begin with fewer than are expected.
+    pub(crate) fn with_at_least(&self, most: NonZeroU32) -> anyhow::Result<Self> {
+        match self {
+            Self::ThisProcess => Self::of_processes(most),
+            Self::OwnProcesses(own) if own.count < most => {
+                Err(too_few(most, "--workers", own.count).into())
+            }
+            Self::OwnProcesses(_) => Ok(self.clone()),
+            Self::Dialling(Gathering { size, .. }) if size.minimum < size.expected => {
+                let line = "--worker-counts measures with exactly so many workers: leave out --min-workers";
+                Err(Stop::new(Exit::BadConfiguration, line).into())
+            }
+            Self::Dialling(Gathering { size, .. }) if size.expected < most => {
+                Err(too_few(most, "--expect-workers", size.expected).into())
+            }
+            Self::Dialling(_) => Ok(self.clone()),
+        }
+    }
+
+    /// As many of it as `count` own the load, and the others are spares. Each worker is as strong as in the whole.
+    pub(crate) fn part(&self, count: NonZeroU32) -> Self {
+        match self {
+            Self::ThisProcess => Self::ThisProcess,
+            Self::OwnProcesses(own) => Self::OwnProcesses(OwnProcesses { count, ..own.clone() }),
+            Self::Dialling(gathering) => {
+                let whole = gathering.size;
+                let others = whole.expected.get().saturating_sub(count.get());
+                let spares = whole.spares.saturating_add(others);
+                let size = FleetSize { spares, ..FleetSize::exactly(count) };
+                Self::Dialling(Gathering { size, ..gathering.clone() })
+            }
+        }
+    }
+
     /// Finds what makes it impossible, before anything is asked of the target.
-    pub(crate) fn check(&self) -> Result<(), Stop> {
+    pub(crate) async fn check(&self, site: &Site) -> Result<(), Stop> {
         match self {
             Self::ThisProcess | Self::OwnProcesses(_) => Ok(()),
+            Self::Dialling(_) if site.is_open().await => Ok(()),
             Self::Dialling(gathering) => gathering.check(),
         }
     }
@@ -90,22 +148,41 @@ impl Crew {
     pub(crate) fn size(&self) -> FleetSize {
         match self {
             Self::ThisProcess => FleetSize::exactly(NonZeroU32::MIN),
-            Self::OwnProcesses(count) => FleetSize::exactly(*count),
+            Self::OwnProcesses(own) => FleetSize::exactly(own.count),
             Self::Dialling(gathering) => gathering.size,
         }
     }
 
-    pub(crate) fn join_timeout(&self) -> Duration {
+    /// How long workers may take to come to a run that cannot begin without them.
+    pub(crate) fn whole_join_timeout(&self) -> Duration {
         match self {
             Self::ThisProcess | Self::OwnProcesses(_) => JOIN_TIMEOUT,
             Self::Dialling(gathering) => gathering.join_timeout,
         }
     }
 
+    /// How long all of them are waited for, before a run.
+    pub(crate) async fn join_timeout(&self, site: &Site) -> Duration {
+        let (whole, size) = (self.whole_join_timeout(), self.size());
+        let is_later = site.is_open().await;
+        let may_begin_without = size.minimum < size.expected;
+        if is_later && may_begin_without { REJOIN_TIMEOUT.min(whole) } else { whole }
+    }
+
     pub(crate) fn start_ahead(&self) -> Duration {
         match self {
             Self::ThisProcess => START_AHEAD,
             Self::OwnProcesses(_) | Self::Dialling(_) => START_AHEAD_OF_A_FLEET,
+        }
+    }
+
+    /// What tells workers that more runs may follow: those that are started for each run end with it.
+    pub(crate) fn run_of_many(&self, site: &Site) -> anyhow::Result<Option<u64>> {
+        match (self, site.runs()) {
+            (Self::Dialling(_), Runs::Many) => randomness::number().map(Some),
+            (Self::Dialling(_), Runs::One) | (Self::ThisProcess | Self::OwnProcesses(_), _) => {
+                Ok(None)
+            }
         }
     }
 
@@ -122,6 +199,7 @@ impl Crew {
         &self,
         coordinator: &Coordinator,
         credentials: &Credentials,
+        site: &Site,
     ) -> anyhow::Result<Hands> {
         match self {
             Self::ThisProcess => {
@@ -129,19 +207,25 @@ impl Crew {
                 let worker = Worker::start(options, coordinator.door()).await?;
                 Ok(Hands::Embedded(Box::new(worker)))
             }
-            Self::OwnProcesses(count) => {
-                let cookie = randomness::secret()?;
-                let secrets = Secrets::of_this_machine(Cookie::new(&cookie)?);
+            Self::OwnProcesses(OwnProcesses { count, divided_by, cookie }) => {
+                let secrets = Secrets::of_this_machine(Cookie::new(cookie)?);
                 let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-                let mut connected = Connected::open(coordinator, any_port, secrets).await?;
-                let address = connected.listener.address();
-                let workers = LocalWorkers::start(*count, address, &cookie, credentials)?;
-                connected.processes = Some(workers);
-                Ok(Hands::Connected(connected))
+                let way = site.let_in(coordinator, any_port, secrets).await?;
+                let share = Share { count: *count, divided_by: *divided_by };
+                let processes = LocalWorkers::start(share, way.address, cookie, credentials)?;
+                let processes = Some(processes);
+                Ok(Hands::Connected(Connected { way, stays: false, processes }))
             }
-            Self::Dialling(gathering) => Ok(Hands::Connected(gathering.open(coordinator).await?)),
+            Self::Dialling(gathering) => {
+                Ok(Hands::Connected(gathering.open(coordinator, site).await?))
+            }
         }
     }
+}
+
+fn too_few(most: NonZeroU32, flag: &str, there_are: NonZeroU32) -> Stop {
+    let line = format!("--worker-counts asks for {most} workers, and {flag} is {there_are}");
+    Stop::new(Exit::BadConfiguration, line)
 }
 
 impl Gathering {
@@ -157,32 +241,26 @@ impl Gathering {
     }
 
     /// Lets workers in from now on, and tells of their coming.
-    pub(crate) async fn open(&self, coordinator: &Coordinator) -> anyhow::Result<Connected> {
-        let connected = Connected::open(coordinator, self.listen, self.secrets.clone()).await?;
-        told::tell(format_args!("listening on {}", connected.listener.address()));
-        tokio::spawn(tell_of_arrivals(coordinator.progress()));
-        Ok(connected)
+    pub(crate) async fn open(
+        &self,
+        coordinator: &Coordinator,
+        site: &Site,
+    ) -> anyhow::Result<Connected> {
+        let way = site.let_in(coordinator, self.listen, self.secrets.clone()).await?;
+        if way.is_new {
+            told::tell(format_args!("listening on {}", way.address));
+        }
+        let untold = if way.is_new { Duration::ZERO } else { UNTOLD };
+        tokio::spawn(tell_of_arrivals(coordinator.progress(), untold));
+        Ok(Connected { way, stays: site.runs() == Runs::Many, processes: None })
     }
 }
 
 impl Connected {
-    async fn open(
-        coordinator: &Coordinator,
-        address: SocketAddr,
-        secrets: Secrets,
-    ) -> anyhow::Result<Self> {
-        let node = Node::start("coordinator", &secrets.cookie).await?;
-        coordinator.open_to_the_cluster();
-        let Secrets { trust, protection, .. } = secrets;
-        let listener = Listener::open(address, node.clone(), trust, protection).await?;
-        Ok(Self { node, listener, processes: None })
-    }
-
-    /// Those who have had their last word close their connections themselves: ending before would cut it off.
+    /// The run is over.
     pub(crate) async fn release(self) {
-        let deadline = Instant::now() + FAREWELL;
-        while self.node.sessions() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(LOOK_EVERY).await;
+        if !self.stays {
+            self.way.clear().await;
         }
         if let Some(processes) = self.processes {
             processes.end().await;
@@ -228,6 +306,7 @@ pub(crate) fn this_machine(
         build: BUILD.to_owned(),
         cache: None,
         credentials,
+        last_run: None,
     })
 }
 
@@ -236,8 +315,12 @@ fn hostname() -> String {
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
 }
 
-/// A line whenever somebody came or went, until the fleet is complete.
-async fn tell_of_arrivals(mut views: watch::Receiver<Progress>) {
+/// A line whenever somebody came or went, until the fleet is complete; none if that takes no longer than `untold`.
+async fn tell_of_arrivals(mut views: watch::Receiver<Progress>, untold: Duration) {
+    let has_begun = |view: &Progress| view.phase != Phase::Forming;
+    if !untold.is_zero() && tokio::time::timeout(untold, views.wait_for(has_begun)).await.is_ok() {
+        return;
+    }
     let mut told = None;
     loop {
         let (phase, (here, expected)) = {

@@ -100,12 +100,24 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Stop {
     exit: Exit,
     lines: Vec<String>,
+    may_pass: bool,
 }
 
 impl Stop {
     /// One problem a line.
     pub(crate) fn new(exit: Exit, problem: impl ToString) -> Self {
-        Self { exit, lines: problem.to_string().lines().map(str::to_owned).collect() }
+        let lines = problem.to_string().lines().map(str::to_owned).collect();
+        Self { exit, lines, may_pass: false }
+    }
+
+    /// A run whose workers were not ready: the same run may start another time.
+    pub(crate) fn not_started(reason: impl ToString) -> Self {
+        Self { may_pass: true, ..Self::new(Exit::Internal, reason) }
+    }
+
+    /// Whether another try makes sense.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.may_pass
     }
 
     /// How the command would end.
@@ -116,7 +128,7 @@ impl Stop {
     /// All problems of a configuration at once.
     pub(crate) fn bad_configuration<E: ToString>(problems: &[E]) -> Self {
         let lines = problems.iter().map(ToString::to_string).collect();
-        Self { exit: Exit::BadConfiguration, lines }
+        Self { exit: Exit::BadConfiguration, lines, may_pass: false }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
@@ -62,6 +62,11 @@ async fn hold(directory: &Path, longest: Duration) -> anyhow::Result<()> {
 /// Whether they are being held.
 pub(crate) fn is_held(directory: &Path) -> bool {
     mark_of(directory).exists()
+}
+
+/// Since when.
+pub(crate) fn since(directory: &Path) -> Option<SystemTime> {
+    fs::metadata(mark_of(directory)).and_then(|mark| mark.modified()).ok()
 }
 
 /// Lets the coordinator end; false where nothing was held.

@@ -33,9 +33,9 @@ impl Interrupts {
         }
     }
 
-    /// Of a run: the first ends the load with a drain, the second cancels what is open, the third ends the process. What
-    /// is given back ends that, for a program that has something else to do after the run.
-    pub(crate) fn end(mut self, interrupt: impl Fn() + Send + 'static) -> AbortHandle {
+    /// Of a run: the first ends the load with a drain, the second cancels what is open, the third ends the process; until
+    /// what is given back is dropped, for a program that has something else to do after the run.
+    pub(crate) fn end(mut self, interrupt: impl Fn() + Send + 'static) -> Listening {
         let listening = tokio::spawn(async move {
             for received in 1.. {
                 self.next().await;
@@ -52,6 +52,15 @@ impl Interrupts {
                 interrupt();
             }
         });
-        listening.abort_handle()
+        Listening(listening.abort_handle())
+    }
+}
+
+/// While this lives, signals end the run.
+pub(crate) struct Listening(AbortHandle);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -31,26 +31,35 @@ const OF_OTHER_FLEETS: [&str; 7] = [
     "JOB_COMPLETION_INDEX",
 ];
 
+/// How many, and what part of the machine each has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    pub(crate) count: NonZeroU32,
+    /// The machine is divided among as many.
+    pub(crate) divided_by: NonZeroU32,
+}
+
 /// See the module's documentation; those that are left are killed when this is dropped.
 pub(crate) struct LocalWorkers(Vec<Child>);
 
 impl LocalWorkers {
     /// Starts them; they find the coordinator at `address`.
     pub(crate) fn start(
-        count: NonZeroU32,
+        share: Share,
         address: SocketAddr,
         cookie: &str,
         credentials: &Credentials,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
         let processors = std::thread::available_parallelism()?.get();
-        let share = (processors / count.get() as usize).max(1);
+        let Share { count, divided_by } = share;
+        let each = (processors / divided_by.get() as usize).max(1);
         let mut all = Self(Vec::new());
         for ordinal in 0..count.get() {
             let mut command = Command::new(&program);
             command
                 .args(["worker", "--from-parent", "--coordinator", &address.to_string()])
-                .args(["--ordinal", &ordinal.to_string(), "--processors", &share.to_string()])
+                .args(["--ordinal", &ordinal.to_string(), "--processors", &each.to_string()])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null());
             for name in OF_OTHER_FLEETS {

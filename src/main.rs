@@ -34,6 +34,7 @@ mod screen;
 mod server_metrics;
 mod settings;
 mod simulate;
+mod site;
 mod sweep;
 mod target;
 mod told;

@@ -43,7 +43,7 @@ enum ResultsVerb {
         /// A new file, such as run.tar.gz, or `-` for stdout
         #[arg(value_name = "FILE")]
         to: PathBuf,
-        /// A run's directory; of a folder of them the newest run
+        /// A run's directory, or that of a sweep or a search; of a folder of them the newest that is held, else the newest run
         #[arg(value_name = "DIR", default_value = "results")]
         run: PathBuf,
         /// Does not end a coordinator that holds its results: `results release` does, when the archive was looked at
@@ -52,7 +52,7 @@ enum ResultsVerb {
     },
     /// End a coordinator that holds its results
     Release {
-        /// A run's directory; of a folder of them the newest run
+        /// A run's directory, or that of a sweep or a search; of a folder of them the newest that is held
         #[arg(value_name = "DIR", default_value = "results")]
         run: PathBuf,
     },
@@ -70,12 +70,12 @@ pub(crate) fn results(arguments: &ResultsArgs) -> anyhow::Result<Exit> {
         ResultsVerb::Ls { folder } => list(folder),
         ResultsVerb::Show { run } => show(run),
         ResultsVerb::Pack { to, run, keep_holding: true } => {
-            pack::pack(&located(run)?, to, Afterwards::KeepHolding)
+            pack::pack(&held_or_located(run)?, to, Afterwards::KeepHolding)
         }
         ResultsVerb::Pack { to, run, keep_holding: false } => {
-            pack::pack(&located(run)?, to, Afterwards::Release)
+            pack::pack(&held_or_located(run)?, to, Afterwards::Release)
         }
-        ResultsVerb::Release { run } => release(&located(run)?),
+        ResultsVerb::Release { run } => release(&held_or_located(run)?),
         ResultsVerb::Rm { runs } => remove(runs),
     }
 }
@@ -128,6 +128,20 @@ fn located(run: &Path) -> Result<PathBuf, Stop> {
         eprintln!("the newest of {runs} runs: {}", located.directory.display());
     }
     Ok(located.directory)
+}
+
+/// What is to be fetched: the directory itself where it is one of many runs (a sweep, a search), else of a folder the newest
+/// that is held, else the newest run.
+fn held_or_located(place: &Path) -> Result<PathBuf, Stop> {
+    if report::is_of_many(place) {
+        return Ok(place.to_owned());
+    }
+    let inside = fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
+    let held = inside.filter(|directory| hold::is_held(directory));
+    match held.max_by_key(|directory| hold::since(directory)) {
+        Some(newest) => Ok(newest),
+        None => located(place),
+    }
 }
 
 fn release(run: &Path) -> anyhow::Result<Exit> {

@@ -28,6 +28,9 @@ pub(crate) struct RunArgs {
 
 /// Runs the benchmark, writes its results, prints them.
 pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<Exit> {
-    let crew = arguments.workers.map_or(Crew::ThisProcess, Crew::OwnProcesses);
+    let crew = match arguments.workers {
+        None => Crew::ThisProcess,
+        Some(count) => Crew::of_processes(count)?,
+    };
     Repeats::of(arguments.repeat).run(|repeats| benchmark(&arguments.benchmark, &crew, repeats))
 }

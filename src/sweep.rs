@@ -13,12 +13,13 @@ use workload::{
 };
 
 use crate::{
-    benchmark::BenchmarkArgs,
+    benchmark::{BenchmarkArgs, ManyEnded},
     crew::Crew,
     exit::{Exit, Stop},
     many::{Listener, below, make},
     plan, say,
     settings::Loaded,
+    site::Site,
 };
 
 /// The configuration without its sweep: what all runs have in common.
@@ -65,14 +66,30 @@ pub(crate) fn run(
     loaded: Loaded,
     arguments: &BenchmarkArgs,
     crew: &Crew,
-) -> anyhow::Result<Exit> {
-    let listener = Listener::start()?;
-    let folder = match &arguments.resume_sweep {
+    site: &Site,
+) -> anyhow::Result<ManyEnded> {
+    let directory = match &arguments.resume_sweep {
         Some(folder) => resumed(folder, &loaded.config)?,
         None => begun(&loaded.config, arguments)?,
     };
     let name = loaded.config.text("benchmark.name").unwrap_or("sweep").to_owned();
-    let mut table = Table::read(sweep, &folder, name);
+    let mut table = Table::read(sweep, &directory, name);
+    let led = lead(sweep, &loaded, &mut table, (arguments, crew, site), &directory);
+    let ended = led
+        .inspect_err(|_| eprintln!("{}", go_on(&directory)))
+        .and_then(|()| finish(&table, &directory, arguments));
+    Ok(ManyEnded { ended, directory })
+}
+
+/// From the first run that is not done to the last, or until it is time to end.
+fn lead(
+    sweep: &Sweep,
+    loaded: &Loaded,
+    table: &mut Table,
+    (arguments, crew, site): (&BenchmarkArgs, &Crew, &Site),
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let listener = Listener::start()?;
     let (all, before) = (table.view.runs.len(), table.done());
     if before > 0 {
         eprintln!("{before} of {all} runs are done already");
@@ -94,17 +111,16 @@ pub(crate) fn run(
         let applied =
             point.applied_to(&loaded.config).map_err(|all| Stop::bad_configuration(&all))?;
         let output = folder.join(place_of(point, repeat));
-        let loaded = Loaded { config: applied, credentials: loaded.credentials.clone() };
-        let ended = arguments.run_quietly(loaded, &output, crew);
-        let ended = ended.inspect_err(|_| eprintln!("{}", go_on(&folder)))?;
+        let at = Loaded { config: applied, credentials: loaded.credentials.clone() };
+        let ended = arguments.run_quietly(&at, &output, crew, site)?;
         table.exits.push(ended.exit);
-        table.look(place, &folder, &output);
-        table.write_data(&folder)?;
+        table.look(place, folder, &output);
+        table.write_data(folder)?;
         if ended.exit == Exit::Interrupted {
             break;
         }
     }
-    finish(&table, &folder, arguments)
+    Ok(())
 }
 
 /// What a user can do after a run that ended without a result.

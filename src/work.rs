@@ -1,14 +1,18 @@
 //! `tokenstorm worker`: offers its share of a run that a coordinator elsewhere leads.
 //!
-//! It dials until it is given a place, works, and ends with its run. One that the coordinator counted as lost
-//! comes back as a new incarnation. The target's credentials are its own: none come over the network.
+//! It dials until it is given a place, works, and ends with its run; of a coordinator that leads many runs it takes part
+//! in each. One that the coordinator counted as lost comes back as a new incarnation. What comes next is decided by
+//! [`worker::Career`]. The target's credentials are its own: none come over the network.
+
+mod leaving;
+mod waits;
 
 use std::{io::BufRead, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use client::Credentials;
 use protocol::{Cookie, CoordinatorMessage, Node, Peer};
-use tokio::{sync::oneshot, time::Instant};
-use worker::{Dialer, Worker, WorkerEnd, WorkerError, WorkerOptions};
+use tokio::sync::oneshot;
+use worker::{Career, Dialer, Happening, Phase, Wait, Worker, WorkerEnd, WorkerOptions};
 
 use crate::{
     benchmark::control_runtime,
@@ -20,13 +24,6 @@ use crate::{
     randomness,
     settings::{length, own_credentials},
 };
-
-/// Who waits for longer wants to know for what.
-const SILENCE: Duration = Duration::from_secs(2);
-/// A worker without a start has no lease that could run out: it waits as long for a coordinator that resumes.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How often the coordinator is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What `worker` takes.
 #[derive(Debug, clap::Args)]
@@ -55,6 +52,9 @@ pub(crate) struct WorkerArgs {
     /// How long to dial until there is a place
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = length)]
     join_timeout: Duration,
+    /// Between the runs of a sweep or a capacity search: how long a coordinator that does not answer is waited for
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = length)]
+    rejoin_timeout: Duration,
     /// After the first SIGTERM or Ctrl-C: how long open requests may take
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = length)]
     leave_within: Duration,
@@ -73,7 +73,7 @@ struct Identity {
     orphaned: oneshot::Receiver<()>,
 }
 
-/// Takes part in one run.
+/// Takes part in a run, or in as many as its coordinator leads.
 pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
     let (host, port) = host_and_port(&arguments.coordinator)?;
     let identity = arguments.identity()?;
@@ -126,57 +126,62 @@ impl WorkerArgs {
         Ok(Identity { secrets, credentials: told.credentials, orphaned })
     }
 
-    fn options(&self, credentials: &Credentials) -> anyhow::Result<WorkerOptions> {
+    fn options(
+        &self,
+        credentials: &Credentials,
+        last_run: Option<u64>,
+    ) -> anyhow::Result<WorkerOptions> {
         let options = this_machine(self.ordinal, credentials.clone())?;
         let processors = self.processors.map_or(options.processors, NonZeroU16::get);
         let cache = self.cache.clone().or_else(cache_folder);
         let host = self.name.clone().unwrap_or_else(|| options.host.clone());
-        Ok(WorkerOptions { processors, cache, host, ..options })
+        Ok(WorkerOptions { processors, cache, host, last_run, ..options })
     }
 
-    /// One incarnation after the other, until the run is over.
+    /// One incarnation after the other, until there is no run to come.
     async fn serve(
         &self,
         door: &Peer<CoordinatorMessage>,
         credentials: &Credentials,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Exit> {
-        let mut patience = self.join_timeout;
+        let mut career = Career::new(self.join_timeout, self.rejoin_timeout);
+        let mut worker = None;
         loop {
-            let options = self.options(credentials)?;
-            let worker = tokio::select! {
-                worker = self.place(door, options, patience) => worker?,
-                () = interrupts.next() => return Err(interrupted().into()),
+            let happening = match career.phase().clone() {
+                Phase::Gone(leaving) => return leaving::exit(leaving, &self.coordinator),
+                Phase::Looking(wait) => {
+                    let options = self.options(credentials, career.last_run())?;
+                    let (placed, happening) = self.look(wait, options, door, interrupts).await?;
+                    worker = placed;
+                    happening
+                }
+                Phase::Working => match worker.take() {
+                    Some(worker) => self.until_the_end(worker, door, interrupts).await,
+                    None => Happening::Ended { end: WorkerEnd::Failed, run: None },
+                },
             };
-            tracing::info!(coordinator = self.coordinator, "this worker has a place");
-            let end = self.until_the_end(worker, door, interrupts).await?;
-            let coordinator = &self.coordinator;
-            match end {
-                WorkerEnd::Complete | WorkerEnd::Left => return Ok(Exit::Ok),
-                WorkerEnd::Over => {
-                    eprintln!("the run is over");
-                    return Ok(Exit::Ok);
-                }
-                WorkerEnd::CalledOff(reason) => {
-                    let line = format!("no load was offered: {reason}");
-                    return Err(Stop::new(Exit::Internal, line).into());
-                }
-                WorkerEnd::Closed => {
-                    eprintln!(
-                        "the coordinator counted this worker as lost: it comes back as a new one"
-                    );
-                    // Its run may have ended meanwhile, and its coordinator with it.
-                    patience = patience.min(PATIENCE);
-                }
-                WorkerEnd::Orphaned => {
-                    let line = format!("no word of the coordinator at {coordinator} for too long");
-                    return Err(Stop::new(Exit::Internal, line).into());
-                }
-                WorkerEnd::Failed => {
-                    let line = "a part of this worker failed; the lines above say which";
-                    return Err(Stop::new(Exit::Internal, line).into());
-                }
+            career.on(happening);
+            if career.is_between_runs() {
+                tracing::info!(coordinator = self.coordinator, "waiting for the next run");
             }
+        }
+    }
+
+    /// Asks for a place for as long as it may.
+    async fn look(
+        &self,
+        wait: Wait,
+        options: WorkerOptions,
+        door: &Peer<CoordinatorMessage>,
+        interrupts: &mut Interrupts,
+    ) -> anyhow::Result<(Option<Worker>, Happening)> {
+        tokio::select! {
+            found = Worker::start(options, door.clone()) => Ok(leaving::of_registration(found)?),
+            () = waits::until_over(wait, door, &self.coordinator) => {
+                Ok((None, Happening::WaitOver))
+            }
+            () = interrupts.next() => Ok((None, Happening::Told)),
         }
     }
 
@@ -186,73 +191,31 @@ impl WorkerArgs {
         worker: Worker,
         door: &Peer<CoordinatorMessage>,
         interrupts: &mut Interrupts,
-    ) -> Result<WorkerEnd, Stop> {
-        let leave = worker.leaver();
-        let mut ended = std::pin::pin!(worker.complete());
+    ) -> Happening {
+        let (leave, run) = (worker.leaver(), worker.run());
+        let ended = |end| Happening::Ended { end, run: *run.borrow() };
+        let mut complete = std::pin::pin!(worker.complete());
         tokio::select! {
-            end = &mut ended => return Ok(end),
-            () = gone(door) => return Ok(WorkerEnd::Orphaned),
+            end = &mut complete => return told_of_loss(ended(end)),
+            () = waits::gone(door) => return ended(WorkerEnd::Orphaned),
             () = interrupts.next() => {}
         }
         eprintln!("leaving: others go on with its share; again to end at once");
         leave(self.leave_within);
         tokio::select! {
-            _ = ended => Err(Stop::new(Exit::Interrupted, "interrupted: it has left its run in order")),
-            () = gone(door) => Ok(WorkerEnd::Orphaned),
-            () = interrupts.next() => Err(interrupted()),
+            _ = complete => Happening::LeftInOrder,
+            () = waits::gone(door) => Happening::Told,
+            () = interrupts.next() => Happening::Told,
         }
-    }
-
-    async fn place(
-        &self,
-        door: &Peer<CoordinatorMessage>,
-        options: WorkerOptions,
-        limit: Duration,
-    ) -> anyhow::Result<Worker> {
-        let registering = Worker::start(options, door.clone());
-        let registered = tokio::select! {
-            registered = registering => registered,
-            () = self.tell_of_waiting(door, limit) => {
-                let coordinator = &self.coordinator;
-                let line = format!("the coordinator at {coordinator} gave no place within {limit:?}");
-                return Err(Stop::new(Exit::Internal, line).into());
-            }
-        };
-        Ok(registered.map_err(|error| match error {
-            WorkerError::Refused(_) => Stop::new(Exit::BadConfiguration, error),
-            WorkerError::Start(_) | WorkerError::Thread(_) => Stop::new(Exit::Internal, error),
-        })?)
-    }
-
-    /// Says once what it waits for; returns when it has waited for long enough.
-    async fn tell_of_waiting(&self, door: &Peer<CoordinatorMessage>, limit: Duration) {
-        let until = Instant::now() + limit;
-        tokio::time::sleep(SILENCE.min(limit)).await;
-        let coordinator = &self.coordinator;
-        if door.is_connected() {
-            eprintln!("waiting for a place at {coordinator}");
-        } else {
-            eprintln!(
-                "waiting for the coordinator at {coordinator}: dialling again until it answers"
-            );
-        }
-        tokio::time::sleep_until(until).await;
     }
 }
 
-fn interrupted() -> Stop {
-    Stop::new(Exit::Interrupted, "interrupted: this worker is gone without a word")
-}
-
-/// Returns when there has been no connection for too long.
-async fn gone(door: &Peer<CoordinatorMessage>) {
-    let mut seen = Instant::now();
-    while seen.elapsed() < PATIENCE {
-        tokio::time::sleep(LOOK_EVERY).await;
-        if door.is_connected() {
-            seen = Instant::now();
-        }
+/// Says what a user would wonder at.
+fn told_of_loss(happening: Happening) -> Happening {
+    if let Happening::Ended { end: WorkerEnd::Closed, .. } = happening {
+        eprintln!("the coordinator counted this worker as lost: it comes back as a new one");
     }
+    happening
 }
 
 /// Brackets around an IPv6 address are those of a URL.

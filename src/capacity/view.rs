@@ -1,0 +1,143 @@
+//! A search that is over, as it is shown and written.
+
+use std::path::Path;
+
+use metrics::{Metric, Percentile, RunResult};
+use report::{CapacityView, TriedLevel, write_file};
+use workload::search::{Found, Judgement, Level, Outcome, Search, SearchBy, knee};
+
+use super::Tried;
+use crate::many::make;
+
+/// What was looked for, and by whom.
+pub(super) struct Subject<'a> {
+    pub(super) name: &'a str,
+    pub(super) by: SearchBy,
+    /// That were asked for; a run that had fewer is remarked on.
+    pub(super) workers: u32,
+}
+
+pub(super) fn view(
+    subject: &Subject<'_>,
+    search: &Search,
+    found: Found,
+    tried: &[Tried],
+) -> CapacityView {
+    let Subject { name, by, workers } = *subject;
+    let repeats = search.rules().repeats;
+    let levels: Vec<TriedLevel> =
+        search.levels().iter().map(|level| line(level, repeats, tried)).collect();
+    let objectives = tried.first().map(|first| objectives(&first.result)).unwrap_or_default();
+    let curve: Vec<(f64, f64)> = levels
+        .iter()
+        .map(|level| (level.throughput.unwrap_or(0.0), level.e2e_us[0].unwrap_or(0.0)))
+        .collect();
+    CapacityView {
+        name: name.to_owned(),
+        by: by_name(by),
+        unit: by.unit(),
+        outcome: outcome_name(found.outcome),
+        meaning: meaning(found.outcome).to_owned(),
+        holds: found.holds,
+        fails: found.fails,
+        certain: found.certain,
+        knee: knee(&curve).map(|place| levels[place].level),
+        workers,
+        objectives,
+        remarks: tried.iter().filter_map(|run| remark(run, by, workers)).collect(),
+        levels,
+    }
+}
+
+/// For programs.
+pub(super) fn by_name(by: SearchBy) -> &'static str {
+    match by {
+        SearchBy::Rate => "rate",
+        SearchBy::Concurrency => "concurrency",
+    }
+}
+
+/// A run that had fewer workers than were asked for.
+fn remark(run: &Tried, by: SearchBy, asked: u32) -> Option<String> {
+    let had = run.result.facts.workers;
+    let level = super::shown(run.level);
+    (had < asked)
+        .then(|| format!("a run at {level} {} was offered by {had} of {asked} workers", by.unit()))
+}
+
+fn objectives(result: &RunResult) -> Vec<String> {
+    result.overall.slos.iter().map(|slo| report::objective(slo).0).collect()
+}
+
+fn line(level: &Level, repeats: usize, tried: &[Tried]) -> TriedLevel {
+    let (judgement, certain) = match level.judgement(repeats) {
+        Judgement::Holds { certain } => ("holds", certain),
+        Judgement::Fails { certain } => ("fails", certain),
+        Judgement::Blind => ("too few samples", false),
+        Judgement::NotOffered => ("not offered", false),
+        Judgement::Open => ("open", false),
+    };
+    let runs: Vec<&Tried> = tried.iter().filter(|run| run.level == level.level).collect();
+    let of = |value: &dyn Fn(&RunResult) -> Option<f64>| {
+        median(runs.iter().filter_map(|run| value(&run.result)).collect())
+    };
+    let percentile = |metric: Metric, percentile: Percentile| {
+        of(&|result| Some(result.overall.metrics.get(&metric)?.percentile(percentile)? as f64))
+    };
+    let both = |metric| [percentile(metric, Percentile::P50), percentile(metric, Percentile::P99)];
+    TriedLevel {
+        level: level.level,
+        judgement,
+        certain,
+        margin: level.margin(),
+        nearest: runs.last().map(|run| run.nearest.clone()).unwrap_or_default(),
+        throughput: of(&|result| result.overall.rates.throughput),
+        tokens_per_second: of(&|result| result.overall.rates.tokens_per_second),
+        ttft_us: both(Metric::Ttft),
+        e2e_us: both(Metric::E2eLatency),
+        directories: runs.iter().map(|run| run.directory.clone()).collect(),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Bracketed => "bracketed",
+        Outcome::AtLeast => "atLeast",
+        Outcome::NoneHolds => "noneHolds",
+        Outcome::GeneratorLimit => "generatorLimit",
+        Outcome::TooFewSamples => "tooFewSamples",
+        Outcome::ProbesUsedUp => "unfinished",
+    }
+}
+
+fn meaning(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Bracketed => "the objectives hold at one level and not at the other",
+        Outcome::AtLeast => "the highest level that may be tried holds: raise `search.most`",
+        Outcome::NoneHolds => "the objectives fail even at the lowest level",
+        Outcome::GeneratorLimit => {
+            "the generator reached its limit before the service did: use more workers"
+        }
+        Outcome::TooFewSamples => {
+            "probes are too short for these objectives: raise `benchmark.duration`"
+        }
+        Outcome::ProbesUsedUp => "the search ended before the bounds were as narrow as asked for",
+    }
+}
+
+/// `capacity.json`, the page and the picture.
+pub(super) fn write(view: &CapacityView, folder: &Path) -> anyhow::Result<()> {
+    let json = format!("{:#}\n", report::capacity_json(view));
+    write_file(&folder.join("capacity.json"), json.as_bytes())?;
+    write_file(&folder.join("capacity.html"), report::capacity_html(view)?.as_bytes())?;
+    if let Some(picture) = report::capacity_plot(view)? {
+        make(&folder.join("plots"))?;
+        write_file(&folder.join("plots").join("latency_against_load.png"), &picture)?;
+    }
+    Ok(())
+}
