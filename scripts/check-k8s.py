@@ -161,12 +161,21 @@ def check_chart(base, demo):
         "imagePullSecrets": [{"name": "registry"}], "simulator": {"enabled": True, "args": ["--fixed"]},
     }
     check("chart: other values", render_chart(other), spares=2)
+    many = render_chart({"coordinator": {"extraArgs": ["--find-capacity", "--worker-counts=1,2"]}})
+    if arguments_of(check("chart: a search", many))[-2:] != ["--find-capacity", "--worker-counts=1,2"]:
+        problems.append("chart: coordinator.extraArgs are not heeded")
     for wrong in ({"wrokers": 3}, {"workers": 0}, {"joinTimeout": "soon"}):  # misspelt
         try:
             render_chart(wrong)
         except helm_python.HelmError:
             continue
         problems.append(f"the chart takes {wrong}")
+
+
+def arguments_of(things):
+    """Of the coordinator."""
+    job = next(thing for thing in things if thing["kind"] == "Job" and thing["metadata"]["name"].endswith("coordinator"))
+    return pod_of(job)["containers"][0]["args"]
 
 
 def check_script():
@@ -179,6 +188,9 @@ def check_script():
         problems.append("k8s-run.sh: the configuration is not the given one, or a file is missing")
     if {thing["metadata"].get("namespace") for thing in today} != {"bench"}:
         problems.append("k8s-run.sh: an object is in another namespace")
+    many = objects_of(run(*script, "--workers", "2", "--kubernetes", "1.33", "--coordinator-arg", "--find-capacity", "--coordinator-arg", "--set=search.by=rate"))
+    if arguments_of(many)[-2:] != ["--find-capacity", "--set=search.by=rate"]:
+        problems.append("k8s-run.sh: --coordinator-arg is not heeded")
     old = objects_of(run(*script, "--workers", "4", "--kubernetes", "1.20", "--host-network", "--coordinator-host", "127.0.0.1"))
     check("k8s-run.sh for 1.20", old)
     jobs = [thing for thing in old if thing["kind"] == "Job"]

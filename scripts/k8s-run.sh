@@ -14,6 +14,7 @@
 #   --results-claim CLAIM    a PersistentVolumeClaim for results and journal [a folder that dies with the pod]
 #   --simulator              a simulated service beside it, at http://tokenstorm-simulator:8000
 #   --host-network           pods in the network of their nodes
+#   --coordinator-arg ARG    one more argument of the coordinator, such as --find-capacity; repeatable
 #   --coordinator-host HOST  where workers dial [the Service tokenstorm-coordinator]
 #   --patch FILE             a kustomize patch to apply last, such as resources or a node selector; repeatable
 #   --kubernetes VERSION     the server's version, such as 1.30 [asked]; what it does not know is left out, and said
@@ -26,7 +27,7 @@ set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 config='' workers='' namespace='' image='' output=results hold=10m claim='' coordinator_host='' version=''
 simulator=no host_network=no keep=no dry_run=no attach=no
-files=() patches=()
+files=() patches=() coordinator_args=()
 
 die() { # line, exit code
     echo "error: $1" >&2
@@ -40,7 +41,7 @@ usage() {
 
 while (($#)); do
     case $1 in
-    --workers | --namespace | --image | --file | --output | --hold | --results-claim | --coordinator-host | --patch | --kubernetes)
+    --workers | --namespace | --image | --file | --output | --hold | --results-claim | --coordinator-arg | --coordinator-host | --patch | --kubernetes)
         (($# > 1)) || die "$1 needs a value"
         ;;&
     --workers) workers=$2 && shift ;;
@@ -50,6 +51,7 @@ while (($#)); do
     --output) output=$2 && shift ;;
     --hold) hold=$2 && shift ;;
     --results-claim) claim=$2 && shift ;;
+    --coordinator-arg) coordinator_args+=("$2") && shift ;;
     --coordinator-host) coordinator_host=$2 && shift ;;
     --patch) patches+=("$2") && shift ;;
     --kubernetes) version=$2 && shift ;;
@@ -117,6 +119,17 @@ in_the_network_of_the_node() { # kind
 END
 }
 
+with_arguments() {
+    local argument
+    cat <<END
+  - target: { kind: Job, name: tokenstorm-coordinator }
+    patch: |
+END
+    for argument in "${coordinator_args[@]}"; do
+        echo "      - { op: add, path: /spec/template/spec/containers/0/args/-, value: \"${argument//\"/\\\"}\" }"
+    done
+}
+
 patches_of_this_run() {
     cat <<END
   - path: fleet.yaml
@@ -128,6 +141,7 @@ END
         in_the_network_of_the_node Job
         [[ $simulator == no ]] || in_the_network_of_the_node Deployment
     fi
+    ((${#coordinator_args[@]} == 0)) || with_arguments
     local file number=0
     for file in "${patches[@]}"; do
         number=$((number + 1))

@@ -71,6 +71,7 @@ async fn worker_process() {
         build: BUILD.to_owned(),
         cache: Some(directory.join(format!("cache-{ordinal}"))),
         credentials: Credentials::default(),
+        last_run: None,
     };
     let worker = Worker::start(options, door).await.unwrap();
     // Closed where a test lets it be missed.
@@ -153,6 +154,7 @@ fn options(plan: Plan, journal: &Path) -> CoordinatorOptions {
         journal: journal.to_owned(),
         build: BUILD.to_owned(),
         prepared: Preparation::default(),
+        run: None,
     }
 }
 

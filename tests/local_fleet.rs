@@ -43,6 +43,7 @@ fn worker_options(ordinal: u32) -> WorkerOptions {
         build: "test".to_owned(),
         cache: None,
         credentials: Credentials::default(),
+        last_run: None,
     }
 }
 
@@ -64,6 +65,7 @@ async fn measure(
         journal: folder.path().join("journal"),
         prepared: Preparation::default(),
         build: "test".to_owned(),
+        run: None,
     };
     let coordinator = Coordinator::start(options).await.unwrap();
     let mut workers = Vec::new();

@@ -1,48 +1,80 @@
 //! The capacity search against a simulator whose capacity is known.
 
+use std::{collections::BTreeSet, path::Path};
+
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Ended};
+use crate::{
+    fleet_support::read_json,
+    support::{Bench, Ended},
+};
 
-fn capacity(ended: &Ended) -> Value {
-    let folder = ended.results.as_ref().unwrap();
-    for file in ["capacity.html", "plots/latency_against_load.png", "config.yaml"] {
+/// A service of so many slots in which each request of 8 tokens takes 20 ms and 10 ms a token.
+pub(crate) fn slots(count: u32) -> Bench {
+    Bench::new(json!({
+        "jitter": 0, "ttftMs": 20, "ttftPerInputTokenUs": 0, "itlMs": 10, "itlPerSequenceUs": 0,
+        "maxConcurrency": count,
+    }))
+}
+
+/// A search of short probes: where it begins, for how long it probes, and what must hold.
+pub(crate) fn search<'a>(
+    from: [&'a str; 2],
+    duration: &'a str,
+    slos: &'a str,
+    more: &[&'a str],
+) -> Vec<&'a str> {
+    let mut all = vec!["--find-capacity", "--duration", duration, "--set", slos];
+    for set in ["prompts.inputLength.mean=8", "search.pause=0.2", "benchmark.drain=5"] {
+        all.extend(["--set", set]);
+    }
+    all.extend(from);
+    all.extend(more);
+    all
+}
+
+/// What a search has written, by its directory.
+pub(crate) fn found_in(folder: &Path) -> Value {
+    for file in ["capacity.html", "plots/latency_against_load.png"] {
         assert!(folder.join(file).is_file(), "{file}");
     }
-    serde_json::from_str(&std::fs::read_to_string(folder.join("capacity.json")).unwrap()).unwrap()
+    read_json(&folder.join("capacity.json"))
+}
+
+pub(crate) fn bounds(found: &Value) -> (f64, f64) {
+    let bound = |name: &str| found["bounds"][name].as_f64();
+    bound("holds").zip(bound("fails")).unwrap_or_else(|| panic!("a bound is missing: {found:#}"))
+}
+
+/// Probes of all levels.
+fn probes(found: &Value) -> usize {
+    let levels = found["levels"].as_array().unwrap().iter();
+    levels.map(|level| level["runs"].as_array().unwrap().len()).sum()
+}
+
+/// The salts of the prompts of all runs.
+fn salts(ended: &Ended) -> BTreeSet<String> {
+    let runs = std::fs::read_dir(ended.results.as_ref().unwrap().join("runs")).unwrap();
+    let salt = |run: std::fs::DirEntry| {
+        let yaml = std::fs::read_to_string(run.path().join("config.yaml")).unwrap();
+        yaml.lines().find(|line| line.contains("promptSalt")).unwrap().to_owned()
+    };
+    runs.map(|run| salt(run.unwrap())).collect()
 }
 
 /// Four slots, and each request has one for 20 + 9 · 10 = 110 ms: evenly spaced requests are carried up to 4 / 0.11 =
 /// 36.4 a second without a wait, and beyond that the queue grows without end.
 #[test]
 fn the_rate_that_four_slots_carry_is_found() {
-    let bench = Bench::new(json!({
-        "jitter": 0, "ttftMs": 20, "ttftPerInputTokenUs": 0, "itlMs": 10, "itlPerSequenceUs": 0, "maxConcurrency": 4,
-    }));
-    let ended = bench.run(&[
-        "--rate",
-        "12",
-        "--duration",
-        "2",
-        "--find-capacity",
-        "--set",
-        "slos={ttft: {p90: 60ms}}",
-        "--set",
-        "search.precision=0.1",
-        "--set",
-        "search.pause=0.3",
-        "--set",
-        "prompts.inputLength.mean=8",
-        "--set",
-        "prompts.outputLength.mean=10",
-        "--set",
-        "benchmark.drain=5",
-    ]);
+    let lengths = ["--set", "prompts.outputLength.mean=10", "--set", "search.precision=0.1"];
+    let bench = slots(4);
+    let ended = bench.run(&search(["--rate", "12"], "2", "slos={ttft: {p90: 60ms}}", &lengths));
     assert_eq!(ended.code, Some(0), "{}", ended.all_output());
-    let found = capacity(&ended);
+    let folder = ended.results.as_ref().unwrap();
+    assert!(folder.join("config.yaml").is_file());
+    let found = found_in(folder);
     assert_eq!(found["outcome"], "bracketed", "{found:#}");
-    let (holds, fails) =
-        (found["bounds"]["holds"].as_f64().unwrap(), found["bounds"]["fails"].as_f64().unwrap());
+    let (holds, fails) = bounds(&found);
     assert!(fails <= holds * 1.1001, "{found:#}");
     // A probe of two seconds lets a little more pass than an endless one: at 10 % above, the last request of 80 waits for
     // 0.2 s, and one in ten of them for more than 40 ms from 1 % above on. A busy machine lets less pass.
@@ -50,49 +82,18 @@ fn the_rate_that_four_slots_carry_is_found() {
     for words in ["capacity  ", "held      ttft p90 ≤ 60.0 ms", "knee      "] {
         assert!(ended.stdout.contains(words), "{words}:\n{}", ended.stdout);
     }
-    let runs = ended.results.as_ref().unwrap().join("runs");
-    let salts: std::collections::BTreeSet<String> = std::fs::read_dir(runs)
-        .unwrap()
-        .map(|run| {
-            let yaml = std::fs::read_to_string(run.unwrap().path().join("config.yaml")).unwrap();
-            yaml.lines().find(|line| line.contains("promptSalt")).unwrap().to_owned()
-        })
-        .collect();
-    let probes: usize = found["levels"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|level| level["runs"].as_array().unwrap().len())
-        .sum();
-    assert_eq!(salts.len(), probes, "fresh prompts in each probe");
+    assert_eq!(salts(&ended).len(), probes(&found), "fresh prompts in each probe");
 }
 
 #[test]
 fn whole_users_are_searched_too() {
-    let bench = Bench::new(json!({
-        "jitter": 0, "ttftMs": 20, "ttftPerInputTokenUs": 0, "itlMs": 10, "itlPerSequenceUs": 0, "maxConcurrency": 3,
-    }));
-    let ended = bench.run(&[
-        "--concurrency",
-        "1",
-        "--duration",
-        "2",
-        "--find-capacity",
-        "--json",
-        "--set",
-        "slos={ttft: {p90: 35ms}}",
-        "--set",
-        "search.pause=0.2",
-        "--set",
-        "prompts.inputLength.mean=8",
-        "--set",
-        "prompts.outputLength.mean=6",
-        "--set",
-        "load.rampUp=0.1",
-    ]);
+    let more = ["--json", "--set", "prompts.outputLength.mean=6", "--set", "load.rampUp=0.1"];
+    let bench = slots(3);
+    let slos = "slos={ttft: {p90: 35ms}}";
+    let ended = bench.run(&search(["--concurrency", "1"], "2", slos, &more));
     assert_eq!(ended.code, Some(0), "{}", ended.all_output());
     let printed: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(printed, capacity(&ended));
+    assert_eq!(printed, found_in(ended.results.as_ref().unwrap()));
     assert_eq!(
         (&printed["by"], &printed["unit"]),
         (&json!("concurrency"), &json!("requests in flight"))
@@ -114,4 +115,15 @@ fn a_search_without_objectives_or_level_sends_nothing() {
         "{lines:?}"
     );
     assert_eq!(bench.simulator.truth().received, 0);
+}
+
+#[test]
+fn more_workers_than_there_are_can_have_no_capacity() {
+    let bench = Bench::new(json!({}));
+    let slos = "slos={ttft: {p90: 60ms}}";
+    let counts = ["--workers", "2", "--worker-counts", "1,4"];
+    let ended = bench.run(&search(["--rate", "1"], "1", slos, &counts));
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(ended.stderr, "error: --worker-counts asks for 4 workers, and --workers is 2\n");
+    assert_eq!((bench.simulator.truth().received, ended.results), (0, None));
 }

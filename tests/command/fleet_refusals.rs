@@ -242,6 +242,7 @@ fn stranger(incarnation: u64) -> WorkerOptions {
         build: "0.0.1".to_owned(),
         cache: None,
         credentials: Credentials::default(),
+        last_run: None,
     }
 }
 
@@ -304,6 +305,7 @@ async fn ask(door: &Peer<CoordinatorMessage>) -> String {
         host: "stranger".to_owned(),
         processors: 1,
         epoch: 0,
+        last_run: None,
     };
     let ask = |reply| CoordinatorMessage::Register(Wire::new(hello), reply);
     match door.ask(ask, Duration::from_secs(10)).await {

@@ -77,6 +77,11 @@ impl Process {
         self.child.id()
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap().count()
+    }
+
     /// Everything on stderr so far.
     pub(crate) fn words(&self) -> String {
         self.stderr.so_far()

@@ -77,3 +77,22 @@ fn a_run_that_holds_its_results_ends_when_it_is_told_to() {
     assert!(ended.stderr.contains("told to end"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("stopping"), "no load is left to stop: {}", ended.stderr);
 }
+
+#[test]
+fn a_sweep_is_fetched_as_one_when_its_last_run_is_over() {
+    let bench = bench();
+    let grid = ["--set", "sweep.grid={load.rate: [20, 30]}", "--set", "sweep.pause=0"];
+    let arguments = [&grid[..], &["--duration", "0.5", "--hold-results", "10m"]].concat();
+    let running = Process::start(bench.command(&arguments));
+    running.said(HELD);
+    let sweep = results_in(bench.folder.path());
+    assert!(sweep.join("sweep.html").is_file(), "it is whole");
+    let packed = results(bench.folder.path(), &["pack", "-"]);
+    let ended = running.finished();
+    assert!(matches!(ended.code, Some(0 | 4)), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches(HELD).count(), 1, "not once a run: {}", ended.stderr);
+    let elsewhere = tempfile::tempdir().unwrap();
+    tar::Archive::new(GzDecoder::new(&packed[..])).unpack(elsewhere.path()).unwrap();
+    let copy = elsewhere.path().join(sweep.file_name().unwrap());
+    assert!(copy.join("sweep.json").is_file() && copy.join("runs").is_dir());
+}

@@ -15,6 +15,7 @@ mod fleet;
 mod fleet_inputs;
 mod fleet_links;
 mod fleet_losses;
+mod fleet_many;
 mod fleet_refusals;
 mod fleet_support;
 mod full_disk;

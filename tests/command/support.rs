@@ -104,9 +104,9 @@ pub(crate) fn signal(process: u32, name: &str) {
     assert!(kill.unwrap().success());
 }
 
-/// Waits until a condition holds; panics after 20 seconds.
+/// Waits until a condition holds; panics after a minute.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     while !holds() {
         assert!(tokio::time::Instant::now() < limit, "waited too long until {what}");
         std::thread::sleep(std::time::Duration::from_millis(20));

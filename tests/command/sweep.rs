@@ -28,21 +28,21 @@ fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
     all
 }
 
-fn server() -> Bench {
+pub(crate) fn server() -> Bench {
     Bench::new(json!({"fixed": true, "ttftMs": 2, "itlMs": 1}))
 }
 
-fn folder_of(bench: &Bench) -> Option<PathBuf> {
+pub(crate) fn folder_of(bench: &Bench) -> Option<PathBuf> {
     let results = std::fs::read_dir(bench.folder.path().join("results")).ok()?;
     results.map(|entry| entry.unwrap().path()).find(|path| path.join("runs").is_dir())
 }
 
-fn table(folder: &Path) -> Value {
+pub(crate) fn table(folder: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(folder.join("sweep.json")).unwrap()).unwrap()
 }
 
 /// What of a table does not depend on how long an answer took: points, books, offered rates, in the table's order.
-fn account(table: &Value) -> Vec<(String, u64, Value, Value)> {
+pub(crate) fn account(table: &Value) -> Vec<(String, u64, Value, Value)> {
     let runs = table["runs"].as_array().unwrap();
     let line = |run: &Value| {
         let due = run["books"]["due"].as_u64().unwrap_or(0);
@@ -56,7 +56,7 @@ fn account(table: &Value) -> Vec<(String, u64, Value, Value)> {
     runs.iter().map(line).collect()
 }
 
-fn whole_runs(folder: &Path) -> BTreeMap<String, Value> {
+pub(crate) fn whole_runs(folder: &Path) -> BTreeMap<String, Value> {
     let runs = table(folder)["runs"].as_array().unwrap().clone();
     runs.iter()
         .filter(|run| !run["verdict"].is_null())
