@@ -31,7 +31,8 @@ pub(crate) enum Runs {
 /// See the module's documentation.
 pub(crate) struct Site {
     runtime: Runtime,
-    runs: Runs,
+    /// Where there are many runs.
+    lobby: Option<Lobby>,
     doors: Mutex<Option<Doors>>,
 }
 
@@ -39,8 +40,6 @@ pub(crate) struct Site {
 struct Doors {
     node: Node,
     listener: Listener,
-    /// Where there are many runs.
-    lobby: Option<Lobby>,
 }
 
 /// The way in, as one run has it.
@@ -53,13 +52,18 @@ pub(crate) struct Way {
 
 impl Site {
     /// Nobody can come yet.
-    pub(crate) fn new(runs: Runs) -> std::io::Result<Self> {
-        Ok(Self { runtime: control_runtime()?, runs, doors: Mutex::default() })
+    pub(crate) fn new(runs: Runs) -> anyhow::Result<Self> {
+        let runtime = control_runtime()?;
+        let lobby = match runs {
+            Runs::One => None,
+            Runs::Many => Some(runtime.block_on(Lobby::start())?),
+        };
+        Ok(Self { runtime, lobby, doors: Mutex::default() })
     }
 
     /// How many runs there will be.
     pub(crate) fn runs(&self) -> Runs {
-        self.runs
+        if self.lobby.is_some() { Runs::Many } else { Runs::One }
     }
 
     /// Runs something to its end on the control runtime.
@@ -86,20 +90,22 @@ impl Site {
         }
         let Secrets { cookie, trust, protection } = secrets;
         let node = Node::start("coordinator", &cookie).await?;
-        let lobby = match self.runs {
-            Runs::One => None,
-            Runs::Many => Some(Lobby::open().await?),
-        };
+        if let Some(lobby) = &self.lobby {
+            lobby.open();
+        }
         coordinator.open_to_the_cluster();
         let listener = Listener::open(address, node.clone(), trust, protection).await?;
-        Ok(doors.insert(Doors { node, listener, lobby }).way(true))
+        Ok(doors.insert(Doors { node, listener }).way(true))
     }
 
     /// After the last run: sends home whoever waits for another.
     pub(crate) fn dismiss(&self) {
         self.block_on(async {
-            if let Some(doors) = self.doors.lock().await.take() {
-                doors.close().await;
+            let doors = self.doors.lock().await.take();
+            if let (Some(lobby), Some(Doors { node, listener })) = (&self.lobby, doors) {
+                lobby.dismiss();
+                until_all_are_gone(&node, DISMISSAL).await;
+                drop(listener);
             }
         });
     }
@@ -114,13 +120,6 @@ impl Site {
 impl Doors {
     fn way(&self, is_new: bool) -> Way {
         Way { node: self.node.clone(), address: self.listener.address(), is_new }
-    }
-
-    async fn close(self) {
-        if let Some(lobby) = &self.lobby {
-            lobby.dismiss();
-            until_all_are_gone(&self.node, DISMISSAL).await;
-        }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Each run has a door of its own, which ends with it. Without anybody at the door a worker would take the coordinator
 //! for dead: it could not tell a pause of a minute from an end. So the lobby stands in the door's group from the first
-//! run to the last. Of a group the newest member is spoken to, which is the door of a run wherever there is one; whoever
-//! asks for a place at any other time is told to wait, and after the last run that it was the last.
+//! run to the last. Of a group the newest member is spoken to, which is the door of a run wherever there is one (the lobby
+//! is older than all of them); whoever asks for a place at any other time is told to wait, and after the last run that it
+//! was the last.
 
 use protocol::{COORDINATOR_GROUP, CoordinatorMessage, Refusal, TimePong, Welcome, Wire};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -11,25 +12,32 @@ use tokio::sync::watch;
 
 use crate::{CoordinatorClock, roster::wait_for_the_next_run};
 
-/// An open lobby; cheap to copy.
-#[derive(Clone, Debug)]
-pub struct Lobby(watch::Sender<bool>);
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Lobby {
+    keeper: ActorRef<CoordinatorMessage>,
+    dismissed: watch::Sender<bool>,
+}
 
 impl Lobby {
-    /// Opens it to workers of other processes, before the door of the first run.
+    /// Before the first [`crate::Coordinator`] starts, so that the door of each is newer.
     ///
     /// # Errors
     /// Its actor cannot start.
-    pub async fn open() -> Result<Self, ractor::SpawnErr> {
+    pub async fn start() -> Result<Self, ractor::SpawnErr> {
         let (dismissed, is_dismissed) = watch::channel(false);
         let (keeper, _) = Actor::spawn(None, Keeper, is_dismissed).await?;
-        ractor::pg::join(COORDINATOR_GROUP.to_owned(), vec![keeper.get_cell()]);
-        Ok(Self(dismissed))
+        Ok(Self { keeper, dismissed })
+    }
+
+    /// Lets workers of other processes in.
+    pub fn open(&self) {
+        ractor::pg::join(COORDINATOR_GROUP.to_owned(), vec![self.keeper.get_cell()]);
     }
 
     /// From now on whoever asks for a place is told that there are no more runs.
     pub fn dismiss(&self) {
-        let _ = self.0.send(true);
+        let _ = self.dismissed.send(true);
     }
 }
 
@@ -102,7 +110,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_between_two_runs_waits_and_after_the_last_one_goes() {
-        let lobby = Lobby::open().await.unwrap();
+        let lobby = Lobby::start().await.unwrap();
+        lobby.open();
         let door = Peer::<CoordinatorMessage>::of_group(COORDINATOR_GROUP);
         let answer = async || {
             let ask = |reply| CoordinatorMessage::Register(Wire::new(hello()), reply);
