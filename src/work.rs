@@ -83,7 +83,7 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
         let mut interrupts = Interrupts::listen()?;
         let Identity { secrets: Secrets { cookie, trust, .. }, credentials, orphaned } = identity;
         let node = Node::start(&format!("worker-{:016x}", randomness::number()?), &cookie).await?;
-        let dialer = Dialer { node, host, port, trust };
+        let dialer = Dialer { node: node.clone(), host, port, trust };
         let door = dialer.door();
         let mut chance = randomness::number()?;
         let dialing = tokio::spawn(dialer.keep_connected(move || {
@@ -99,6 +99,7 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
         // What is closed from here on is closed by us, and no connection lost.
         dialing.abort();
         let _aborted = dialing.await;
+        node.end_sessions();
         ended
     });
     runtime.shutdown_background();

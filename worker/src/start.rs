@@ -170,8 +170,7 @@ impl Worker {
             epoch: 0,
             last_run,
         };
-        let registered = link.register(hello).await;
-        let id = registered.inspect_err(|_| actor.stop(None))?;
+        let id = link.register(hello).await?;
         let alive = tokio::spawn(link.keep_alive(id, ended));
         Ok(Self { actor, alive, complete, ended: ended_known, leave, run: run_known })
     }
