@@ -136,11 +136,11 @@ async fn prepare(
         )),
         Probe::None => {}
         Probe::One { .. } => {
-            probe_requests = plan.cells().into();
+            probe_requests = plan.first_cells().into();
             warnings.extend(target::check_context(&plan, &credentials, began).await?);
             plan = target::scaled(config, plan, &credentials, began).await?;
             let mut longest = Duration::ZERO;
-            for cell in 0..plan.cells() {
+            for cell in 0..plan.first_cells() {
                 longest = longest.max(probe(&plan, cell, &credentials, began).await?);
             }
             stagger = plan.ramp_up_for(longest);

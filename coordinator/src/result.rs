@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use metrics::{
-    Books, GroupDescription, Interval, NotSent, RunFacts, RunRecord, Slos, StageDescription,
+    Books, GroupDescription, Interval, NotSent, RunFacts, RunRecord, Scope, Slos, StageDescription,
     StageWindow, StopReason, StoppedEarly, Warning, WorkerLost, WorkerResult,
 };
 use workload::{Cell, Plan};
@@ -52,6 +52,7 @@ impl Merged {
                 plan.targets.iter().map(|t| (t.name.clone(), t.weight, Slos::default())),
                 |cell| cell.target,
             ),
+            turns: turns(plan, &merged),
             workers,
             merged,
             series: self.ledger.series().clone(),
@@ -88,7 +89,9 @@ impl Merged {
 
     /// The plan's stages as they ended: at their end, at a stop, or with the last request.
     fn stages(&self, plan: &Plan, merged: &Interval) -> Vec<StageDescription> {
-        let due: u64 = merged.books().due;
+        // Numbers are those of requests that stand alone, and of sessions' first turns.
+        let numbered = merged.scopes.iter().filter(|(scope, _)| scope.class < plan.first_cells());
+        let due: u64 = numbered.map(|(_, record)| record.books.due).sum();
         let spent = plan.requests.is_some_and(|requests| due >= requests);
         let last_used = merged
             .scopes
@@ -224,6 +227,23 @@ fn groups(
         slos,
     };
     named.enumerate().map(group).collect()
+}
+
+/// The turns of sessions. No plan knows their shares: these are of what was due.
+fn turns(plan: &Plan, merged: &Interval) -> Vec<GroupDescription> {
+    let due = |turn: Option<usize>| {
+        let of_turn = |scope: &Scope| turn.is_none_or(|turn| plan.cell(scope.class).turn == turn);
+        let records = merged.scopes.iter().filter(|(scope, _)| of_turn(scope));
+        records.map(|(_, record)| record.books.due).sum::<u64>()
+    };
+    let all = due(None).max(1) as f64;
+    let group = |(turn, name): (usize, String)| GroupDescription {
+        name,
+        share: due(Some(turn)) as f64 / all,
+        cells: (0..plan.cells()).filter(|cell| plan.cell(*cell).turn == turn).collect(),
+        slos: Slos::default(),
+    };
+    plan.turn_names().into_iter().enumerate().map(group).collect()
 }
 
 /// Which worker did not reach the end, when that was noticed, and what was missing until others went on.

@@ -61,7 +61,8 @@ impl Ledger {
         for (worker, account) in self.accounts() {
             let owned = shares.owned.get(worker).unwrap_or(&nothing);
             let beyond = settlement.beyond.get(worker).into_iter().flat_map(BTreeMap::values).sum();
-            settlement.lose(*worker, account, owned, beyond);
+            let is_planned = |scope: &Scope| scope.class < plan.first_cells();
+            settlement.lose(*worker, account, owned, beyond, is_planned);
         }
         for (worker, scopes) in shares.no_owner {
             for (scope, count) in scopes.into_iter().filter(|(_, count)| *count > 0) {
@@ -273,16 +274,18 @@ impl Rounds<'_> {
 
 impl Settlement {
     /// What a worker answers for and did not answer: what it had written first, as far as it said so. `beyond` of what it
-    /// told was not due at all.
+    /// told was not due at all. Later turns of a session are in no plan: what was told of them is not what the plan made due.
     fn lose(
         &mut self,
         worker: WorkerId,
         account: &Account,
         owned: &BTreeMap<Scope, u64>,
         beyond: u64,
+        is_planned: impl Fn(&Scope) -> bool,
     ) {
         let known = |scope: &Scope| account.books.get(scope);
-        let told = account.books.values().map(|books| books.due).sum::<u64>() - beyond;
+        let planned = account.books.iter().filter(|(scope, _)| is_planned(scope));
+        let told = planned.map(|(_, books)| books.due).sum::<u64>().saturating_sub(beyond);
         let mut unreached: u64 = owned.values().sum::<u64>().saturating_sub(told);
         let mut in_flight = account.in_flight;
         let scopes: std::collections::BTreeSet<Scope> =

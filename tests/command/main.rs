@@ -30,6 +30,7 @@ mod objectives;
 mod plan;
 mod report;
 mod secrets;
+mod sessions;
 mod shapes;
 mod ssh_fleet;
 mod support;

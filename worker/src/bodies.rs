@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use client::Clock;
 use tokio::sync::{mpsc, oneshot};
-use workload::{LengthCheck, Plan, PromptSource, Target};
+use workload::{Content, LengthCheck, Plan, Prompt, PromptSource, Target};
 
 /// A request's bytes and what is known of them beforehand.
 #[derive(Clone, Debug)]
@@ -37,6 +37,24 @@ pub(crate) struct Body {
     pub(crate) recount: Option<LengthCheck>,
     /// How long the builder took.
     pub(crate) took: Duration,
+    /// Of a session: what its next turn begins with.
+    pub(crate) conversation: Option<Conversation>,
+}
+
+/// What was said in a session, up to what this request asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Conversation {
+    /// How many turns it has.
+    pub(crate) turns: u32,
+    /// Messages as JSON, with commas between.
+    messages: String,
+}
+
+impl Conversation {
+    /// With the answer to it.
+    pub(crate) fn answered(self, said: &str) -> String {
+        format!("{},{}", self.messages, client::message("assistant", said))
+    }
 }
 
 /// Where bodies are ordered; cheap to copy.
@@ -49,6 +67,10 @@ pub(crate) struct Bodies {
 
 struct Order {
     number: u64,
+    /// Of a session, from 0.
+    turn: u32,
+    /// What was said before it.
+    history: Option<Arc<str>>,
     ready: oneshot::Sender<Result<Body, String>>,
 }
 
@@ -66,14 +88,16 @@ impl Bodies {
         let queue = Arc::new(Mutex::new(queue));
         let waiting = Arc::new(AtomicU64::new(0));
         let targets: Arc<[Target]> = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
+        let sessions = if plan.sessions.is_some() { Kind::Turns } else { Kind::Single };
         for _ in 0..builders() {
             let (queue, waiting) = (Arc::clone(&queue), Arc::clone(&waiting));
             let (targets, prompts) = (Arc::clone(&targets), Arc::clone(&prompts));
             thread::Builder::new().name("bodies".to_owned()).spawn(move || {
-                while let Some(Order { number, ready }) = next(&queue) {
+                while let Some(order) = next(&queue) {
                     waiting.fetch_sub(1, Relaxed);
-                    if !ready.is_closed() {
-                        let _ = ready.send(build(&targets, &prompts, number));
+                    if !order.ready.is_closed() {
+                        let built = build(&targets, &prompts, sessions, &order);
+                        let _ = order.ready.send(built);
                     }
                 }
             })?;
@@ -81,11 +105,20 @@ impl Bodies {
         Ok(Self { orders, waiting })
     }
 
-    /// Orders the body of a request.
+    /// Orders the body of a request, or of a session's first turn.
     pub(crate) fn order(&self, number: u64) -> Ordered {
+        self.order_as(number, 0, None)
+    }
+
+    /// Orders the body of a later turn, after what was said.
+    pub(crate) fn order_turn(&self, number: u64, turn: u32, history: Arc<str>) -> Ordered {
+        self.order_as(number, turn, Some(history))
+    }
+
+    fn order_as(&self, number: u64, turn: u32, history: Option<Arc<str>>) -> Ordered {
         let (ready, receiver) = oneshot::channel();
         self.waiting.fetch_add(1, Relaxed);
-        let _ = self.orders.send(Order { number, ready });
+        let _ = self.orders.send(Order { number, turn, history, ready });
         Ordered { ready: receiver }
     }
 
@@ -125,9 +158,28 @@ fn next(queue: &Mutex<mpsc::UnboundedReceiver<Order>>) -> Option<Order> {
 
 const GONE: &str = "the thread that builds request bodies has ended";
 
-fn build(targets: &[Target], prompts: &PromptSource, number: u64) -> Result<Body, String> {
+/// What a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It stands alone.
+    Single,
+    /// A turn of a session.
+    Turns,
+}
+
+fn build(
+    targets: &[Target],
+    prompts: &PromptSource,
+    kind: Kind,
+    order: &Order,
+) -> Result<Body, String> {
     let begun_ns = Clock::monotonic_ns();
-    let prompt = prompts.prompt(number).map_err(|error| error.to_string())?;
+    let (number, turn) = (order.number, order.turn);
+    let mut prompt = prompts.turn(number, turn).map_err(|error| error.to_string())?;
+    let conversation = match kind {
+        Kind::Single => None,
+        Kind::Turns => Some(put_after(order, prompts, &mut prompt)?),
+    };
     let cell = prompt.class;
     let target = targets.get(usize::from(cell)).ok_or("no such class")?;
     let bytes = client::body(target, &prompt, target.model.as_deref())
@@ -139,8 +191,31 @@ fn build(targets: &[Target], prompts: &PromptSource, number: u64) -> Result<Body
         output_tokens: prompt.output_tokens.map(u64::from),
         recount: prompts.check(number).map_err(|error| error.to_string())?,
         wrapped: prompts.has_wrapped(number),
+        conversation,
         took: Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns)),
     })
+}
+
+/// Puts what is asked after what was said before, and counts it no more: half of that is the server's.
+fn put_after(
+    order: &Order,
+    prompts: &PromptSource,
+    prompt: &mut Prompt,
+) -> Result<Conversation, String> {
+    let Content::Text(asked) = &prompt.content else {
+        return Err("a prompt that is no plain text begins no conversation".to_owned());
+    };
+    let asked = client::message("user", asked);
+    let messages = match &order.history {
+        None => asked,
+        Some(before) => {
+            prompt.input_tokens = None;
+            format!("{before},{asked}")
+        }
+    };
+    prompt.content = Content::Messages(format!("[{messages}]"));
+    let turns = prompts.turns(order.number).map_err(|error| error.to_string())?;
+    Ok(Conversation { turns, messages })
 }
 
 #[cfg(test)]

@@ -22,6 +22,15 @@ pub(crate) struct Due {
     pub(crate) permitted: Duration,
 }
 
+/// What an answer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It counts.
+    Completed,
+    /// It lacks what the plan requires.
+    Refused,
+}
+
 /// See the module's documentation.
 pub(crate) struct Booking {
     lane: Rc<Lane>,
@@ -136,7 +145,7 @@ impl Booking {
     }
 
     /// It was answered: it completed, unless the answer lacks what the plan requires.
-    pub(crate) fn completed(mut self, ready: Duration, body: &Body, answer: &Answer) {
+    pub(crate) fn completed(mut self, ready: Duration, body: &Body, answer: &Answer) -> Fate {
         self.booked = true;
         let stream = &self.stream;
         let completion = Completion {
@@ -149,7 +158,8 @@ impl Booking {
         if self.lane.plan.required.length
             && let Some(detail) = too_short(body.output_tokens, &completion)
         {
-            return self.book_failure(FailureClass::Validation, answer.finished, detail);
+            self.book_failure(FailureClass::Validation, answer.finished, detail);
+            return Fate::Refused;
         }
         let timeline = Timeline {
             scheduled: self.due.scheduled,
@@ -179,6 +189,7 @@ impl Booking {
             self.note(&Notes { user_space_stamps: stream.events, ..Notes::default() });
         }
         self.lane.recorder.borrow_mut().completed(self.due.scope, &timeline, &completion);
+        Fate::Completed
     }
 
     /// It failed on the way.

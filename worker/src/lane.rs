@@ -137,7 +137,8 @@ impl Lane {
             // Its cells, one for each class.
             let own: Vec<_> = kinds.iter().skip(target).step_by(targets).cloned().collect();
             let client = Client::beside(&own[0], options.clone(), clock, Rc::clone(&precedence));
-            client?.with_kinds(&own)
+            let client = client?.with_kinds(&own)?;
+            Ok(if plan.sessions.is_some() { client.keeping_text() } else { client })
         };
         (0..targets).map(client).collect()
     }

@@ -26,6 +26,7 @@ mod offer;
 mod outbox;
 mod recorder_actor;
 mod request;
+mod session;
 mod start;
 mod threads;
 mod worker_actor;

@@ -21,13 +21,14 @@ use crate::{
     claims::Claim,
     lane::Lane,
     request::{Came, Permission, request},
+    session::Session,
 };
 
 /// After so many arrivals in a row that were due already, the streams of the others get their turn.
 const YIELD_EVERY: u32 = 64;
 
 /// How often a slot without permission looks for one, besides at each grant.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long a slot rests after a request that found no connection: a closed loop asks again when it was
 /// answered, and a server that is gone answers at once.
@@ -114,9 +115,15 @@ async fn open_loop(
                 let body = body.unwrap_or_else(|| lane.bodies.order(arrival.number));
                 let lane = Rc::clone(lane);
                 let permission = Permission::Due(arrival.stage, arrival.due);
+                let session = Session::begin(&lane, arrival.number, due(&arrival).scope);
                 begin(requests, async move {
-                    let stage = arrival.stage;
-                    let _came = request(&lane, booking, body, stage, permission, permit).await;
+                    let ended =
+                        request(&lane, booking, body, arrival.stage, permission, None).await;
+                    if let Some(session) = session {
+                        session.go_on(permission, ended.turn).await;
+                    }
+                    // Of a session too: the cap is on what users there are.
+                    drop(permit);
                 });
             }
             Err(why) => why.book(booking, lane.early_end.reason()),
@@ -305,8 +312,13 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
         next = lane.plan.closed_request(slot, round).map(|number| lane.bodies.order(number));
         let due = Due { scope: Scope { stage, class }, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
-        if request(&lane, booking, body, stage, permission, None).await == Came::WithoutConnection {
+        let session = Session::begin(&lane, number, due.scope);
+        let ended = request(&lane, booking, body, stage, permission, None).await;
+        if ended.came == Came::WithoutConnection {
             tokio::time::sleep(REST_WITHOUT_CONNECTION).await;
+        }
+        if let Some(session) = session {
+            session.go_on(permission, ended.turn).await;
         }
         scheduled = lane.plan.asks_again(number, lane.clock.now());
     }

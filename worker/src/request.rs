@@ -8,9 +8,26 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     bodies::{Body, Ordered},
-    booking::Booking,
+    booking::{Booking, Fate},
     lane::Lane,
 };
+
+/// What became of a request, for who goes on after it.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) came: Came,
+    /// Of a session: it was answered, and this is what was said so far.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// A turn that was answered.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// How many its session has.
+    pub(crate) turns: u32,
+    /// All messages so far, as JSON with commas between.
+    pub(crate) messages: String,
+}
 
 /// How far a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +66,15 @@ pub(crate) async fn request(
     stage: u16,
     permission: Permission,
     _permit: Option<OwnedSemaphorePermit>,
-) -> Came {
+) -> Ended {
+    let ended = |came| Ended { came, turn: None };
     let mut body = match collect(&booking, ordered).await {
         Ok(body) => body,
         Err(reason) => {
             booking.broken(reason);
             // A closed loop whose bodies all fail must not keep the lane's thread for itself.
             tokio::task::yield_now().await;
-            return Came::Far;
+            return ended(Came::Far);
         }
     };
     let ready = lane.clock.now();
@@ -83,8 +101,13 @@ pub(crate) async fn request(
     let (client, kind) = lane.client_of(body.cell);
     match client.exchange_as(kind, bytes, gate, on).await {
         Ok(answer) => {
-            booking.completed(ready, &body, &answer);
-            Came::Far
+            let fate = booking.completed(ready, &body, &answer);
+            let conversation = body.conversation.filter(|_| fate == Fate::Completed);
+            let turn = conversation.zip(answer.text).map(|(conversation, said)| Turn {
+                turns: conversation.turns,
+                messages: conversation.answered(&said),
+            });
+            Ended { came: Came::Far, turn }
         }
         Err(failure) => {
             let came = how_far(&failure);
@@ -92,7 +115,7 @@ pub(crate) async fn request(
                 true => booking.not_sent(held_back.get()),
                 false => booking.failed(failure),
             }
-            came
+            ended(came)
         }
     }
 }

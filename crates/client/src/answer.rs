@@ -67,6 +67,8 @@ pub struct Answer {
     pub status: u16,
     /// Every read of the answer had a kernel stamp that could be used.
     pub kernel_stamps: bool,
+    /// What the server said, where the client was told to keep it ([`crate::Client::keeping_text`]).
+    pub text: Option<String>,
 }
 
 /// A request that failed: data, counted by its class.

@@ -107,6 +107,7 @@ pub struct Client {
     pub(crate) http2: Option<Http2>,
     pub(crate) clock: Clock,
     pub(crate) stamps: Cell<StampConverter>,
+    pub(crate) keeps_text: bool,
     precedence: Rc<Precedence>,
 }
 
@@ -171,6 +172,7 @@ impl Client {
             },
             clock,
             stamps: Cell::new(StampConverter::new()),
+            keeps_text: false,
             precedence,
         })
     }
@@ -184,6 +186,13 @@ impl Client {
         let of = |target: &Target| headers(target, &self.endpoint, &self.credentials);
         self.headers = targets.iter().map(of).collect::<Result<_, _>>()?;
         Ok(self)
+    }
+
+    /// The same, and the text of each answer is handed over with it: for conversations, whose next turn sends it back.
+    #[must_use]
+    pub fn keeping_text(mut self) -> Self {
+        self.keeps_text = true;
+        self
     }
 
     /// Reads a new pair of the realtime and the monotonic clock; call it once a flush. A step is to be

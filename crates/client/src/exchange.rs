@@ -16,6 +16,7 @@ use crate::answer::{Answer, Failure, Progress};
 use crate::client::Client;
 use crate::event::words_of;
 use crate::reader::Reader;
+use crate::said;
 use crate::stream::{BodyEnd, Broken, Stream};
 use crate::transport::Body;
 use crate::trouble::{Trouble, answer_trouble, body_trouble};
@@ -157,6 +158,9 @@ impl Client {
         on: &mut impl FnMut(Progress),
     ) -> Result<Answer, Trouble> {
         let mut stream = Stream::new(self.api);
+        if self.keeps_text {
+            stream.keep_text();
+        }
         let end = read_stream(&mut stream, trace, &mut reader, on).await?;
         match stream.end(reader.end_at(), &end) {
             Ok(ended) => {
@@ -171,7 +175,7 @@ impl Client {
                     ..self.answered(trace, &reader)
                 };
                 reader.keep();
-                Ok(answer)
+                Ok(Answer { text: stream.into_text(), ..answer })
             }
             Err(broken) => {
                 if broken.class == FailureClass::Empty {
@@ -202,7 +206,15 @@ impl Client {
                     let words = "the answer holds no generated content".to_owned();
                     Err(Trouble::new(FailureClass::Empty, words))
                 }
-                event => Ok(Answer { usage: event.usage, ..self.answered(trace, &reader) }),
+                event => Ok(Answer {
+                    usage: event.usage,
+                    text: self.keeps_text.then(|| {
+                        let mut text = String::new();
+                        said::append(&json, &mut text);
+                        text
+                    }),
+                    ..self.answered(trace, &reader)
+                }),
             });
         reader.keep();
         outcome
@@ -226,6 +238,7 @@ impl Client {
             reconnected: trace.reconnected.get(),
             status: reader.status().as_u16(),
             kernel_stamps: reader.kernel_stamps(),
+            text: None,
         }
     }
 }

@@ -22,6 +22,7 @@ mod precedence;
 mod probe;
 mod reader;
 mod replay;
+mod said;
 pub mod sse;
 mod stream;
 mod transport;
@@ -37,6 +38,7 @@ pub use pacer::{Pacer, TimerfdPacer, TokioPacer};
 pub use precedence::Precedence;
 pub use probe::{Model, Probe, ProbeError, count_tokens, models, probe};
 pub use replay::{ReplayError, replay};
+pub use said::message;
 pub use sse::{Message, Sse, SseError};
 
 use bytes::Bytes;

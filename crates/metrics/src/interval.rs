@@ -90,6 +90,14 @@ pub struct Notes {
     pub output_ordered: u64,
     /// Output tokens of the same requests, as the server counted them.
     pub output_counted: u64,
+    /// Sessions whose first turn was begun.
+    pub sessions_begun: u64,
+    /// Of these, sessions that were answered to their last turn.
+    pub sessions_completed: u64,
+    /// Of these, sessions that a turn without an answer, or the end of the load, ended before it.
+    pub sessions_cut: u64,
+    /// Turns of the latter that were not reached.
+    pub turns_not_reached: u64,
 }
 
 /// All that was recorded in one scope.
@@ -200,6 +208,10 @@ impl Notes {
         add(&mut self.input_counted, other.input_counted);
         add(&mut self.output_ordered, other.output_ordered);
         add(&mut self.output_counted, other.output_counted);
+        add(&mut self.sessions_begun, other.sessions_begun);
+        add(&mut self.sessions_completed, other.sessions_completed);
+        add(&mut self.sessions_cut, other.sessions_cut);
+        add(&mut self.turns_not_reached, other.turns_not_reached);
     }
 }
 

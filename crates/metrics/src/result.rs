@@ -267,6 +267,8 @@ pub struct RunResult {
     pub classes: Vec<GroupResult>,
     /// Every target; none where there is one.
     pub targets: Vec<GroupResult>,
+    /// Every turn of sessions, the last with all that follow; none where requests stand alone.
+    pub turns: Vec<GroupResult>,
     /// Every worker.
     pub workers: Vec<WorkerResult>,
     /// The run over time.

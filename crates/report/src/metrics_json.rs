@@ -35,6 +35,7 @@ pub(crate) fn metrics_value(result: &RunResult) -> Value {
         "stages": result.stages.iter().map(stage).collect::<Vec<_>>(),
         "classes": result.classes.iter().map(group).collect::<Vec<_>>(),
         "targets": result.targets.iter().map(group).collect::<Vec<_>>(),
+        "turns": result.turns.iter().map(group).collect::<Vec<_>>(),
     })
 }
 

@@ -41,6 +41,8 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "stages": result.stages.iter().map(stage).collect::<Vec<_>>(),
         "classes": result.classes.iter().map(group).collect::<Vec<_>>(),
         "targets": result.targets.iter().map(group).collect::<Vec<_>>(),
+        "turns": result.turns.iter().map(group).collect::<Vec<_>>(),
+        "sessions": sessions(result),
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
         "server": server_json::summary(result),
     })
@@ -233,6 +235,29 @@ fn shown_mean(kind: Kind, mean: Option<f64>) -> Value {
     }
 }
 
+/// Conversations of the whole run; null where requests stand alone. A session that neither ended nor was cut was lost with
+/// its worker.
+fn sessions(result: &RunResult) -> Value {
+    if result.turns.is_empty() {
+        return Value::Null;
+    }
+    let sum = |of: fn(&Notes) -> u64| {
+        result.stages.iter().map(|stage| of(&stage.window.notes)).sum::<u64>()
+    };
+    let [begun, completed, cut] = [
+        sum(|notes| notes.sessions_begun),
+        sum(|notes| notes.sessions_completed),
+        sum(|notes| notes.sessions_cut),
+    ];
+    json!({
+        "begun": begun,
+        "completed": completed,
+        "cut": cut,
+        "lost": begun.saturating_sub(completed + cut),
+        "turnsNotReached": sum(|notes| notes.turns_not_reached),
+    })
+}
+
 fn notes(notes: &Notes) -> Value {
     json!({
         "gaps": notes.gaps,
@@ -252,6 +277,10 @@ fn notes(notes: &Notes) -> Value {
         "promptsWrapped": notes.prompts_wrapped,
         "good": notes.good,
         "cacheTold": notes.cache_told,
+        "sessionsBegun": notes.sessions_begun,
+        "sessionsCompleted": notes.sessions_completed,
+        "sessionsCut": notes.sessions_cut,
+        "turnsNotReached": notes.turns_not_reached,
     })
 }
 

@@ -93,7 +93,7 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
         parts.push(stages(&result.stages, width));
     }
     parts.push(server(result, width));
-    let groups = [("class", &result.classes), ("target", &result.targets)];
+    let groups = [("class", &result.classes), ("target", &result.targets), ("turn", &result.turns)];
     let groups = groups.into_iter().filter(|(_, groups)| !groups.is_empty());
     parts.extend(groups.map(|(what, groups)| group_table(what, groups, width)));
     parts.push(workers::workers(result, width));

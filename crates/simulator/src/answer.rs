@@ -6,10 +6,18 @@
 
 use crate::http::push_chunk;
 use crate::openai::Api;
-use crate::seeded::Seeded;
+use crate::seeded::{Purpose, Seeded};
 
 pub(crate) const WORD_BYTES: usize = 5;
 const PLACEHOLDER: &str = " @@@@";
+
+/// The text that a simulator of this seed answers a body with, by the body's hash: so that others can hold what they got
+/// against what was said.
+pub fn answer_text(seed: u64, body_sha256: [u8; 32], tokens: u64) -> String {
+    let [a, b, c, d, e, f, g, h, ..] = body_sha256;
+    let mut words = Seeded::new(seed, Purpose::Text, u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    (0..tokens).map(|_| String::from_utf8_lossy(&word(words.bits())).into_owned()).collect()
+}
 
 /// One token's text: a blank and two syllables, 4,096 different ones.
 pub(crate) fn word(bits: u32) -> [u8; WORD_BYTES] {

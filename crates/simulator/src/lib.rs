@@ -43,6 +43,7 @@ mod service;
 mod spread;
 mod truth;
 
+pub use answer::answer_text;
 pub use config::{
     ConfigProblem, CutFault, FaultConfig, PlainFault, SimulatorConfig, SlowHeadersFault,
     StallFault, StatusFault,

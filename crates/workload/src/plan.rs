@@ -17,6 +17,7 @@ mod load;
 mod prefixes;
 mod prompt_plan;
 mod schedule_file;
+mod sessions;
 mod slos;
 mod stage_list;
 mod stage_rules;
@@ -44,6 +45,8 @@ pub use load::{
     ArrivalProcess, CapPolicy, Drive, Offered, OwnRules, Pause, RampUp, Stage, StageKind, ThinkTime,
 };
 pub use prefixes::{PrefixLevel, PrefixSize};
+pub use sessions::SessionPlan;
+pub(crate) use sessions::stream_of;
 
 /// A validated run. Instants are offsets from the run's start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +87,8 @@ pub struct Plan {
     pub classes: Vec<TrafficClass>,
     /// Services that share the load; none: `target` alone. `target` has the first one's address.
     pub targets: Vec<WeightedTarget>,
+    /// Conversations of several turns; none: each request stands alone.
+    pub sessions: Option<SessionPlan>,
 }
 
 /// Where requests go and how they are asked.

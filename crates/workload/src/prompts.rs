@@ -12,6 +12,7 @@ mod material;
 mod prefixes;
 mod record;
 mod scan;
+mod session;
 mod sharegpt;
 mod sonnets;
 mod synthetic;

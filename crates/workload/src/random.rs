@@ -36,6 +36,8 @@ pub enum Purpose {
     Classes = 10,
     /// Targets; a stream a request.
     Targets = 11,
+    /// Turns of a session; a stream a session.
+    Turns = 12,
 }
 
 /// A stream of random words.

@@ -22,6 +22,7 @@ use crate::shard::Shard;
 use offered::{NANO, Span, rounded};
 
 pub use listed::{BLOCK_TOKENS, Rows, ScheduleFile, ScheduleFormat, ScheduleProblem};
+pub(crate) use slots::thought;
 pub(crate) use trace::detect;
 
 /// One unit of an open loop's load.
@@ -69,7 +70,7 @@ impl Plan {
             spans,
             shard,
             limit: self.requests.unwrap_or(u64::MAX),
-            mix: (self.cells() > 1).then(|| Box::new(self.mix())),
+            mix: (self.first_cells() > 1).then(|| Box::new(self.mix())),
             stage: 0,
             first: 0,
             number: 0,

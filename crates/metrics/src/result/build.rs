@@ -33,6 +33,8 @@ pub struct RunRecord {
     pub classes: Vec<GroupDescription>,
     /// Targets, if there are several.
     pub targets: Vec<GroupDescription>,
+    /// Turns, if there are sessions.
+    pub turns: Vec<GroupDescription>,
     /// The workers.
     pub workers: Vec<WorkerResult>,
     /// Everything the ledger merged, with what it booked itself (`lost`, `no_owner`) in the scopes' books.
@@ -58,6 +60,7 @@ impl RunResult {
         let (headline, overall) = context.headline(&stages)?;
         let classes = context.groups(&record.classes, &overall)?;
         let targets = context.groups(&record.targets, &overall)?;
+        let turns = context.groups(&record.turns, &overall)?;
         let books = record.merged.books();
         let verdict = context.verdict(&stages, &headline, &books);
         let seconds = record.series.points(&record.merged.seconds);
@@ -74,6 +77,7 @@ impl RunResult {
             stages,
             classes,
             targets,
+            turns,
             workers,
             seconds,
             stopped,

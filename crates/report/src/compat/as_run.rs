@@ -35,6 +35,7 @@ impl From<ForeignRun> for StoredRun {
             stages: Vec::new(),
             classes: Vec::new(),
             targets: Vec::new(),
+            turns: Vec::new(),
             workers: Vec::new(),
             seconds: Vec::new(),
             stopped: None,

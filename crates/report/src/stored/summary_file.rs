@@ -33,6 +33,7 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
         stages,
         classes: root.list("classes").iter().map(group).collect(),
         targets: root.list("targets").iter().map(group).collect(),
+        turns: root.list("turns").iter().map(group).collect(),
         workers: root.list("workers").iter().map(worker).collect(),
         seconds: Vec::new(),
         stopped,
@@ -224,6 +225,10 @@ fn notes(node: &Node<'_>) -> Notes {
         prompts_wrapped: node.count("promptsWrapped"),
         good: node.get("good").raw().as_u64().unwrap_or_default(),
         cache_told: node.get("cacheTold").raw().as_u64().unwrap_or_default(),
+        sessions_begun: node.get("sessionsBegun").raw().as_u64().unwrap_or_default(),
+        sessions_completed: node.get("sessionsCompleted").raw().as_u64().unwrap_or_default(),
+        sessions_cut: node.get("sessionsCut").raw().as_u64().unwrap_or_default(),
+        turns_not_reached: node.get("turnsNotReached").raw().as_u64().unwrap_or_default(),
         ..Notes::default()
     }
 }

@@ -121,6 +121,7 @@ fn built(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
         stages,
         classes: Vec::new(),
         targets: Vec::new(),
+        turns: Vec::new(),
         workers,
         merged,
         series,

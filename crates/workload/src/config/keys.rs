@@ -54,6 +54,7 @@ const fn number(unit: &'static str, min: f64, max: f64) -> Kind {
     Kind::Number { unit, min, max }
 }
 
+const TURNS: Kind = integer("turns", 1, 1000);
 const SHARE: Kind = number("", 0.0, 1.0);
 const RATE: Kind = number("requests per second", 1e-6, 1e6);
 const TOKENS: Kind = integer("tokens", 1, 10_000_000);
@@ -197,6 +198,16 @@ pub const KEYS: &[Key] = &[
     key("load.dataset", Kind::Path, "none", "The ShareGPT file; the same as `prompts.dataset`."),
     key("load.prefixRatio", SHARE, "0", "The same as `prompts.prefixRatio`."),
     key("stages", Kind::Maps(STAGE), "one stage, as in `load`", "Loads one after the other, each with figures of its own; what a stage leaves out is as in `load`. The headline is all stages that are held (no ramps), or those with `headline: true`. All are open loops, or all are closed ones."),
+    key("sessions.turns.mean", number("turns", 1.0, 1000.0), "none", "Conversations instead of single requests: each turn sends all that was said before, the server's own answers included. `load.rate` is then sessions per second, `load.concurrency` alone sessions at once. How many turns a session has on average; of ShareGPT as many as the conversation has."),
+    key("sessions.turns.distribution", Kind::Choice(&["fixed", "normal", "lognormal", "uniform"]), "`normal`", "How the number of turns is distributed."),
+    key("sessions.turns.stddev", number("turns", 0.0, 1000.0), "0", "Its standard deviation; draws outside the bounds are drawn again."),
+    key("sessions.turns.min", TURNS, "1", "Fewest turns."),
+    key("sessions.turns.max", TURNS, "none", "Most turns; of ShareGPT a longer conversation is cut."),
+    key("sessions.thinkTime.mean", duration(0.0, DAY_S), "none", "A user waits so long between an answer and the next turn."),
+    key("sessions.thinkTime.distribution", Kind::Choice(&["fixed", "exponential", "lognormal", "uniform"]), "`exponential`", "How that time is distributed; as `load.thinkTime`, which is between two sessions of a closed loop."),
+    key("sessions.thinkTime.stddev", duration(0.0, DAY_S), "none", "With `distribution: lognormal`: its standard deviation."),
+    key("sessions.thinkTime.min", duration(0.0, DAY_S), "0", "With `distribution: uniform`: the shortest."),
+    key("sessions.thinkTime.max", duration(0.0, DAY_S), "none", "With `distribution: uniform`: the longest."),
     key("prompts.type", Kind::Choice(&["synthetic", "file", "shareGPT"]), "what the other keys imply, else `synthetic`", "Where prompts come from."),
     key("prompts.file", Kind::Path, "none", "A file of prompts: `.txt` (one a line), `.jsonl` (`{\"prompt\"}`, `{\"messages\"}` or an OpenAI request body), `.json` (a list of those or of texts) or `.csv` (column `prompt`)."),
     key("prompts.dataset", Kind::Path, "none", "A ShareGPT file: the prompt is the first human turn, the number of tokens ordered is the length of the reply."),

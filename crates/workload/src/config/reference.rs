@@ -36,6 +36,7 @@ const SECTIONS: &[(&str, &str)] = &[
         "How much is offered, and in which shape. `rate` alone is an open loop; `rate` with `concurrency` an open loop with a cap on requests in flight; `concurrency` alone a closed loop.",
     ),
     ("stages", "Several loads in one run, one after the other."),
+    ("sessions", "Conversations of several turns; on where any of these keys is set."),
     (
         "prompts",
         "What is asked. Lengths are in tokens of the content alone, counted by `prompts.tokenizer`.",

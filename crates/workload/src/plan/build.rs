@@ -108,6 +108,8 @@ impl<'a> Builder<'a> {
         self.check_cells(classes.len(), targets.len());
         let (target, prompts) = (target?, prompts?);
         self.check_token_ids(&target, &prompts, &classes);
+        let cells = classes.len().max(1) * targets.len().max(1);
+        let sessions = self.sessions(&target, &prompts.kind, cells);
         let plan = Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
             seed: self.config.integer("benchmark.seed").unwrap_or(DEFAULT_SEED),
@@ -127,6 +129,7 @@ impl<'a> Builder<'a> {
             stop_when,
             classes,
             targets,
+            sessions,
         };
         Some(self.with_cooldown_requests(plan))
     }

@@ -13,7 +13,7 @@ use crate::config::{Config, looks_like_credential};
 use crate::random::{Purpose, Random};
 
 /// More cells would make snapshots of megabytes.
-const MOST_CELLS: usize = 64;
+pub(super) const MOST_CELLS: usize = 64;
 
 /// A kind of requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,13 +47,15 @@ pub struct WeightedTarget {
     pub model: Option<String>,
 }
 
-/// The class and the target of a request.
+/// The class, the target and the turn of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
     /// Index of the traffic class; 0 where there are none.
     pub class: usize,
     /// Index of the target; 0 where there is one.
     pub target: usize,
+    /// The turn of a session, from 0; the last one stands for all that follow.
+    pub turn: usize,
 }
 
 /// Weights, from which a request's cell is drawn.
@@ -74,21 +76,23 @@ impl Mix {
 }
 
 impl Plan {
-    /// How many pairs of class and target there are; at least 1.
+    /// How many combinations of class, target and turn there are; at least 1.
     pub fn cells(&self) -> u16 {
-        let cells = self.classes.len().max(1) * self.targets.len().max(1);
-        u16::try_from(cells).unwrap_or(u16::MAX)
+        let turns = self.sessions.as_ref().map_or(1, |sessions| sessions.buckets.max(1));
+        self.first_cells().saturating_mul(turns)
     }
 
-    /// A cell's class and target.
+    /// A cell's class, target and turn.
     pub fn cell(&self, cell: u16) -> Cell {
+        let (cell, first) = (usize::from(cell), usize::from(self.first_cells()));
+        let (turn, inside) = (cell / first, cell % first);
         let targets = self.targets.len().max(1);
-        Cell { class: usize::from(cell) / targets, target: usize::from(cell) % targets }
+        Cell { class: inside / targets, target: inside % targets, turn }
     }
 
-    /// The cell of request `number`.
+    /// The cell of request `number`, or of a session's first turn.
     pub fn cell_of(&self, number: u64) -> u16 {
-        if self.cells() == 1 { 0 } else { self.mix().cell_of(number) }
+        if self.first_cells() == 1 { 0 } else { self.mix().cell_of(number) }
     }
 
     /// What decides on cells, without the rest of the plan.
@@ -103,7 +107,7 @@ impl Plan {
     /// Where a cell's requests go and how they are asked: the plan's target, with what class and target
     /// set in its place.
     pub fn target_of(&self, cell: u16) -> Target {
-        let Cell { class, target: place } = self.cell(cell);
+        let Cell { class, target: place, .. } = self.cell(cell);
         let mut target = self.target.clone();
         if let Some(own) = self.targets.get(place) {
             target.url.clone_from(&own.url);

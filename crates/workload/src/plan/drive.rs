@@ -167,16 +167,19 @@ impl Builder<'_> {
                 self.refuse(PlanError::Needs { what: "load.rounds", needs: "`load.rounds.size`" });
                 Pause::None
             }
-            (false, None) if thinks => self.think_time().map_or(Pause::None, Pause::Think),
+            (false, None) if thinks => {
+                self.think_time("load.thinkTime").map_or(Pause::None, Pause::Think)
+            }
             (false, None) => Pause::None,
         }
     }
 
-    fn think_time(&mut self) -> Option<ThinkTime> {
-        let of = |key: &str| self.config.duration(&format!("load.thinkTime.{key}"));
+    /// The think time of a section of the table.
+    pub(super) fn think_time(&mut self, section: &'static str) -> Option<ThinkTime> {
+        let of = |key: &str| self.config.duration(&format!("{section}.{key}"));
         let (mean, stddev, min, max) = (of("mean"), of("stddev"), of("min"), of("max"));
-        let distribution = self.config.text("load.thinkTime.distribution");
-        let missing = |needs| PlanError::Needs { what: "load.thinkTime", needs };
+        let distribution = self.config.text(&format!("{section}.distribution"));
+        let missing = |needs| PlanError::Needs { what: section, needs };
         let found = match (distribution, mean, max) {
             (Some("uniform"), _, Some(max)) => {
                 let min = min.unwrap_or_default();

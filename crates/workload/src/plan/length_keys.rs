@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::build::Builder;
 use super::lengths::{Component, Counted, LengthPlan, LengthShape};
 use super::{LengthProblem, PlanError};
+use crate::config::KEYS;
 
 /// Different lengths that a file may have: they travel in the plan.
 const MOST_LENGTHS: usize = 16_384;
@@ -87,7 +88,10 @@ impl Builder<'_> {
     pub(super) fn length_fields(&self, section: &str) -> Fields {
         let names = ["distribution", "mean", "stddev", "min", "max", "file", "mixture"];
         let said = names.iter().filter_map(|name| {
-            Some(((*name).to_owned(), self.config.get(&format!("{section}.{name}"))?.clone()))
+            let path = format!("{section}.{name}");
+            // Numbers of turns have no file and no mixture.
+            let key = KEYS.iter().find(|key| key.path == path)?;
+            Some(((*name).to_owned(), self.config.get(key.path)?.clone()))
         });
         Fields { section: section.to_owned(), said: said.collect() }
     }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::file::{Columns, json_record, text_record};
 use super::record::{Record, Unreadable};
 use super::scan::{Ending, ScanError, Scanner};
-use super::sharegpt::conversation;
+use super::sharegpt::{conversation, exchanges};
 use super::{InputFile, PromptError};
 use crate::plan::{Api, FileFormat, Plan, PromptKind, PromptPlan};
 use crate::random::{Purpose, Random};
@@ -134,17 +134,32 @@ impl Dataset {
 
     /// The record at a place, read from the file.
     pub(super) fn record(&self, place: usize) -> Result<Record, PromptError> {
+        let offset = self.spans[place].offset;
+        let text = self.text(place)?;
+        match self.format.read(&text) {
+            Ok(Some(record)) => Ok(record),
+            Ok(None) | Err(_) => Err(self.changed(format!("no record at byte {offset}"))),
+        }
+    }
+
+    /// Every exchange of the conversation at a place; one at least.
+    pub(super) fn exchanges(&self, place: usize) -> Result<Vec<(String, String)>, PromptError> {
+        let text = self.text(place)?;
+        let found = exchanges(&text);
+        if found.is_empty() {
+            let offset = self.spans[place].offset;
+            return Err(self.changed(format!("no conversation at byte {offset}")));
+        }
+        Ok(found)
+    }
+
+    fn text(&self, place: usize) -> Result<String, PromptError> {
         let Span { offset, length } = self.spans[place];
         let mut bytes = vec![0; length as usize];
         self.file
             .read_exact_at(&mut bytes, offset)
             .map_err(|error| self.changed(error.to_string()))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| self.changed(format!("no text at byte {offset}")))?;
-        match self.format.read(&text) {
-            Ok(Some(record)) => Ok(record),
-            Ok(None) | Err(_) => Err(self.changed(format!("no record at byte {offset}"))),
-        }
+        String::from_utf8(bytes).map_err(|_| self.changed(format!("no text at byte {offset}")))
     }
 
     /// Token counts of the record at a place, counted by `count` the first time.

@@ -46,6 +46,21 @@ pub(super) fn conversation(json: &str) -> Result<Option<Record>, Unreadable> {
     }
 }
 
+/// Every human turn with the reply to it, from the first one on, up to where the two cease to alternate; none where it is
+/// of no use.
+pub(super) fn exchanges(json: &str) -> Vec<(String, String)> {
+    let Ok(conversation) = serde_json::from_str::<Conversation>(json) else { return Vec::new() };
+    let mut spoken = conversation.conversations.into_iter().filter(|turn| turn.from != "system");
+    let mut found = Vec::new();
+    while let Some(prompt) = spoken.next().filter(|turn| turn.is_human() && !turn.is_blank()) {
+        let Some(reply) = spoken.next().filter(|turn| turn.is_reply() && !turn.is_blank()) else {
+            break;
+        };
+        found.push((prompt.value, reply.value));
+    }
+    found
+}
+
 fn first_exchange(turns: Vec<Turn>) -> Option<Record> {
     let mut spoken = turns.into_iter().filter(|turn| turn.from != "system");
     let prompt = spoken.next().filter(|turn| turn.is_human() && !turn.is_blank())?;
@@ -94,6 +109,28 @@ mod tests {
             None
         );
         assert_eq!(exchange(""), None);
+    }
+
+    #[test]
+    fn a_conversation_is_as_long_as_its_turns_alternate() {
+        let turn =
+            |from: &str, value: &str| format!("{{\"from\": \"{from}\", \"value\": \"{value}\"}}");
+        let json = |turns: &[String]| format!("{{\"conversations\": [{}]}}", turns.join(","));
+        let [a, b, c, d] = ["a", "b", "c", "d"];
+        let whole = [
+            turn("system", "s"),
+            turn("human", a),
+            turn("gpt", b),
+            turn("human", c),
+            turn("gpt", d),
+        ];
+        let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+            list.iter().map(|(one, other)| ((*one).to_owned(), (*other).to_owned())).collect()
+        };
+        assert_eq!(exchanges(&json(&whole)), pairs(&[(a, b), (c, d)]));
+        assert_eq!(exchanges(&json(&whole[..4])), pairs(&[(a, b)]), "a question without a reply");
+        assert_eq!(exchanges(&json(&[turn("human", a), turn("human", b)])), pairs(&[]));
+        assert_eq!(exchanges("{}"), pairs(&[]));
     }
 
     #[test]

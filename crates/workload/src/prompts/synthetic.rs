@@ -98,6 +98,16 @@ impl Synthetic {
         Ok(Made { text, asked: tokens + begun.beside, made })
     }
 
+    /// What a later turn of a session adds, by its own stream: the beginning that others share is in the first one.
+    pub(super) fn addition(&self, stream: u64) -> Result<Made, TokenizerError> {
+        let asked = draw(&self.length, self.seed, Purpose::InputLengths, stream);
+        let mut text = String::with_capacity(asked as usize * 8);
+        let made = self.scale.ours(asked);
+        let material = self.material.get()?;
+        material.append(&mut text, &mut Random::new(self.salt, Purpose::Text, stream), made);
+        Ok(Made { text, asked, made })
+    }
+
     /// Blocks of a trace, as far as they fit in so many tokens: the text of a block is that of its number, and
     /// the last one is as long as what is left. With it the tokens that it takes, the server's and ours.
     fn shared_blocks(

@@ -109,7 +109,7 @@ fn passes(stage: &Stage, slot: u32) -> Option<Duration> {
 
 /// The think time after request `number`: drawn from a stream of its own, so that it is the same on
 /// whichever worker the slot lives.
-fn thought(time: ThinkTime, seed: u64, number: u64) -> Duration {
+pub(crate) fn thought(time: ThinkTime, seed: u64, number: u64) -> Duration {
     let draw = || Random::new(seed, Purpose::ThinkTime, number);
     let seconds = match time {
         ThinkTime::Fixed { time } => return time,

@@ -35,6 +35,7 @@ fn record(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
         stages,
         classes: Vec::new(),
         targets: Vec::new(),
+        turns: Vec::new(),
         workers: Vec::new(),
         merged,
         series: Series::new(),

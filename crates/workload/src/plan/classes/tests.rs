@@ -65,7 +65,7 @@ fn classes_and_targets_come_by_their_weights_independently_of_each_other() {
     for (count, expected) in counts.into_iter().zip([6_000u32, 6_000, 2_000, 2_000]) {
         assert!(count.abs_diff(expected) < 306, "{counts:?}");
     }
-    assert_eq!(plan.cell(3), Cell { class: 1, target: 1 });
+    assert_eq!(plan.cell(3), Cell { class: 1, target: 1, turn: 0 });
     assert_eq!(plan.target_of(3).url, "http://b/v1/chat/completions");
     assert_eq!(plan.target_of(3).model.as_deref(), Some("other"));
     assert_eq!(plan.target_of(1).model.as_deref(), Some("adapter-a"), "the class's own wins");

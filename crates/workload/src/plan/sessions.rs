@@ -1,0 +1,208 @@
+//! Sessions: conversations of several turns, each of which sends all that was said before.
+//!
+//! The unit that a worker owns stays an arrival, or a slot's round, and its number: a session *is* that unit, and its first
+//! turn is due as a single request would be. What follows is a function of (plan, number, turn) and of what the server
+//! answered: later turns are due on answer + think time, so no schedule knows them. Each turn has figures of its own: the
+//! turn is a dimension of the cell, outermost, so that classes and targets keep their places inside it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::build::Builder;
+use super::{Api, LengthPlan, Plan, PlanError, PromptKind, Target, ThinkTime};
+use crate::schedule::thought;
+
+/// Turns with figures of their own, at the most; the last stands for all that follow.
+const MOST_BUCKETS: usize = 8;
+/// As many turns as a session has at the most where nothing bounds them.
+const MOST_TURNS: u32 = 1_000;
+/// Bits of a stream's number that are the request's; those above are the turn's.
+const NUMBER_BITS: u32 = 48;
+
+/// Conversations instead of single requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionPlan {
+    /// How many turns a session has; `None`: as many as the conversation of the data set.
+    pub turns: Option<LengthPlan>,
+    /// No session has more.
+    pub most: NonZeroU32,
+    /// Between an answer and the next turn; `None`: at once.
+    pub think: Option<ThinkTime>,
+    /// Turns with figures of their own; at least 1.
+    pub buckets: u16,
+}
+
+/// The stream of random numbers of one turn; that of the first is the request's own.
+pub(crate) fn stream_of(number: u64, turn: u32) -> u64 {
+    number.wrapping_add(u64::from(turn) << NUMBER_BITS)
+}
+
+impl Plan {
+    /// The cell of one turn (from 0) of session `number`.
+    pub fn cell_of_turn(&self, number: u64, turn: u32) -> u16 {
+        let first = self.cell_of(number);
+        let Some(sessions) = &self.sessions else { return first };
+        let bucket =
+            u16::try_from(turn).unwrap_or(u16::MAX).min(sessions.buckets.saturating_sub(1));
+        bucket.saturating_mul(self.first_cells()).saturating_add(first)
+    }
+
+    /// The cells of first turns: those below this number.
+    pub fn first_cells(&self) -> u16 {
+        let cells = self.classes.len().max(1) * self.targets.len().max(1);
+        u16::try_from(cells).unwrap_or(u16::MAX)
+    }
+
+    /// When a user who was answered at `answered` sends turn `turn` of session `number`.
+    pub fn next_turn_at(&self, number: u64, turn: u32, answered: Duration) -> Duration {
+        let think = self.sessions.as_ref().and_then(|sessions| sessions.think);
+        let pause = think.map(|time| thought(time, self.seed, stream_of(number, turn)));
+        answered.saturating_add(pause.unwrap_or_default())
+    }
+
+    /// The names of the turns with figures of their own; none without sessions.
+    pub fn turn_names(&self) -> Vec<String> {
+        let Some(sessions) = &self.sessions else { return Vec::new() };
+        let last = sessions.buckets;
+        let more = u32::from(last) < sessions.most.get();
+        let name = |turn: u16| {
+            let on = if turn == last && more { " and later" } else { "" };
+            format!("turn {turn}{on}")
+        };
+        (1..=last).map(name).collect()
+    }
+}
+
+impl Builder<'_> {
+    /// The section `sessions`, if there is one.
+    pub(super) fn sessions(
+        &mut self,
+        target: &Target,
+        kind: &PromptKind,
+        cells: usize,
+    ) -> Option<SessionPlan> {
+        if !self.has_sessions() {
+            return None;
+        }
+        if target.api == Api::Completions {
+            let needs = "`target.api: chat`: a completion has no turns";
+            self.refuse(PlanError::Needs { what: "sessions", needs });
+        }
+        if self.config.has("load.schedule") {
+            let advice = "rows of a file are single requests";
+            self.refuse(PlanError::Excluded { first: "sessions", second: "load.schedule", advice });
+        }
+        let fields = self.length_fields("sessions.turns");
+        let drawn = fields.is_drawn();
+        let recorded = matches!(kind, PromptKind::ShareGpt { .. });
+        if matches!(kind, PromptKind::File { .. }) {
+            let advice = "its records are single requests; use synthetic prompts or ShareGPT";
+            self.refuse(PlanError::Excluded { first: "sessions", second: "prompts.file", advice });
+        } else if !drawn && !recorded {
+            let needs = "`sessions.turns.mean`, or a `distribution`";
+            self.refuse(PlanError::Needs { what: "sessions", needs });
+        }
+        let turns = match drawn {
+            true => Some(self.lengths(&fields, &LengthPlan::normal(1.0, 0.0))?),
+            false => None,
+        };
+        let bound =
+            self.config.integer("sessions.turns.max").and_then(|max| u32::try_from(max).ok());
+        let exact = turns.as_ref().filter(|turns| turns.stddev() == 0.0).map(LengthPlan::mean);
+        let most = bound.or(exact.map(|mean| mean as u32)).and_then(NonZeroU32::new);
+        let most = most.or(NonZeroU32::new(MOST_TURNS)).unwrap_or(NonZeroU32::MIN);
+        let room = (super::classes::MOST_CELLS / cells.max(1)).clamp(1, MOST_BUCKETS);
+        let buckets = room.min(most.get() as usize);
+        let think = self.pause_of("sessions.thinkTime");
+        Some(SessionPlan { turns, most, think, buckets: u16::try_from(buckets).unwrap_or(1) })
+    }
+
+    fn has_sessions(&self) -> bool {
+        let turns = ["mean", "distribution", "stddev", "min", "max"];
+        let think = ["mean", "distribution", "stddev", "min", "max"];
+        turns.iter().any(|key| self.config.has(&format!("sessions.turns.{key}")))
+            || think.iter().any(|key| self.config.has(&format!("sessions.thinkTime.{key}")))
+    }
+
+    /// A think time, where one is configured.
+    fn pause_of(&mut self, section: &'static str) -> Option<ThinkTime> {
+        let keys = ["mean", "distribution", "stddev", "min", "max"];
+        let thinks = keys.iter().any(|key| self.config.has(&format!("{section}.{key}")));
+        if thinks { self.think_time(section) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Config, PlanInputs, Sources};
+
+    fn planned(keys: &[(&str, Value)]) -> Result<Plan, Vec<String>> {
+        let mut flags = vec![
+            ("target.endpoint".to_owned(), json!("http://h")),
+            ("load.rate".to_owned(), json!(2)),
+        ];
+        flags.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
+        let planned = Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 });
+        planned.map(|(plan, _)| plan).map_err(|all| all.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn turns_are_cells_outside_of_classes_and_targets() {
+        let classes = json!([{"name": "a", "weight": 1}, {"name": "b", "weight": 1}]);
+        let plan = planned(&[("classes", classes), ("sessions.turns.mean", json!(3))]).unwrap();
+        assert_eq!((plan.first_cells(), plan.cells()), (2, 6));
+        for number in 0..20 {
+            let first = plan.cell_of_turn(number, 0);
+            assert_eq!(first, plan.cell_of(number));
+            let cells: Vec<u16> = (0..5).map(|turn| plan.cell_of_turn(number, turn)).collect();
+            assert_eq!(cells, [first, first + 2, first + 4, first + 4, first + 4]);
+            let class = plan.cell(first).class;
+            assert!(cells.iter().all(|cell| plan.cell(*cell).class == class));
+            assert_eq!(plan.cell(cells[2]).turn, 2);
+        }
+        assert_eq!(plan.turn_names(), ["turn 1", "turn 2", "turn 3"]);
+    }
+
+    #[test]
+    fn late_turns_share_their_figures() {
+        let shape =
+            [("sessions.turns.distribution", json!("uniform")), ("sessions.turns.min", json!(2))];
+        let plan = planned(&[&shape[..], &[("sessions.turns.max", json!(30))]].concat()).unwrap();
+        assert_eq!(plan.cells(), 8);
+        assert_eq!(plan.turn_names()[7], "turn 8 and later");
+        let single = planned(&[]).unwrap();
+        assert_eq!((single.cells(), single.turn_names().len()), (1, 0));
+        assert_eq!(single.cell_of_turn(3, 9), 0);
+    }
+
+    #[test]
+    fn think_times_are_the_turns_own_and_the_same_everywhere() {
+        let plan =
+            planned(&[("sessions.turns.mean", json!(3)), ("sessions.thinkTime.mean", json!(2))])
+                .unwrap();
+        let at = |turn| plan.next_turn_at(7, turn, Duration::from_secs(10));
+        assert_eq!(at(1), at(1));
+        assert_ne!(at(1), at(2));
+        let fixed = [
+            ("sessions.thinkTime.distribution", json!("fixed")),
+            ("sessions.thinkTime.mean", json!(2)),
+        ];
+        let plan = planned(&[&fixed[..], &[("sessions.turns.mean", json!(2))]].concat()).unwrap();
+        assert_eq!(plan.next_turn_at(7, 1, Duration::from_secs(10)), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn what_has_no_turns_is_refused() {
+        let lines =
+            planned(&[("target.api", json!("completions")), ("sessions.thinkTime.mean", json!(1))]);
+        let lines = lines.unwrap_err();
+        assert!(lines[0].contains("`sessions` needs `target.api: chat`"), "{lines:?}");
+        assert!(lines[1].contains("`sessions.turns.mean`"), "{lines:?}");
+    }
+}
