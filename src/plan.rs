@@ -64,7 +64,8 @@ pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     if let Some(file) = &arguments.png {
         draw(&view, file)?;
     }
-    let need = need::Answer::of(&plan, view.tokens.each.output);
+    let turns = view.sessions.map_or(1.0, |sessions| sessions.turns);
+    let need = need::Answer::of(&plan, view.tokens.each.output, turns);
     let text = if arguments.json {
         let mut shown = report::plan_json(&view);
         shown["workersNeeded"] = need.to_json();

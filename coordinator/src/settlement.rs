@@ -51,17 +51,17 @@ impl Ledger {
             self.believe_goodbyes(plan, ownership, &mut shares);
         }
         let mut settlement = Settlement::default();
+        let is_planned = |scope: &Scope| scope.class < plan.first_cells();
         let ended_early =
             plan.end().is_none_or(|planned| end < planned) || !self.stage_ends().is_empty();
         if matches!(plan.drive, Drive::Open { .. }) && ended_early {
-            settlement.beyond = self.beyond(&shares);
+            settlement.beyond = self.beyond(&shares, is_planned);
         }
         self.believe_reports(&mut shares);
         let nothing = BTreeMap::new();
         for (worker, account) in self.accounts() {
             let owned = shares.owned.get(worker).unwrap_or(&nothing);
             let beyond = settlement.beyond.get(worker).into_iter().flat_map(BTreeMap::values).sum();
-            let is_planned = |scope: &Scope| scope.class < plan.first_cells();
             settlement.lose(*worker, account, owned, beyond, is_planned);
         }
         for (worker, scopes) in shares.no_owner {
@@ -111,14 +111,18 @@ impl Ledger {
 
     /// What workers booked beyond what fell to them until the load ended. Nothing of it was sent, because nothing beyond
     /// that end was granted.
-    fn beyond(&self, shares: &Shares) -> BTreeMap<WorkerId, BTreeMap<Scope, u64>> {
+    fn beyond(
+        &self,
+        shares: &Shares,
+        is_planned: impl Fn(&Scope) -> bool,
+    ) -> BTreeMap<WorkerId, BTreeMap<Scope, u64>> {
         let mut beyond: BTreeMap<WorkerId, BTreeMap<Scope, u64>> = BTreeMap::new();
         for (worker, account) in self.accounts() {
             let planned = |scope: &Scope| {
                 let of = |counts: &Counts| counts.get(worker)?.get(scope).copied();
                 of(&shares.owned).unwrap_or(0) + of(&shares.no_owner).unwrap_or(0)
             };
-            for (scope, books) in &account.books {
+            for (scope, books) in account.books.iter().filter(|(scope, _)| is_planned(scope)) {
                 let without_lease = books.not_sent.get(&NotSent::NoLease).copied().unwrap_or(0);
                 let taken = without_lease.min(books.due.saturating_sub(planned(scope)));
                 if taken > 0 {
@@ -244,7 +248,7 @@ impl Rounds<'_> {
         from: u64,
         to: Option<u64>,
     ) {
-        if self.plan.cells() == 1 {
+        if self.plan.first_cells() == 1 {
             *counts.entry(Scope { stage, class: 0 }).or_default() += self.count(from, to);
             return;
         }

@@ -24,22 +24,27 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// `output_tokens`: of an answer on average.
-    pub(super) fn of(plan: &Plan, output_tokens: Option<f64>) -> Self {
+    /// `output_tokens`: of a request, or of all `turns` of a session, on average.
+    pub(super) fn of(plan: &Plan, output_tokens: Option<f64>, turns: f64) -> Self {
         let calibration = match Calibration::load() {
             Err(reason) => return Self::NotCalibrated(reason),
             Ok(calibration) => calibration,
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let age = now.saturating_sub(Duration::from_secs(calibration.measured_at_unix_s));
-        Self::by(&calibration, plan, output_tokens, age)
+        Self::by(&calibration, plan, (output_tokens, turns), age)
     }
 
-    fn by(calibration: &Calibration, plan: &Plan, output: Option<f64>, age: Duration) -> Self {
+    fn by(
+        calibration: &Calibration,
+        plan: &Plan,
+        (output, turns): (Option<f64>, f64),
+        age: Duration,
+    ) -> Self {
         let Some(output) = output.filter(|tokens| *tokens > 0.0) else {
             return Self::UnknownLength;
         };
-        let (demand, assumed) = demand(plan, output);
+        let (demand, assumed) = demand(plan, output, turns);
         let need = calibration.need(demand, lanes_per_worker(plan.client.lanes));
         Self::Known { need, assumed, age }
     }
@@ -63,18 +68,23 @@ impl Answer {
 
 /// The load at its peak. In a closed loop the server decides how fast the answers come: so readers are
 /// assumed whose text comes about as fast as can be read.
-fn demand(plan: &Plan, output_tokens: f64) -> (Demand, Option<&'static str>) {
-    let requests_per_s = match plan.drive {
+fn demand(plan: &Plan, output_tokens: f64, turns: f64) -> (Demand, Option<&'static str>) {
+    let arrivals_per_s = match plan.drive {
         Drive::Open { .. } => {
             plan.stages.iter().map(|stage| stage.offered.highest()).fold(0.0, f64::max)
         }
         Drive::Closed { slots, .. } => {
             let events_per_s = f64::from(slots.get()) * STREAM_TOKENS_PER_S;
-            let demand = Demand { requests_per_s: events_per_s / output_tokens, events_per_s };
+            let requests_per_s = events_per_s / output_tokens * turns;
+            let demand = Demand { requests_per_s, events_per_s };
             return (demand, Some("20 tokens a second of each stream"));
         }
     };
-    (Demand { requests_per_s, events_per_s: requests_per_s * output_tokens }, None)
+    let demand = Demand {
+        requests_per_s: arrivals_per_s * turns,
+        events_per_s: arrivals_per_s * output_tokens,
+    };
+    (demand, None)
 }
 
 impl fmt::Display for Answer {
@@ -121,6 +131,10 @@ mod tests {
     }
 
     fn workers(load: &[(&str, Value)]) -> u64 {
+        workers_of(load, 1.0)
+    }
+
+    fn workers_of(load: &[(&str, Value)], turns: f64) -> u64 {
         let calibration = Calibration {
             version: String::new(),
             processors: 2,
@@ -129,7 +143,7 @@ mod tests {
             cpu_us_per_event: 10.0,
             measured: Value::Null,
         };
-        match Answer::by(&calibration, &plan(load), Some(100.0), Duration::ZERO) {
+        match Answer::by(&calibration, &plan(load), (Some(100.0), turns), Duration::ZERO) {
             Answer::Known { need, .. } => need.workers,
             other => panic!("{other}"),
         }
@@ -142,6 +156,12 @@ mod tests {
         assert_eq!(workers(&[("load.rate", json!(100))]), 1);
         let ramp = [("load.type", json!("ramp")), ("load.rate", json!(2_000))];
         assert_eq!(workers(&ramp), 5);
+    }
+
+    #[test]
+    fn a_session_is_as_many_requests_as_it_has_turns() {
+        // 1,000 sessions a second of 10 turns and 100 tokens in all: 1 s of CPU for each.
+        assert_eq!(workers_of(&[("load.rate", json!(1_000))], 10.0), 4);
     }
 
     #[test]

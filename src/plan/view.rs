@@ -9,8 +9,8 @@ use std::time::Duration;
 use metrics::Warning;
 use report::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget,
-    PlannedTokens,
+    PlannedPause, PlannedPrompts, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger,
+    PlannedTarget, PlannedTokens,
 };
 use workload::{
     Api, ArrivalProcess, CapPolicy, Drive, LengthPlan, LengthShape, Offered, OutputLengths, Pause,
@@ -60,11 +60,15 @@ impl Facts<'_> {
         let stages = plan.stages.iter().zip(&counted.by_stage);
         let is_cut = counted.is_complete && counted.total == plan.requests;
         let last_due = if is_cut { plan.arrivals(Shard::WHOLE).last() } else { None };
-        let tokens = self.tokens(counted.total)?;
+        let (tokens, turns) = self.tokens(counted.total)?;
         Ok(PlanView {
             name: plan.name.clone(),
             target: self.target(),
             load: load(plan),
+            sessions: plan.sessions.as_ref().map(|sessions| PlannedSessions {
+                turns,
+                pause: sessions.think.map_or(PlannedPause::None, thinks),
+            }),
             stages: stages.map(|(stage, requests)| planned_stage(stage, *requests)).collect(),
             request_limit: plan.requests,
             requests: counted.total,
@@ -75,7 +79,7 @@ impl Facts<'_> {
             cost: self.cost(tokens.total),
             tokens,
             shares,
-            curve: counted.curve,
+            curve: counted.curve.map(|curve| named(curve, plan)),
             warnings,
         })
     }
@@ -173,16 +177,18 @@ impl Facts<'_> {
         }
     }
 
-    /// From prompts spread evenly over the run, all of them where they are few.
-    fn tokens(&self, total: Option<u64>) -> Result<PlannedTokens, PromptError> {
+    /// From prompts spread evenly over the run, all of them where they are few; of sessions with how many turns they have
+    /// on average.
+    fn tokens(&self, total: Option<u64>) -> Result<(PlannedTokens, f64), PromptError> {
         let all = total.or(self.prompts.wraps_at()).unwrap_or(MOST_SAMPLED);
         let sampled = all.min(MOST_SAMPLED);
-        let (mut input, mut output) = (Some(0), Some(0));
+        let (mut input, mut output, mut turns) = (Some(0), Some(0), 0);
         for index in 0..sampled {
             let number = u128::from(index) * u128::from(all) / u128::from(sampled);
-            let prompt = self.prompts.prompt(u64::try_from(number).unwrap_or(u64::MAX))?;
-            input = sum(input, prompt.input_tokens);
-            output = sum(output, prompt.output_tokens);
+            let one = self.whole(u64::try_from(number).unwrap_or(u64::MAX))?;
+            input = sum(input, one.input);
+            output = sum(output, one.output);
+            turns += u64::from(one.turns);
         }
         let mean = |tokens: u64| (sampled > 0).then(|| tokens as f64 / sampled as f64);
         let each = InOut { input: input.and_then(mean), output: output.and_then(mean) };
@@ -191,13 +197,45 @@ impl Facts<'_> {
             InOut { input: product(each.input), output: product(each.output) }
         };
         let total = times(total.map(|total| total as f64));
-        Ok(PlannedTokens { sampled, each, total, per_s: times(peak_rate(self.plan)) })
+        let tokens = PlannedTokens { sampled, each, total, per_s: times(peak_rate(self.plan)) };
+        Ok((tokens, mean(turns).unwrap_or(1.0)))
+    }
+
+    /// A request, or all turns of a session: each is asked after what was asked and ordered before it.
+    fn whole(&self, number: u64) -> Result<Whole, PromptError> {
+        let turns = self.prompts.turns(number)?;
+        let mut whole = Whole { input: Some(0), output: Some(0), turns };
+        let mut said = Some(0);
+        for turn in 0..turns {
+            let prompt = self.prompts.turn(number, turn)?;
+            said = sum(said, prompt.input_tokens.map(u64::from));
+            whole.input = sum(whole.input, said);
+            let output = prompt.output_tokens.map(u64::from);
+            whole.output = sum(whole.output, output);
+            said = sum(said, output);
+        }
+        Ok(whole)
+    }
+}
+
+/// Tokens of a request, or of a session.
+struct Whole {
+    input: Option<u64>,
+    output: Option<u64>,
+    turns: u32,
+}
+
+/// What comes by rate in a plan of sessions is sessions.
+fn named(curve: PlannedCurve, plan: &Plan) -> PlannedCurve {
+    match (&plan.sessions, curve.unit) {
+        (Some(_), "requests/s") => PlannedCurve { unit: "sessions/s", ..curve },
+        _ => curve,
     }
 }
 
 /// Nothing as soon as one prompt does not say.
-fn sum(so_far: Option<u64>, tokens: Option<u32>) -> Option<u64> {
-    Some(so_far? + u64::from(tokens?))
+fn sum(so_far: Option<u64>, tokens: Option<u64>) -> Option<u64> {
+    Some(so_far? + tokens?)
 }
 
 /// The highest rate of any stage, in a burst's mean; `None` in a closed loop.
@@ -275,13 +313,19 @@ fn process_of_all(plan: &Plan) -> &'static str {
 }
 
 fn planned_pause(pause: Pause) -> PlannedPause {
-    let (distribution, mean) = match pause {
-        Pause::None => return PlannedPause::None,
-        Pause::Rounds { every } => return PlannedPause::Rounds { every },
-        Pause::Think(ThinkTime::Fixed { time }) => ("fixed", time),
-        Pause::Think(ThinkTime::Exponential { mean }) => ("exponential", mean),
-        Pause::Think(ThinkTime::Lognormal { mean, .. }) => ("lognormal", mean),
-        Pause::Think(ThinkTime::Uniform { min, max }) => ("uniform", (min + max) / 2),
+    match pause {
+        Pause::None => PlannedPause::None,
+        Pause::Rounds { every } => PlannedPause::Rounds { every },
+        Pause::Think(time) => thinks(time),
+    }
+}
+
+fn thinks(time: ThinkTime) -> PlannedPause {
+    let (distribution, mean) = match time {
+        ThinkTime::Fixed { time } => ("fixed", time),
+        ThinkTime::Exponential { mean } => ("exponential", mean),
+        ThinkTime::Lognormal { mean, .. } => ("lognormal", mean),
+        ThinkTime::Uniform { min, max } => ("uniform", (min + max) / 2),
     };
     PlannedPause::Think { distribution, mean }
 }

@@ -190,6 +190,53 @@ fn what_is_no_journal_is_said_in_one_line() {
     assert!(recover(folder.path()).stderr.contains("it is no journal of a run"));
 }
 
+/// Of three workers one is killed while its users think: nobody goes on with what they said.
+#[test]
+fn sessions_of_a_killed_worker_are_lost_and_nobody_goes_on_with_them() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let load = ["--rate", "15", "--duration", "10", "--no-probe"];
+    let sessions = [
+        "--set",
+        "prompts.inputLength.mean=10",
+        "--set",
+        "prompts.outputLength.mean=4",
+        "--set",
+        "sessions.turns.mean=3",
+        "--set",
+        "sessions.thinkTime.distribution=fixed",
+        "--set",
+        "sessions.thinkTime.mean=1.5",
+    ];
+    let leading = coordinator(&bench, 3, &[&load[..], &sessions[..]].concat());
+    let port = port(&leading);
+    let mut workers: Vec<_> =
+        ["0", "1", "2"].map(|ordinal| worker(port, &["--ordinal", ordinal])).into();
+    leading.reached(4);
+    workers.pop().unwrap().kill();
+    let ended = leading.finished();
+    assert!(has_result(&ended), "{ended:?}");
+    assert!(ended.stdout.contains("lost with a worker"), "{ended:?}");
+    for worker in workers.into_iter().map(Process::finished) {
+        assert_eq!(worker.code, Some(0), "{worker:?}");
+    }
+    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
+    balance(&summary);
+    let turn = |turn: usize, of: &str| number(&summary, &format!("/turns/{turn}/books/{of}"));
+    assert_eq!(turn(0, "due"), 150, "each arrival is one first turn: {summary:#}");
+    assert!(turn(0, "due") > turn(1, "due") && turn(1, "due") > turn(2, "due"), "{summary:#}");
+    let count = |of: &str| number(&summary, &format!("/sessions/{of}"));
+    assert_eq!(count("begun"), count("completed") + count("cut") + count("lost"), "{summary:#}");
+    // 5 a second began at it, and each lasts for 3 s; those of its last second it may not have told of.
+    assert!((5..=25).contains(&count("lost")), "{summary:#}");
+    assert!(count("completed") > 50, "{summary:#}");
+    let later = turn(1, "due") + turn(2, "due");
+    assert_eq!(count("turnsNotReached"), 2 * count("begun") - later, "{summary:#}");
+    assert_eq!(summary["run"]["degraded"], true);
+    let truth = bench.simulator.truth_with_requests();
+    agrees_with_the_server(&summary, truth.received);
+    no_body_twice(truth);
+}
+
 #[test]
 #[ignore = "takes half a minute and both cores: scripts/check.sh --long"]
 fn a_killed_worker_is_replaced_and_the_books_hold() {

@@ -46,11 +46,18 @@ pub(crate) struct Body {
 pub(crate) struct Conversation {
     /// How many turns it has.
     pub(crate) turns: u32,
+    /// This one, from 0.
+    turn: u32,
     /// Messages as JSON, with commas between.
     messages: String,
 }
 
 impl Conversation {
+    /// How many turns it has behind the first one; the first one's body tells.
+    pub(crate) fn behind_the_first(&self) -> Option<u64> {
+        (self.turn == 0).then(|| u64::from(self.turns.saturating_sub(1)))
+    }
+
     /// With the answer to it.
     pub(crate) fn answered(self, said: &str) -> String {
         format!("{},{}", self.messages, client::message("assistant", said))
@@ -70,13 +77,26 @@ struct Order {
     /// Of a session, from 0.
     turn: u32,
     /// What was said before it.
-    history: Option<Arc<str>>,
-    ready: oneshot::Sender<Result<Body, String>>,
+    history: Option<String>,
+    ready: Ready,
+}
+
+/// Who waits for it.
+type Ready = oneshot::Sender<Result<Body, String>>;
+
+/// When a body can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// Before it is due.
+    Ahead,
+    /// Once it is due: what it says was not known before.
+    WhenDue,
 }
 
 /// A body that has been ordered.
 #[derive(Debug)]
 pub(crate) struct Ordered {
+    pub(crate) made: Made,
     ready: oneshot::Receiver<Result<Body, String>>,
 }
 
@@ -107,19 +127,26 @@ impl Bodies {
 
     /// Orders the body of a request, or of a session's first turn.
     pub(crate) fn order(&self, number: u64) -> Ordered {
-        self.order_as(number, 0, None)
+        self.order_as(Made::Ahead, |ready| Order { number, turn: 0, history: None, ready })
     }
 
     /// Orders the body of a later turn, after what was said.
-    pub(crate) fn order_turn(&self, number: u64, turn: u32, history: Arc<str>) -> Ordered {
-        self.order_as(number, turn, Some(history))
+    pub(crate) fn order_turn(
+        &self,
+        number: u64,
+        turn: u32,
+        history: String,
+        made: Made,
+    ) -> Ordered {
+        let history = Some(history);
+        self.order_as(made, |ready| Order { number, turn, history, ready })
     }
 
-    fn order_as(&self, number: u64, turn: u32, history: Option<Arc<str>>) -> Ordered {
+    fn order_as(&self, made: Made, order: impl FnOnce(Ready) -> Order) -> Ordered {
         let (ready, receiver) = oneshot::channel();
         self.waiting.fetch_add(1, Relaxed);
-        let _ = self.orders.send(Order { number, turn, history, ready });
-        Ordered { ready: receiver }
+        let _ = self.orders.send(order(ready));
+        Ordered { made, ready: receiver }
     }
 
     /// Bodies that all lanes of the worker have ordered and no builder has begun.
@@ -189,7 +216,10 @@ fn build(
         bytes,
         input_tokens: prompt.input_tokens.map(u64::from),
         output_tokens: prompt.output_tokens.map(u64::from),
-        recount: prompts.check(number).map_err(|error| error.to_string())?,
+        recount: match turn {
+            0 => prompts.check(number).map_err(|error| error.to_string())?,
+            _ => None,
+        },
         wrapped: prompts.has_wrapped(number),
         conversation,
         took: Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns)),
@@ -215,7 +245,7 @@ fn put_after(
     };
     prompt.content = Content::Messages(format!("[{messages}]"));
     let turns = prompts.turns(order.number).map_err(|error| error.to_string())?;
-    Ok(Conversation { turns, messages })
+    Ok(Conversation { turns, turn: order.turn, messages })
 }
 
 #[cfg(test)]

@@ -130,7 +130,8 @@ impl Lane {
         options: &ClientOptions,
         clock: Clock,
     ) -> Result<Vec<Client>, ClientError> {
-        let kinds: Vec<_> = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
+        // Turns are asked as their session is.
+        let kinds: Vec<_> = (0..plan.first_cells()).map(|cell| plan.target_of(cell)).collect();
         let targets = plan.targets.len().max(1);
         let precedence = Rc::new(Precedence::default());
         let client = |target: usize| {

@@ -117,12 +117,12 @@ async fn open_loop(
                 let permission = Permission::Due(arrival.stage, arrival.due);
                 let session = Session::begin(&lane, arrival.number, due(&arrival).scope);
                 begin(requests, async move {
-                    let ended =
-                        request(&lane, booking, body, arrival.stage, permission, None).await;
+                    let ended = request(&lane, booking, body, arrival.stage, permission).await;
                     if let Some(session) = session {
-                        session.go_on(permission, ended.turn).await;
+                        // Apart, so that requests that stand alone need no room for it.
+                        Box::pin(session.go_on(permission, ended.turn)).await;
                     }
-                    // Of a session too: the cap is on what users there are.
+                    // Of a session too: the cap is on users.
                     drop(permit);
                 });
             }
@@ -313,12 +313,12 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
         let due = Due { scope: Scope { stage, class }, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
         let session = Session::begin(&lane, number, due.scope);
-        let ended = request(&lane, booking, body, stage, permission, None).await;
+        let ended = request(&lane, booking, body, stage, permission).await;
         if ended.came == Came::WithoutConnection {
             tokio::time::sleep(REST_WITHOUT_CONNECTION).await;
         }
         if let Some(session) = session {
-            session.go_on(permission, ended.turn).await;
+            Box::pin(session.go_on(permission, ended.turn)).await;
         }
         scheduled = lane.plan.asks_again(number, lane.clock.now());
     }

@@ -4,10 +4,9 @@ use std::{cell::Cell, time::Duration};
 
 use client::{Clock, Failure, Progress};
 use metrics::{FailureClass, NotSent, Notes};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    bodies::{Body, Ordered},
+    bodies::{Body, Conversation, Made, Ordered},
     booking::{Booking, Fate},
     lane::Lane,
 };
@@ -58,14 +57,13 @@ impl Permission {
     }
 }
 
-/// Sends what was ordered and books what becomes of it. The permit is held until it is over.
+/// Sends what was ordered and books what becomes of it.
 pub(crate) async fn request(
     lane: &Lane,
     mut booking: Booking,
     ordered: Ordered,
     stage: u16,
     permission: Permission,
-    _permit: Option<OwnedSemaphorePermit>,
 ) -> Ended {
     let ended = |came| Ended { came, turn: None };
     let mut body = match collect(&booking, ordered).await {
@@ -135,11 +133,16 @@ async fn collect(booking: &Booking, mut ordered: Ordered) -> Result<Body, String
     let body = match ordered.at_hand() {
         Some(built) => built?,
         None => {
-            booking.note(&Notes { queue_empty: 1, ..Notes::default() });
+            if ordered.made == Made::Ahead {
+                booking.note(&Notes { queue_empty: 1, ..Notes::default() });
+            }
             ordered.collect().await?
         }
     };
     booking.built(body.took);
+    if let Some(behind) = body.conversation.as_ref().and_then(Conversation::behind_the_first) {
+        booking.note(&Notes { later_turns: behind, ..Notes::default() });
+    }
     if body.wrapped {
         booking.note(&Notes { prompts_wrapped: 1, ..Notes::default() });
     }

@@ -3,13 +3,15 @@
 //! A turn's body holds what the server said before, so it cannot be made ahead as those of single requests are: it is
 //! ordered when the turn before has ended, and built off the lane while the user thinks. Whatever ends a session early
 //! (a turn without an answer, the end of the load, a task that is dropped) is booked once, by the guard that it is: its
-//! open turn is in the books as any request is, and the turns behind it are *not reached*, never due.
+//! open turn is in the books as any request is, and the turns behind it are *not reached*: never due, and counted as what
+//! its first body said there would be, less what was due. So those of a session that is lost with its worker are counted too.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use metrics::{Notes, Scope};
 
 use crate::{
+    bodies::Made,
     booking::{Booking, Due},
     lane::Lane,
     offer::ASK_AGAIN,
@@ -22,12 +24,10 @@ pub(crate) struct Session {
     /// Of the first turn: the session's own figures stand with it.
     scope: Scope,
     number: u64,
-    /// How many turns it has; 0 until its first body is built.
-    turns: u32,
-    /// Turns that were due.
-    begun: u32,
     /// Turns that were answered.
     answered: u32,
+    /// It was answered to its last turn.
+    is_completed: bool,
 }
 
 impl Session {
@@ -36,56 +36,48 @@ impl Session {
         let _sessions = lane.plan.sessions.as_ref()?;
         let notes = Notes { sessions_begun: 1, ..Notes::default() };
         lane.recorder.borrow_mut().note(scope, &notes);
-        Some(Self { lane: Rc::clone(lane), scope, number, turns: 0, begun: 1, answered: 0 })
+        Some(Self { lane: Rc::clone(lane), scope, number, answered: 0, is_completed: false })
     }
 
     /// Goes on after the first turn, until the last one is answered or one is not.
     pub(crate) async fn go_on(mut self, permission: Permission, first: Option<Turn>) {
         let mut last = first;
         while let Some(turn) = last.take() {
-            self.turns = turn.turns;
             self.answered += 1;
-            if self.answered < self.turns {
-                last = self.next(permission, turn).await;
+            if self.answered == turn.turns {
+                self.is_completed = true;
+                return;
             }
+            last = self.next(permission, turn).await;
         }
     }
 
     /// The turn after this one, once its user has thought; `None` where it does not come to it, or is not answered.
     async fn next(&mut self, permission: Permission, before: Turn) -> Option<Turn> {
         let (lane, number, turn) = (Rc::clone(&self.lane), self.number, self.answered);
-        let at = lane.plan.next_turn_at(number, turn, lane.clock.now());
+        let answered = lane.clock.now();
+        let at = lane.plan.next_turn_at(number, turn, answered);
         let _in_time = lane.plan.stage_at(at)?;
-        let ordered = lane.bodies.order_turn(number, turn, Arc::from(before.messages));
-        let scheduled = thought(&lane, at).await?;
-        let stage = lane.plan.stage_at(scheduled)?;
-        let permission = match permission {
-            Permission::Due(..) => Permission::Due(stage, scheduled),
-            round @ Permission::Round(_) => round,
-        };
-        granted(&lane, permission, scheduled).await?;
+        let made = if at > answered { Made::Ahead } else { Made::WhenDue };
+        let ordered = lane.bodies.order_turn(number, turn, before.messages, made);
+        let ready = thought(&lane, at).await?;
+        let (scheduled, stage, permission) = granted(&lane, permission, ready).await?;
         // A stage that a rule has ended, or that has ended meanwhile, takes no more turns.
         if lane.ended_until(stage, scheduled).is_some() {
             return None;
         }
         let scope = Scope { stage, class: lane.plan.cell_of_turn(number, turn) };
-        self.begun += 1;
         let due = Due { scope, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
-        request(&lane, booking, ordered, stage, permission, None).await.turn
+        request(&lane, booking, ordered, stage, permission).await.turn
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let whole = self.turns > 0 && self.answered == self.turns;
-        let notes = match whole {
+        let notes = match self.is_completed {
             true => Notes { sessions_completed: 1, ..Notes::default() },
-            false => Notes {
-                sessions_cut: 1,
-                turns_not_reached: self.turns.saturating_sub(self.begun).into(),
-                ..Notes::default()
-            },
+            false => Notes { sessions_cut: 1, ..Notes::default() },
         };
         self.lane.recorder.borrow_mut().note(self.scope, &notes);
     }
@@ -107,16 +99,25 @@ async fn thought(lane: &Lane, at: Duration) -> Option<Duration> {
     lane.early_end.offers(now).then_some(now)
 }
 
-/// Waits for permission as long as there may be some.
-async fn granted(lane: &Lane, permission: Permission, scheduled: Duration) -> Option<()> {
-    while !permission.is_granted(lane) {
-        let now = lane.clock.now();
-        if !lane.early_end.offers(scheduled) || lane.plan.stage_at(now).is_none() {
-            return None;
+/// Waits for permission as long as there may be some: when a user who wants to ask from `due` on may, in which stage and
+/// by what. As in a closed loop, nobody is late who had to wait for it.
+async fn granted(
+    lane: &Lane,
+    first: Permission,
+    mut due: Duration,
+) -> Option<(Duration, u16, Permission)> {
+    loop {
+        let stage = lane.plan.stage_at(due).filter(|_| lane.early_end.offers(due))?;
+        let permission = match first {
+            Permission::Due(..) => Permission::Due(stage, due),
+            round @ Permission::Round(_) => round,
+        };
+        if permission.is_granted(lane) {
+            return Some((due, stage, permission));
         }
         let _ = tokio::time::timeout(ASK_AGAIN, lane.gate.granted()).await;
+        due = lane.clock.now();
     }
-    Some(())
 }
 
 #[cfg(test)]
@@ -258,8 +259,37 @@ mod tests {
             .map(|books| books.failed.get(&FailureClass::Status(400)).copied().unwrap_or(0))
             .sum();
         assert_eq!(failed, 5);
-        assert_eq!(due + notes.turns_not_reached, 30, "every turn was due or not reached");
-        assert!(notes.turns_not_reached > 0);
+        assert_eq!(notes.later_turns, 25, "known of each since its first turn");
+        assert!((10..30).contains(&due), "cut after the first turn and before the last: {due}");
+    }
+
+    #[tokio::test]
+    async fn the_turns_of_a_session_that_fails_at_once_are_known() {
+        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1, "contextLength": 4}));
+        let keys = [
+            ("load.concurrency", json!(2)),
+            ("load.rampUp", json!(0)),
+            ("benchmark.requests", json!(4)),
+            ("sessions.turns.mean", json!(3)),
+        ];
+        let (turns, notes) = offered(&server, &keys).await;
+        let due: Vec<u64> = turns.iter().map(|books| books.due).collect();
+        assert_eq!(due, [4, 0, 0]);
+        assert_eq!((notes.sessions_cut, notes.later_turns), (4, 8));
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_follows_at_once_could_not_be_made_ahead() {
+        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1}));
+        let keys = [
+            ("load.concurrency", json!(1)),
+            ("load.rampUp", json!(0)),
+            ("benchmark.requests", json!(1)),
+            ("sessions.turns.mean", json!(20)),
+        ];
+        let (turns, notes) = offered(&server, &keys).await;
+        assert_eq!(completed(&turns).iter().sum::<u64>(), 20);
+        assert!(notes.queue_empty <= 1, "only the first one's may be late: {notes:?}");
     }
 
     #[tokio::test]
@@ -274,6 +304,6 @@ mod tests {
         ];
         let (turns, notes) = offered(&server, &keys).await;
         assert_eq!(completed(&turns), [5, 0]);
-        assert_eq!((notes.sessions_cut, notes.turns_not_reached), (5, 5));
+        assert_eq!((notes.sessions_cut, notes.later_turns), (5, 5));
     }
 }

@@ -40,11 +40,18 @@ struct Said {
 
 impl Said {
     fn to(self, ledger: &mut Ledger, last: bool) {
-        let mut record = ScopeRecord::default();
-        record.books.due = self.due;
-        record.books.completed = self.completed;
+        self.with_later(&[], ledger, last);
+    }
+
+    /// The same, and of cells of later turns what was due and completed.
+    fn with_later(self, later: &[(u16, u64, u64)], ledger: &mut Ledger, last: bool) {
         let mut interval = Interval::default();
-        interval.scopes.insert(Scope::default(), record);
+        for &(class, due, completed) in later.iter().chain(&[(0, self.due, self.completed)]) {
+            let mut record = ScopeRecord::default();
+            record.books.due = due;
+            record.books.completed = completed;
+            interval.scopes.insert(Scope { stage: 0, class }, record);
+        }
         let covers = Covers { from: self.seconds.0, to: self.seconds.1 };
         let classes = vec![ClassCovers { class: self.class, covers }];
         let in_flight = self.in_flight;
@@ -129,6 +136,30 @@ fn a_lost_worker_answers_up_to_its_limit_and_nobody_until_its_heir_begins() {
     // 50 were due before its limit: 20 answered, 3 in flight, 27 never heard of. 5 fell to nobody.
     assert_eq!(gaps(&settlement, SECOND), (25 + 5, 3, 27, 5));
     assert_eq!(gaps(&settlement, SPARE), (0, 0, 0, 0));
+}
+
+#[test]
+fn of_the_later_turns_of_a_lost_workers_sessions_only_open_ones_are_lost() {
+    let plan = plan(&["load.rate=10", "benchmark.duration=20", "sessions.turns.mean=2"]);
+    let mut ledger = Ledger::of(1).with_cells(plan.cells());
+    [FIRST, SECOND].into_iter().for_each(|worker| ledger.admit(worker));
+    ledger.own(Ownership::at_arm(&[FIRST, SECOND]).unwrap());
+    // Until 5 s: of 25 first turns 5 are open, of 12 second ones 2; of these 7, 6 are on the wire.
+    let said = Said {
+        worker: SECOND,
+        due: 25,
+        completed: 20,
+        in_flight: 6,
+        class: class(1),
+        seconds: (0, 5),
+    };
+    said.with_later(&[(1, 12, 10)], &mut ledger, false);
+    let _none = lose_second(&mut ledger, due(10_000), &Heirs::Survivors(Vec::new()));
+    let settlement = ledger.settle(&plan, END);
+    // To its limit at 10 s the plan has 50 first turns of it; nobody has the 50 after that.
+    assert_eq!(gaps(&settlement, SECOND), (25 + 50, 6, 1 + 25, 50));
+    let later = &settlement.gaps[&SECOND][&Scope { stage: 0, class: 1 }];
+    assert_eq!((later.due, later.lost.total()), (0, 2), "no plan has later turns");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::answer::{Answer, Failure, Progress};
 use crate::client::Client;
 use crate::event::words_of;
 use crate::reader::Reader;
-use crate::said;
+use crate::said::Said;
 use crate::stream::{BodyEnd, Broken, Stream};
 use crate::transport::Body;
 use crate::trouble::{Trouble, answer_trouble, body_trouble};
@@ -158,10 +158,8 @@ impl Client {
         on: &mut impl FnMut(Progress),
     ) -> Result<Answer, Trouble> {
         let mut stream = Stream::new(self.api);
-        if self.keeps_text {
-            stream.keep_text();
-        }
-        let end = read_stream(&mut stream, trace, &mut reader, on).await?;
+        let mut said = self.keeps_text.then(Said::default);
+        let end = read_stream(&mut stream, said.as_mut(), trace, &mut reader, on).await?;
         match stream.end(reader.end_at(), &end) {
             Ok(ended) => {
                 let story = stream.story();
@@ -175,7 +173,7 @@ impl Client {
                     ..self.answered(trace, &reader)
                 };
                 reader.keep();
-                Ok(Answer { text: stream.into_text(), ..answer })
+                Ok(Answer { text: said.map(Said::into_text), ..answer })
             }
             Err(broken) => {
                 if broken.class == FailureClass::Empty {
@@ -208,11 +206,7 @@ impl Client {
                 }
                 event => Ok(Answer {
                     usage: event.usage,
-                    text: self.keeps_text.then(|| {
-                        let mut text = String::new();
-                        said::append(&json, &mut text);
-                        text
-                    }),
+                    text: self.keeps_text.then(|| Said::whole(&json)),
                     ..self.answered(trace, &reader)
                 }),
             });
@@ -246,6 +240,7 @@ impl Client {
 /// Reads until `[DONE]` or the end of the body.
 async fn read_stream(
     stream: &mut Stream,
+    mut said: Option<&mut Said>,
     trace: &Trace,
     reader: &mut Reader<'_>,
     on: &mut impl FnMut(Progress),
@@ -255,6 +250,9 @@ async fn read_stream(
         let body = reader.next(on, |bytes, arrival, on| {
             if pushed.is_ok() {
                 pushed = stream.push(bytes, arrival, on);
+                if let Some(said) = &mut said {
+                    said.push(bytes);
+                }
             }
         });
         let body = body.await;

@@ -7,6 +7,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use crate::event::is_done;
+use crate::sse::Sse;
+
 #[derive(Deserialize)]
 struct Frame<'a> {
     #[serde(borrow, default)]
@@ -29,8 +32,42 @@ struct Message<'a> {
     content: Option<Cow<'a, str>>,
 }
 
+/// What a server has said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    sse: Sse,
+    text: String,
+    done: bool,
+}
+
+impl Said {
+    /// What an answer in one piece says.
+    pub(crate) fn whole(json: &[u8]) -> String {
+        let mut text = String::new();
+        append(json, &mut text);
+        text
+    }
+
+    /// Feeds a part of a stream, cut anywhere.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let Self { sse, text, done } = self;
+        // A stream that is none has failed for who measures it, and its text is asked for by nobody.
+        let _read = sse.push(bytes, |message| {
+            *done |= is_done(message.data);
+            if !*done {
+                append(message.data, text);
+            }
+        });
+    }
+
+    /// All of it.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+}
+
 /// Adds what one event, or one whole answer, says; of several choices the first.
-pub(crate) fn append(json: &[u8], said: &mut String) {
+fn append(json: &[u8], said: &mut String) {
     let Ok(frame) = serde_json::from_slice::<Frame<'_>>(json) else { return };
     let Some(choice) = frame.choices.into_iter().next() else { return };
     let message = choice.delta.or(choice.message).and_then(|message| message.content);
@@ -50,9 +87,11 @@ mod tests {
     use super::*;
 
     fn said(events: &[&str]) -> String {
-        let mut said = String::new();
-        events.iter().for_each(|event| append(event.as_bytes(), &mut said));
-        said
+        let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        let mut said = Said::default();
+        // Cut anywhere: here into pieces of seven bytes, in the middle of letters too.
+        stream.as_bytes().chunks(7).for_each(|piece| said.push(piece));
+        said.into_text()
     }
 
     #[test]
@@ -65,10 +104,11 @@ mod tests {
             r#"{"choices":[{"delta":{"content":" ü"}}]}"#,
             r#"{"choices":[],"usage":{"prompt_tokens":1}}"#,
             "[DONE]",
+            r#"{"choices":[{"delta":{"content":"no more"}}]}"#,
         ];
         assert_eq!(said(&events), "a \"b\" ü");
         assert_eq!(
-            said(&[r#"{"choices":[{"message":{"role":"assistant","content":"whole"}}]}"#]),
+            Said::whole(br#"{"choices":[{"message":{"role":"assistant","content":"whole"}}]}"#),
             "whole"
         );
         assert_eq!(said(&[r#"{"choices":[{"text":"c"}]}"#]), "c");

@@ -11,7 +11,6 @@ use workload::Api;
 use crate::answer::Progress;
 use crate::event::{Content, Event, EventError, Usage, bounded, is_done, words_of};
 use crate::likeness::Likeness;
-use crate::said;
 use crate::sse::{Message, Sse};
 use crate::{chat, completions};
 
@@ -66,8 +65,6 @@ pub(crate) struct Story {
     last_serial: u64,
     finish_reason: bool,
     done: Option<Duration>,
-    /// What was said, where somebody wants it.
-    text: Option<String>,
 }
 
 /// Whether the usage in events counts up with them (`continuous_usage_stats`). Only where every event
@@ -92,19 +89,8 @@ impl Stream {
             last_serial: 0,
             finish_reason: false,
             done: None,
-            text: None,
         };
         Self { sse: Sse::new(), story }
-    }
-
-    /// Keeps what the events say.
-    pub(crate) fn keep_text(&mut self) {
-        self.story.text = Some(String::new());
-    }
-
-    /// What they said, if it was to be kept.
-    pub(crate) fn into_text(self) -> Option<String> {
-        self.story.text
     }
 
     pub(crate) fn story(&self) -> &Story {
@@ -188,9 +174,6 @@ impl Story {
             return Err(Broken { class: FailureClass::InBandError, words });
         }
         self.event(&event, arrival, on);
-        if let Some(text) = self.text.as_mut().filter(|_| event.content.is_some()) {
-            said::append(message.data, text);
-        }
         Ok(())
     }
 

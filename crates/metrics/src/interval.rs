@@ -96,8 +96,8 @@ pub struct Notes {
     pub sessions_completed: u64,
     /// Of these, sessions that a turn without an answer, or the end of the load, ended before it.
     pub sessions_cut: u64,
-    /// Turns of the latter that were not reached.
-    pub turns_not_reached: u64,
+    /// Turns that they have behind the first, as soon as that is known: when the first one's body is at hand.
+    pub later_turns: u64,
 }
 
 /// All that was recorded in one scope.
@@ -211,7 +211,7 @@ impl Notes {
         add(&mut self.sessions_begun, other.sessions_begun);
         add(&mut self.sessions_completed, other.sessions_completed);
         add(&mut self.sessions_cut, other.sessions_cut);
-        add(&mut self.turns_not_reached, other.turns_not_reached);
+        add(&mut self.later_turns, other.later_turns);
     }
 }
 

@@ -49,8 +49,8 @@ pub use recorder::{
     Completion, EventSample, Recorder, SLOW_TTFT, StageWindow, TokenSource, TokenUsage,
 };
 pub use result::{
-    GroupDescription, GroupResult, Rates, RunFacts, RunRecord, RunResult, StageDescription,
-    StageResult, StoppedEarly, WindowResult, WorkerLost, WorkerResult,
+    GroupDescription, GroupResult, Rates, RunFacts, RunRecord, RunResult, Sessions,
+    StageDescription, StageResult, StoppedEarly, WindowResult, WorkerLost, WorkerResult,
 };
 pub use series::{MAX_POINTS, PointPercentiles, Series, SeriesPoint};
 pub use server::{ServerMetrics, ServerPoint, ServerSeries};

@@ -246,6 +246,35 @@ pub struct StoppedEarly {
     pub reason: StopReason,
 }
 
+/// What became of conversations, over the whole run: begun = completed + cut + lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// Those whose first turn was begun, as far as workers told of it.
+    pub begun: u64,
+    /// Answered to the last turn.
+    pub completed: u64,
+    /// Ended before it by a turn without an answer, or by the end of the load.
+    pub cut: u64,
+    /// Open when their worker was lost.
+    pub lost: u64,
+    /// Turns of those cut and lost that were never due, as far as workers told of them.
+    pub turns_not_reached: u64,
+}
+
+impl Sessions {
+    /// From what was noted, and from how many turns other than first ones were due.
+    pub fn of(notes: &Notes, later_due: u64) -> Self {
+        let ended = notes.sessions_completed + notes.sessions_cut;
+        Self {
+            begun: notes.sessions_begun,
+            completed: notes.sessions_completed,
+            cut: notes.sessions_cut,
+            lost: notes.sessions_begun.saturating_sub(ended),
+            turns_not_reached: notes.later_turns.saturating_sub(later_due),
+        }
+    }
+}
+
 /// The whole answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunResult {
@@ -269,6 +298,8 @@ pub struct RunResult {
     pub targets: Vec<GroupResult>,
     /// Every turn of sessions, the last with all that follow; none where requests stand alone.
     pub turns: Vec<GroupResult>,
+    /// What became of the sessions; `None` where requests stand alone.
+    pub sessions: Option<Sessions>,
     /// Every worker.
     pub workers: Vec<WorkerResult>,
     /// The run over time.

@@ -45,9 +45,12 @@ fn rows(result: &RunResult) -> Vec<Vec<String>> {
     for stage in &result.stages {
         add(&stage.name, stage.headline, &stage.window, &stage.own_slos);
     }
-    for (what, groups) in [("class", &result.classes), ("target", &result.targets)] {
+    // A turn's name says what it is.
+    for (what, groups) in
+        [("class ", &result.classes), ("target ", &result.targets), ("", &result.turns)]
+    {
         for group in groups {
-            add(&format!("{what} {}", group.name), true, &group.window, &[]);
+            add(&format!("{what}{}", group.name), true, &group.window, &[]);
         }
     }
     rows

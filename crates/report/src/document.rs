@@ -10,6 +10,7 @@ mod objectives;
 mod tables;
 
 pub(crate) use configuration::redacted;
+pub(crate) use groups::told;
 pub(crate) use headline::{Headline, merged_headline};
 pub(crate) use tables::reason_words;
 
@@ -117,6 +118,7 @@ impl Document {
             section("load", "Load and stages", load(result, &headline)),
             section("classes", "Traffic classes", groups::classes(result, &headline)),
             section("targets", "Targets", groups::targets(result, &headline)),
+            section("turns", "Turns of sessions", groups::turns(result, &headline)),
             section("server", "What the server says", server(result)),
             section("requests", "Requests and errors", requests(result)),
             section("workers", "Workers", vec![Block::Table(tables::workers(result))]),

@@ -55,8 +55,8 @@ pub use objective::objective;
 pub use pdf::pdf;
 pub use plan::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget,
-    PlannedTokens, plan_json, plan_png,
+    PlannedPause, PlannedPrompts, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger,
+    PlannedTarget, PlannedTokens, plan_json, plan_png,
 };
 pub use plot::{Plot, plots};
 pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, is_of_many, locate};

@@ -24,6 +24,8 @@ pub struct PlanView {
     pub target: PlannedTarget,
     /// Who decides when a request starts.
     pub load: PlannedLoad,
+    /// Conversations; all figures of a request are then those of a session, and rates those of sessions.
+    pub sessions: Option<PlannedSessions>,
     /// In order of time.
     pub stages: Vec<PlannedStage>,
     /// The configured number of requests, where one ends the run.
@@ -48,6 +50,22 @@ pub struct PlanView {
     pub cost: Option<PlannedCost>,
     /// Doubts.
     pub warnings: Vec<Warning>,
+}
+
+/// Conversations of several turns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlannedSessions {
+    /// How many turns one has on average, by those that were looked at.
+    pub turns: f64,
+    /// Between an answer and the next turn.
+    pub pause: PlannedPause,
+}
+
+impl PlanView {
+    /// What is counted.
+    pub(crate) fn noun(&self) -> &'static str {
+        if self.sessions.is_some() { "session" } else { "request" }
+    }
 }
 
 /// The load over time, in equal steps from the run's start.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use metrics::{
     Books, Drift, FailureClass, FailureSample, GroupResult, Kind, Metric, NotSent, Notes,
-    NullReason, Percentile, Rates, RunFacts, RunResult, StageResult, Summary, Verdict, Warning,
-    WindowResult, WorkerResult,
+    NullReason, Percentile, Rates, RunFacts, RunResult, Sessions, StageResult, Summary, Verdict,
+    Warning, WindowResult, WorkerResult,
 };
 use serde_json::{Map, Value, json};
 
@@ -42,7 +42,7 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "classes": result.classes.iter().map(group).collect::<Vec<_>>(),
         "targets": result.targets.iter().map(group).collect::<Vec<_>>(),
         "turns": result.turns.iter().map(group).collect::<Vec<_>>(),
-        "sessions": sessions(result),
+        "sessions": result.sessions.as_ref().map(sessions),
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
         "server": server_json::summary(result),
     })
@@ -235,26 +235,13 @@ fn shown_mean(kind: Kind, mean: Option<f64>) -> Value {
     }
 }
 
-/// Conversations of the whole run; null where requests stand alone. A session that neither ended nor was cut was lost with
-/// its worker.
-fn sessions(result: &RunResult) -> Value {
-    if result.turns.is_empty() {
-        return Value::Null;
-    }
-    let sum = |of: fn(&Notes) -> u64| {
-        result.stages.iter().map(|stage| of(&stage.window.notes)).sum::<u64>()
-    };
-    let [begun, completed, cut] = [
-        sum(|notes| notes.sessions_begun),
-        sum(|notes| notes.sessions_completed),
-        sum(|notes| notes.sessions_cut),
-    ];
+fn sessions(sessions: &Sessions) -> Value {
     json!({
-        "begun": begun,
-        "completed": completed,
-        "cut": cut,
-        "lost": begun.saturating_sub(completed + cut),
-        "turnsNotReached": sum(|notes| notes.turns_not_reached),
+        "begun": sessions.begun,
+        "completed": sessions.completed,
+        "cut": sessions.cut,
+        "lost": sessions.lost,
+        "turnsNotReached": sessions.turns_not_reached,
     })
 }
 
@@ -280,7 +267,7 @@ fn notes(notes: &Notes) -> Value {
         "sessionsBegun": notes.sessions_begun,
         "sessionsCompleted": notes.sessions_completed,
         "sessionsCut": notes.sessions_cut,
-        "turnsNotReached": notes.turns_not_reached,
+        "laterTurns": notes.later_turns,
     })
 }
 

@@ -87,6 +87,7 @@ pub fn table_of(result: &RunResult, width: u16, selection: &Selection) -> String
         latencies(&result.overall, selection, width),
         objectives::steady(result, width),
         requests(&result.books, width),
+        sessions(result, width),
         failures(result, width),
     ];
     if result.stages.len() > 1 {
@@ -302,6 +303,12 @@ fn requests(books: &Books, width: u16) -> String {
     labelled("requests", &text, width.into())
 }
 
+/// What became of conversations; nothing where requests stand alone.
+fn sessions(result: &RunResult, width: u16) -> String {
+    let told = result.sessions.as_ref().map(crate::document::told);
+    told.map_or_else(String::new, |text| labelled("sessions", &text, width.into()))
+}
+
 /// ` (8 status_503, 2 timeout)`, the most frequent first; nothing for nothing.
 fn broken_down(mut classes: Vec<(u64, String)>) -> String {
     classes.sort_by(|left, right| right.0.cmp(&left.0).then_with(|| left.1.cmp(&right.1)));
@@ -346,14 +353,15 @@ fn stages(stages: &[StageResult], width: u16) -> String {
     text
 }
 
-/// Classes or targets beside each other, in the headline's window.
+/// Classes, targets or turns beside each other, in the headline's window.
 fn group_table(what: &str, groups: &[GroupResult], width: u16) -> String {
     let header = [
         what, "share", "due", "done/s", "tokens/s", "errors", "ttft p50", "ttft p99", "e2e p50",
         "e2e p99",
     ];
     let table = aligned(&header, groups.iter().map(group_row).collect(), width);
-    format!("{table}\nshare as planned; due of the whole run; ttft and e2e in ms")
+    let share = if what == "turn" { "share of what was due" } else { "share as planned" };
+    format!("{table}\n{share}; due of the whole run; ttft and e2e in ms")
 }
 
 fn group_row(group: &GroupResult) -> Vec<String> {

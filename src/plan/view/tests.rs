@@ -41,6 +41,17 @@ fn a_constant_rate_is_counted_by_stage_and_worker() {
 }
 
 #[test]
+fn a_session_has_the_tokens_of_all_its_turns() {
+    let sets = ["load.rate=2", "benchmark.duration=5", "sessions.turns.mean=3"];
+    let view = view(&[&sets[..], &EXACT].concat(), 1);
+    assert_eq!((view.requests, view.sessions.map(|told| told.turns)), (Some(10), Some(3.0)));
+    // 100, then 100 + 20 + 100, then 220 + 20 + 100.
+    assert_eq!(view.tokens.each, InOut { input: Some(660.0), output: Some(60.0) });
+    assert_eq!(view.tokens.per_s.output, Some(120.0));
+    assert_eq!(view.curve.unwrap().unit, "sessions/s");
+}
+
+#[test]
 fn a_number_of_requests_ends_an_open_loop_at_its_last_due_instant() {
     let sets = ["load.rate=10", "benchmark.duration=60", "benchmark.requests=21"];
     let view = view(&[&sets[..], &EXACT].concat(), 1);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    GroupDescription, GroupResult, Rates, RunFacts, RunResult, StageDescription, StageResult,
-    StoppedEarly, WindowResult, WorkerResult,
+    GroupDescription, GroupResult, Rates, RunFacts, RunResult, Sessions, StageDescription,
+    StageResult, StoppedEarly, WindowResult, WorkerResult,
 };
 use crate::books::{Books, FailureSample, share};
 use crate::confidence::intervals95;
 use crate::distribution::{Distribution, MergeError, whole_micros};
 use crate::drift;
-use crate::interval::{Interval, Scope, ScopeRecord};
+use crate::interval::{Interval, Notes, Scope, ScopeRecord};
 use crate::metric::Metric;
 use crate::recorder::SLOW_TTFT;
 use crate::series::Series;
@@ -61,6 +61,7 @@ impl RunResult {
         let classes = context.groups(&record.classes, &overall)?;
         let targets = context.groups(&record.targets, &overall)?;
         let turns = context.groups(&record.turns, &overall)?;
+        let sessions = context.sessions(&turns);
         let books = record.merged.books();
         let verdict = context.verdict(&stages, &headline, &books);
         let seconds = record.series.points(&record.merged.seconds);
@@ -78,6 +79,7 @@ impl RunResult {
             classes,
             targets,
             turns,
+            sessions,
             workers,
             seconds,
             stopped,
@@ -173,6 +175,13 @@ impl Context<'_> {
             })
         };
         groups.iter().map(group).collect()
+    }
+
+    fn sessions(&self, turns: &[GroupResult]) -> Option<Sessions> {
+        let (_first, later) = turns.split_first()?;
+        let mut notes = Notes::default();
+        self.record.merged.scopes.values().for_each(|scope| notes.merge(&scope.notes));
+        Some(Sessions::of(&notes, later.iter().map(|turn| turn.books.due).sum()))
     }
 
     /// Whether any answer of the run said how much of its prompt the cache held.

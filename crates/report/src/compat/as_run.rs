@@ -36,6 +36,7 @@ impl From<ForeignRun> for StoredRun {
             classes: Vec::new(),
             targets: Vec::new(),
             turns: Vec::new(),
+            sessions: None,
             workers: Vec::new(),
             seconds: Vec::new(),
             stopped: None,

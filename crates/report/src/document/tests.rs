@@ -22,6 +22,7 @@ fn every_row_is_as_wide_as_its_header() {
         example::all_failed(),
         example::demanded(),
         example::classes(),
+        example::sessions(),
     ];
     for result in all {
         let document = document(result);
@@ -89,8 +90,21 @@ fn classes_and_targets_have_tables_and_curves() {
 }
 
 #[test]
+fn turns_have_a_table_and_sessions_an_account() {
+    let document = document(example::sessions());
+    let turns = table(&document, "turns");
+    assert_eq!(cells(turns, "turn 2")[..4], ["turn 2", "47.4 %", "900", "900"]);
+    assert_eq!(turns.header[1], "of due");
+    let account = "Sessions: 1,000 begun = 900 completed + 99 cut + 1 lost with a worker; \
+                   100 turns not reached.";
+    assert_eq!(turns.notes[0], account);
+    assert_eq!(document.charts().filter(|chart| chart.id.ends_with("_by_turn")).count(), 3);
+}
+
+#[test]
 fn a_run_of_one_kind_has_no_sections_of_kinds() {
     let document = document(example::one_stage());
     let ids: Vec<_> = document.sections.iter().map(|section| section.id).collect();
-    assert!(!ids.contains(&"classes") && !ids.contains(&"targets") && !ids.contains(&"objectives"));
+    let kinds = ["classes", "targets", "turns", "objectives"];
+    assert!(kinds.iter().all(|kind| !ids.contains(kind)));
 }

@@ -26,6 +26,10 @@ pub fn plan_json(view: &PlanView) -> Value {
             "model": view.target.model,
         },
         "load": load(&view.load),
+        "sessions": view.sessions.map(|sessions| json!({
+            "meanTurns": sessions.turns,
+            "pause": pause_of(&sessions.pause),
+        })),
         "stages": view.stages.iter().map(stage).collect::<Vec<_>>(),
         "requestLimit": view.request_limit,
         "requests": view.requests,
@@ -69,15 +73,20 @@ fn load(load: &PlannedLoad) -> Value {
                 PlannedStagger::Over(time) => Some(time.as_secs_f64()),
                 PlannedStagger::Probed | PlannedStagger::Ramp => None,
             };
-            let pause = match pause {
-                PlannedPause::None => Value::Null,
-                PlannedPause::Think { distribution, mean } => {
-                    json!({"distribution": distribution, "meanSeconds": mean.as_secs_f64()})
-                }
-                PlannedPause::Rounds { every } => json!({"roundSeconds": every.as_secs_f64()}),
-            };
-            json!({"loop": "closed", "maxInFlight": slots, "rampUpSeconds": over, "pause": pause})
+            json!({
+                "loop": "closed", "maxInFlight": slots, "rampUpSeconds": over, "pause": pause_of(pause),
+            })
         }
+    }
+}
+
+fn pause_of(pause: &PlannedPause) -> Value {
+    match pause {
+        PlannedPause::None => Value::Null,
+        PlannedPause::Think { distribution, mean } => {
+            json!({"distribution": distribution, "meanSeconds": mean.as_secs_f64()})
+        }
+        PlannedPause::Rounds { every } => json!({"roundSeconds": every.as_secs_f64()}),
     }
 }
 

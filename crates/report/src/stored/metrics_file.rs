@@ -26,13 +26,17 @@ pub(super) fn add(root: &Node<'_>, result: &mut RunResult) -> Vec<String> {
             )),
         }
     }
-    for (key, groups) in [("classes", &mut result.classes), ("targets", &mut result.targets)] {
+    for (key, groups) in [
+        ("classes", &mut result.classes),
+        ("targets", &mut result.targets),
+        ("turns", &mut result.turns),
+    ] {
         missing.extend(add_groups(root, key, groups));
     }
     missing
 }
 
-/// Classes or targets, which files of before there were any do not have.
+/// Classes, targets or turns, which files of before there were any do not have.
 fn add_groups(root: &Node<'_>, key: &str, groups: &mut [GroupResult]) -> Vec<String> {
     let found = if groups.is_empty() { Vec::new() } else { root.list(key) };
     let mut missing = Vec::new();

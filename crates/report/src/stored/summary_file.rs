@@ -6,8 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use metrics::{
     Books, FailureClass, FailureSample, GroupResult, Interval95, Kind, Lost, Metric, NotSent,
-    Notes, NullReason, Percentile, Rates, Reason, RunFacts, RunResult, ServerMetrics, StageResult,
-    Status, StoppedEarly, Summary, Verdict, Warning, WindowResult, WorkerLost, WorkerResult,
+    Notes, NullReason, Percentile, Rates, Reason, RunFacts, RunResult, ServerMetrics, Sessions,
+    StageResult, Status, StoppedEarly, Summary, Verdict, Warning, WindowResult, WorkerLost,
+    WorkerResult,
 };
 use serde_json::Value;
 
@@ -33,7 +34,8 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
         stages,
         classes: root.list("classes").iter().map(group).collect(),
         targets: root.list("targets").iter().map(group).collect(),
-        turns: root.list("turns").iter().map(group).collect(),
+        turns: turns(root),
+        sessions: sessions(&root.get("sessions")),
         workers: root.list("workers").iter().map(worker).collect(),
         seconds: Vec::new(),
         stopped,
@@ -67,6 +69,26 @@ fn facts(run: &Node<'_>) -> RunFacts {
         note: run.get("note").raw().as_str().map(str::to_owned),
         environment: words(run, "environment"),
     }
+}
+
+/// None where requests stood alone, and in runs of before there were sessions.
+fn turns(root: &Node<'_>) -> Vec<GroupResult> {
+    if root.get("turns").is_null() {
+        return Vec::new();
+    }
+    root.list("turns").iter().map(group).collect()
+}
+
+/// None where requests stood alone, and in runs of before there were sessions.
+fn sessions(node: &Node<'_>) -> Option<Sessions> {
+    let _there = node.raw().as_object()?;
+    Some(Sessions {
+        begun: node.count("begun"),
+        completed: node.count("completed"),
+        cut: node.count("cut"),
+        lost: node.count("lost"),
+        turns_not_reached: node.count("turnsNotReached"),
+    })
 }
 
 /// Words by name; runs of before they were written have none.
@@ -228,7 +250,7 @@ fn notes(node: &Node<'_>) -> Notes {
         sessions_begun: node.get("sessionsBegun").raw().as_u64().unwrap_or_default(),
         sessions_completed: node.get("sessionsCompleted").raw().as_u64().unwrap_or_default(),
         sessions_cut: node.get("sessionsCut").raw().as_u64().unwrap_or_default(),
-        turns_not_reached: node.get("turnsNotReached").raw().as_u64().unwrap_or_default(),
+        later_turns: node.get("laterTurns").raw().as_u64().unwrap_or_default(),
         ..Notes::default()
     }
 }

@@ -27,6 +27,7 @@ fn what_is_read_is_what_was_written() {
         example::all_failed(),
         example::demanded(),
         example::classes(),
+        example::sessions(),
     ];
     for result in all {
         let (_root, path) = written(&result);

@@ -274,6 +274,38 @@ pub(crate) fn classes() -> RunResult {
     RunResult::build(run).unwrap()
 }
 
+/// 1,000 sessions of two turns, of which one in ten was cut before the second and one was lost with it.
+pub(crate) fn sessions() -> RunResult {
+    let stages = vec![stage("hold", true, 0, 20_000)];
+    let mut recorder = recorder(&stages);
+    for n in 0..1_000_u64 {
+        let [first, second] = [0, 1].map(|class| Scope { stage: 0, class });
+        answer_of(&mut recorder, first, n * 10);
+        let cut = n % 10 == 0;
+        if !cut {
+            answer_of(&mut recorder, second, n * 10 + 200);
+        }
+        let notes = Notes {
+            sessions_begun: 1,
+            sessions_completed: u64::from(!cut),
+            sessions_cut: u64::from(cut && n > 0),
+            later_turns: 1,
+            ..Notes::default()
+        };
+        recorder.note(first, &notes);
+    }
+    let mut run = built(stages, recorder.take());
+    run.turns = (0..2_u16)
+        .map(|turn| GroupDescription {
+            name: format!("turn {}", turn + 1),
+            share: [0.526, 0.474][usize::from(turn)],
+            cells: vec![turn],
+            slos: Slos::default(),
+        })
+        .collect();
+    RunResult::build(run).unwrap()
+}
+
 /// Objectives of every outcome, an early end, a steady part.
 pub(crate) fn demanded() -> RunResult {
     let stages = vec![stage("hold", true, 0, 20_000)];

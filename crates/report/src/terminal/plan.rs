@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::plan::{
     InOut, PlanView, PlannedCost, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause,
-    PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+    PlannedPrompts, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget,
+    PlannedTokens,
 };
 
 use super::MIN_WIDTH;
@@ -21,6 +22,7 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
     let what = [
         Some(line("target", target(&view.target))),
         Some(line("load", load(&view.load))),
+        view.sessions.map(|told| line("sessions", sessions(told))),
         Some(line("takes", takes(view))),
     ];
     let with = [
@@ -28,7 +30,7 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
         Some(line("tokens in", tokens(view, |tokens| tokens.input))),
         Some(line("tokens out", tokens(view, |tokens| tokens.output))),
         view.cost.map(|told| line("cost", cost(told))),
-        workers(&view.shares).map(|text| line("workers", text)),
+        workers(view).map(|text| line("workers", text)),
         first_due(&view.first_due).map(|text| line("first due", text)),
     ];
     let lines = |lines: Vec<Option<String>>| lines.into_iter().flatten().collect::<Vec<_>>();
@@ -97,16 +99,28 @@ fn load(load: &PlannedLoad) -> String {
                 }
                 PlannedStagger::Ramp => "they start one by one along the ramp".to_owned(),
             };
-            let again = match pause {
-                PlannedPause::Think { distribution, mean } => {
-                    let about = if *distribution == "fixed" { "" } else { "about " };
-                    format!("{about}{} after the answer ({distribution})", length(*mean))
-                }
-                PlannedPause::None | PlannedPause::Rounds { .. } => "when answered".to_owned(),
-            };
-            format!("closed loop: {users}, each asks again {again}; {spread}")
+            format!("closed loop: {users}, each asks again {}; {spread}", again(pause))
         }
     }
+}
+
+fn again(pause: &PlannedPause) -> String {
+    match pause {
+        PlannedPause::Think { distribution, mean } => {
+            let about = if *distribution == "fixed" { "" } else { "about " };
+            format!("{about}{} after the answer ({distribution})", length(*mean))
+        }
+        PlannedPause::None | PlannedPause::Rounds { .. } => "when answered".to_owned(),
+    }
+}
+
+fn sessions(sessions: PlannedSessions) -> String {
+    let turns = plain(sessions.turns);
+    format!(
+        "conversations of {turns} turns on average, the next asked {}; what is counted below is \
+         sessions, and a turn's input has all that was said before",
+        again(&sessions.pause)
+    )
 }
 
 /// A configured length of time is mostly round: 5 min, not 5 min 00 s.
@@ -119,7 +133,7 @@ pub(super) fn length(time: Duration) -> String {
 /// Until when, whichever of time and number comes first.
 fn takes(view: &PlanView) -> String {
     let end = view.stages.last().and_then(|stage| stage.end);
-    let requests = view.request_limit.map(|limit| counted(limit, "request"));
+    let requests = view.request_limit.map(|limit| counted(limit, view.noun()));
     let until = match (end, requests, view.last_due) {
         (_, Some(requests), Some(last)) => format!("{requests}, the last due at {}", length(last)),
         (Some(end), Some(requests), None) => {
@@ -137,7 +151,11 @@ fn takes(view: &PlanView) -> String {
 
 fn stages(view: &PlanView, width: u16) -> String {
     let is_open = matches!(view.load, PlannedLoad::Open { .. });
-    let mut header = vec!["stage", "from", "to", if is_open { "requests/s" } else { "users" }];
+    let [of_many, per_second] = match view.sessions {
+        Some(_) => ["sessions", "sessions/s"],
+        None => ["requests", "requests/s"],
+    };
+    let mut header = vec!["stage", "from", "to", if is_open { per_second } else { "users" }];
     let mut rows: Vec<_> = view.stages.iter().map(stage_row).collect();
     if tells_of_arrivals(&view.load) {
         header.push("arrivals");
@@ -147,7 +165,7 @@ fn stages(view: &PlanView, width: u16) -> String {
     }
     let is_counted = is_open && view.stages.iter().any(|stage| stage.requests.is_some());
     if is_counted {
-        header.push("requests");
+        header.push(of_many);
         let requests = view.stages.iter().map(|stage| stage.requests);
         for (row, requests) in rows.iter_mut().zip(requests) {
             row.push(requests.map_or_else(|| ABSENT.to_owned(), thousands));
@@ -273,7 +291,7 @@ fn tokens(view: &PlanView, side: impl Fn(InOut) -> Option<f64>) -> String {
     let is_exact = view.requests == Some(sampled);
     let about = if is_exact { "" } else { "about " };
     let in_all = |total: f64| if is_exact { thousands(total.round() as u64) } else { rough(total) };
-    let mut parts = vec![format!("{about}{} a request", quantity(each))];
+    let mut parts = vec![format!("{about}{} a {}", quantity(each), view.noun())];
     parts.extend(side(total).map(|total| format!("{} in all", in_all(total))));
     parts.extend(side(per_s).map(|per_s| format!("up to {} a second", rough(per_s))));
     parts.join(", ")
@@ -292,7 +310,8 @@ fn cost(cost: PlannedCost) -> String {
 }
 
 /// Nothing for one worker, which has all.
-fn workers(shares: &[PlannedShare]) -> Option<String> {
+fn workers(view: &PlanView) -> Option<String> {
+    let shares: &[PlannedShare] = &view.shares;
     if shares.len() < 2 {
         return None;
     }
@@ -300,7 +319,7 @@ fn workers(shares: &[PlannedShare]) -> Option<String> {
     let in_flight: Option<Vec<u64>> =
         shares.iter().map(|share| share.in_flight.map(u64::from)).collect();
     let parts = [
-        requests.map(|all| format!("{} requests", range(&all))),
+        requests.map(|all| format!("{} {}s", range(&all), view.noun())),
         in_flight.map(|all| format!("{} in flight", range(&all))),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();

@@ -198,7 +198,7 @@ pub const KEYS: &[Key] = &[
     key("load.dataset", Kind::Path, "none", "The ShareGPT file; the same as `prompts.dataset`."),
     key("load.prefixRatio", SHARE, "0", "The same as `prompts.prefixRatio`."),
     key("stages", Kind::Maps(STAGE), "one stage, as in `load`", "Loads one after the other, each with figures of its own; what a stage leaves out is as in `load`. The headline is all stages that are held (no ramps), or those with `headline: true`. All are open loops, or all are closed ones."),
-    key("sessions.turns.mean", number("turns", 1.0, 1000.0), "none", "Conversations instead of single requests: each turn sends all that was said before, the server's own answers included. `load.rate` is then sessions per second, `load.concurrency` alone sessions at once. How many turns a session has on average; of ShareGPT as many as the conversation has."),
+    key("sessions.turns.mean", number("turns", 1.0, 1000.0), "none", "Conversations instead of single requests: each turn sends all that was said before, the server's own answers included. `load.rate` is then sessions per second, `load.concurrency` alone sessions at once (with `rate`: at most), `benchmark.requests` so many sessions. How many turns a session has on average; of ShareGPT as many as the conversation has."),
     key("sessions.turns.distribution", Kind::Choice(&["fixed", "normal", "lognormal", "uniform"]), "`normal`", "How the number of turns is distributed."),
     key("sessions.turns.stddev", number("turns", 0.0, 1000.0), "0", "Its standard deviation; draws outside the bounds are drawn again."),
     key("sessions.turns.min", TURNS, "1", "Fewest turns."),

@@ -108,8 +108,7 @@ impl<'a> Builder<'a> {
         self.check_cells(classes.len(), targets.len());
         let (target, prompts) = (target?, prompts?);
         self.check_token_ids(&target, &prompts, &classes);
-        let cells = classes.len().max(1) * targets.len().max(1);
-        let sessions = self.sessions(&target, &prompts.kind, cells);
+        let sessions = self.sessions(&target, &prompts, &classes, targets.len());
         let plan = Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
             seed: self.config.integer("benchmark.seed").unwrap_or(DEFAULT_SEED),

@@ -184,7 +184,7 @@ impl Builder<'_> {
             (Some("uniform"), _, Some(max)) => {
                 let min = min.unwrap_or_default();
                 if min > max {
-                    self.refuse(PlanError::ThinkTimeBounds { min, max });
+                    self.refuse(PlanError::ThinkTimeBounds { section, min, max });
                 }
                 Ok(ThinkTime::Uniform { min, max })
             }

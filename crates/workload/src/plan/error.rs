@@ -101,8 +101,10 @@ pub enum PlanError {
         rate: f64,
     },
     /// A distribution's bounds that leave nothing.
-    #[error("`load.thinkTime.min` is {min:?}, above `load.thinkTime.max` ({max:?})")]
+    #[error("`{section}.min` is {min:?}, above `{section}.max` ({max:?})")]
     ThinkTimeBounds {
+        /// Whose.
+        section: &'static str,
         /// Shortest.
         min: Duration,
         /// Longest.

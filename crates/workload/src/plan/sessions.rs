@@ -11,7 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::build::Builder;
-use super::{Api, LengthPlan, Plan, PlanError, PromptKind, Target, ThinkTime};
+use super::classes::MOST_CELLS;
+use super::{
+    Api, LengthPlan, Plan, PlanError, PromptKind, PromptPlan, Target, ThinkTime, TrafficClass,
+};
 use crate::schedule::thought;
 
 /// Turns with figures of their own, at the most; the last stands for all that follow.
@@ -80,8 +83,9 @@ impl Builder<'_> {
     pub(super) fn sessions(
         &mut self,
         target: &Target,
-        kind: &PromptKind,
-        cells: usize,
+        prompts: &PromptPlan,
+        classes: &[TrafficClass],
+        targets: usize,
     ) -> Option<SessionPlan> {
         if !self.has_sessions() {
             return None;
@@ -95,42 +99,70 @@ impl Builder<'_> {
             self.refuse(PlanError::Excluded { first: "sessions", second: "load.schedule", advice });
         }
         let fields = self.length_fields("sessions.turns");
-        let drawn = fields.is_drawn();
-        let recorded = matches!(kind, PromptKind::ShareGpt { .. });
-        if matches!(kind, PromptKind::File { .. }) {
-            let advice = "its records are single requests; use synthetic prompts or ShareGPT";
-            self.refuse(PlanError::Excluded { first: "sessions", second: "prompts.file", advice });
-        } else if !drawn && !recorded {
-            let needs = "`sessions.turns.mean`, or a `distribution`";
-            self.refuse(PlanError::Needs { what: "sessions", needs });
-        }
-        let turns = match drawn {
+        let own: Vec<_> = classes.iter().map(|class| &class.prompts.kind).collect();
+        let kinds = if own.is_empty() { vec![&prompts.kind] } else { own };
+        self.check_kinds(&kinds, fields.is_drawn());
+        let turns = match fields.is_drawn() {
             true => Some(self.lengths(&fields, &LengthPlan::normal(1.0, 0.0))?),
             false => None,
         };
-        let bound =
-            self.config.integer("sessions.turns.max").and_then(|max| u32::try_from(max).ok());
+        let bound = self.config.integer("sessions.turns.max");
+        let bound = bound.and_then(|max| u32::try_from(max).ok());
         let exact = turns.as_ref().filter(|turns| turns.stddev() == 0.0).map(LengthPlan::mean);
-        let most = bound.or(exact.map(|mean| mean as u32)).and_then(NonZeroU32::new);
+        let most = bound.or(exact.map(|mean| mean.round() as u32)).and_then(NonZeroU32::new);
         let most = most.or(NonZeroU32::new(MOST_TURNS)).unwrap_or(NonZeroU32::MIN);
-        let room = (super::classes::MOST_CELLS / cells.max(1)).clamp(1, MOST_BUCKETS);
-        let buckets = room.min(most.get() as usize);
+        let cells = classes.len().max(1) * targets.max(1);
+        let buckets = (MOST_CELLS / cells).min(MOST_BUCKETS).min(most.get() as usize);
+        if buckets < 2 && most.get() > 1 {
+            self.refuse(PlanError::TooManyCells { cells, most: MOST_CELLS / 2 });
+        }
         let think = self.pause_of("sessions.thinkTime");
+        self.warn_of_idle_pauses();
         Some(SessionPlan { turns, most, think, buckets: u16::try_from(buckets).unwrap_or(1) })
     }
 
+    /// Each kind of prompts must have turns; those of a data set need not be drawn.
+    fn check_kinds(&mut self, kinds: &[&PromptKind], drawn: bool) {
+        if kinds.iter().any(|kind| matches!(kind, PromptKind::File { .. })) {
+            let advice = "its records are single requests; use synthetic prompts or ShareGPT";
+            self.refuse(PlanError::Excluded { first: "sessions", second: "prompts.file", advice });
+        }
+        let synthetic = kinds.iter().any(|kind| matches!(kind, PromptKind::Synthetic));
+        if synthetic && !drawn {
+            let needs = "`sessions.turns.mean`, or a `distribution`";
+            self.refuse(PlanError::Needs { what: "sessions", needs });
+        }
+    }
+
     fn has_sessions(&self) -> bool {
-        let turns = ["mean", "distribution", "stddev", "min", "max"];
-        let think = ["mean", "distribution", "stddev", "min", "max"];
-        turns.iter().any(|key| self.config.has(&format!("sessions.turns.{key}")))
-            || think.iter().any(|key| self.config.has(&format!("sessions.thinkTime.{key}")))
+        self.says("sessions.turns") || self.says("sessions.thinkTime")
     }
 
     /// A think time, where one is configured.
     fn pause_of(&mut self, section: &'static str) -> Option<ThinkTime> {
+        if self.says(section) { self.think_time(section) } else { None }
+    }
+
+    /// Bounds and a deviation that the distribution has no use for.
+    fn warn_of_idle_pauses(&mut self) {
+        let word = self.config.text("sessions.thinkTime.distribution").unwrap_or("exponential");
+        let all = [
+            ("sessions.thinkTime.mean", word == "uniform", "a uniform time has `min` and `max`"),
+            ("sessions.thinkTime.stddev", word != "lognormal", "it is not `lognormal`"),
+            ("sessions.thinkTime.min", word != "uniform", "it is not `uniform`"),
+            ("sessions.thinkTime.max", word != "uniform", "it is not `uniform`"),
+        ];
+        for (key, is_idle, reason) in all {
+            if is_idle && self.config.has(key) {
+                self.warn("key_unused", format!("`{key}` has no effect: {reason}"));
+            }
+        }
+    }
+
+    /// Whether any key of a distribution is set.
+    fn says(&self, section: &str) -> bool {
         let keys = ["mean", "distribution", "stddev", "min", "max"];
-        let thinks = keys.iter().any(|key| self.config.has(&format!("{section}.{key}")));
-        if thinks { self.think_time(section) } else { None }
+        keys.iter().any(|key| self.config.has(&format!("{section}.{key}")))
     }
 }
 
@@ -179,6 +211,31 @@ mod tests {
         let single = planned(&[]).unwrap();
         assert_eq!((single.cells(), single.turn_names().len()), (1, 0));
         assert_eq!(single.cell_of_turn(3, 9), 0);
+    }
+
+    #[test]
+    fn a_turn_has_figures_beside_the_first_ones_or_the_plan_is_refused() {
+        let classes: Vec<Value> = (0..33).map(|n| json!({"name": format!("c{n}")})).collect();
+        let of = |classes: &[Value]| {
+            planned(&[("classes", json!(classes)), ("sessions.turns.mean", json!(3))])
+        };
+        let plan = of(&classes[..32]).unwrap();
+        assert_eq!((plan.first_cells(), plan.cells()), (32, 64));
+        assert_eq!(plan.turn_names(), ["turn 1", "turn 2 and later"]);
+        assert!(of(&classes).unwrap_err()[0].contains("33"));
+    }
+
+    #[test]
+    fn every_class_must_have_turns() {
+        let talks = json!([
+            {"name": "a", "prompts": {"file": "questions.txt"}},
+            {"name": "b", "prompts": {"dataset": "talks.json"}},
+            {"name": "c"},
+        ]);
+        let lines = planned(&[("classes", talks), ("sessions.turns.max", json!(3))]).unwrap_err();
+        assert!(lines[0].contains("`prompts.file`"), "{lines:?}");
+        assert!(lines[1].contains("`sessions.turns.mean`"), "{lines:?}");
+        assert_eq!(lines.len(), 2);
     }
 
     #[test]

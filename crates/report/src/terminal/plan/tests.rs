@@ -26,6 +26,7 @@ fn open_loop() -> PlanView {
             model: Some("llama-70b".to_owned()),
         },
         load: PlannedLoad::Open { arrivals: "even", cap: Some(100), drops: false },
+        sessions: None,
         stages: vec![
             stage("ramp", false, 0.0, 150.0, PlannedLevel::Linear(0.0, 50.0), 3_750),
             stage("hold", true, 150.0, 300.0, PlannedLevel::Constant(50.0), 7_500),
@@ -124,6 +125,33 @@ fn closed_loop() -> PlanView {
         warnings: Vec::new(),
         ..open
     }
+}
+
+#[test]
+fn what_is_counted_of_sessions_is_sessions() {
+    let mean = seconds(2.0);
+    let pause = PlannedPause::Think { distribution: "exponential", mean };
+    let sessions = Some(PlannedSessions { turns: 3.5, pause });
+    let view = PlanView { sessions, request_limit: Some(40), ..open_loop() };
+    let text = plan_text(&view, 100);
+    for words in [
+        "sessions     conversations of 3.5 turns on average",
+        "the next asked about 2.0 s after the answer (exponential)",
+        "5 min or 40 sessions, whichever comes first",
+        "sessions/s",
+        "about 500 a session",
+        "each with 3,750 sessions",
+    ] {
+        assert!(
+            text.split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .contains(&words.split_whitespace().collect::<Vec<_>>().join(" ")),
+            "no {words:?} in:\n{text}"
+        );
+    }
+    assert!(!text.contains("requests/s") && !text.contains("a request"), "{text}");
+    assert_eq!(plan_json(&view)["sessions"]["meanTurns"], 3.5);
 }
 
 #[test]
