@@ -24,7 +24,12 @@ fn run_for_two_seconds(name: &str, more: &[&str], cut: &[&str]) {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 1}));
     let file = bench.folder.path().join("imported.yaml");
     std::fs::write(&file, &yaml).unwrap();
-    let planned = tokenstorm().args(["plan", "--config"]).arg(&file).output().unwrap();
+    let mut planned = tokenstorm();
+    planned.args(["plan", "--config"]).arg(&file).args(cut);
+    if !yaml.contains("endpoint:") {
+        planned.args(["--endpoint", "http://127.0.0.1:9"]);
+    }
+    let planned = planned.output().unwrap();
     assert_eq!(
         planned.status.code(),
         Some(0),
@@ -79,6 +84,15 @@ fn vllm_commands_suites_and_options() {
     run_for_two_seconds("vllm-suite.json", &["--test", "serving_random_128_8"], &SHORT);
     let cut = [&SHORT[..], &["--set", "load.ramp.over=1"]].concat();
     run_for_two_seconds("vllm-options.json", &[], &cut);
+}
+
+#[test]
+fn conversations_of_all_three() {
+    let short = [&SHORT[..], &["--set", "sessions.thinkTime.mean=50ms"]].concat();
+    run_for_two_seconds("inference-perf-multi-turn.yml", &[], &short);
+    run_for_two_seconds("guidellm-turns.sh", &[], &SHORT);
+    let users = [&SHORT[..], &["--set", "load.concurrency=2"]].concat();
+    run_for_two_seconds("vllm-conversations.json", &[], &users);
 }
 
 #[test]

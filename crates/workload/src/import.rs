@@ -4,7 +4,7 @@
 //! values are *taken* from it one by one, and whatever is left at the end is told, with the reason where one is
 //! known. What is written is held against our own table of keys while it is written. Field names are those of the
 //! tools' own files: inference-perf (`load`, `api`, `server`, `data`, …), GuideLLM (scenarios, and the command line) and
-//! `vllm bench serve` (its command line, and the suites of its benchmarks).
+//! `vllm bench serve` (its command line, the suites of its benchmarks, and its benchmark of conversations).
 
 mod command_line;
 mod guidellm;
@@ -12,6 +12,7 @@ mod inference_perf;
 mod source;
 mod suite;
 mod vllm;
+mod vllm_turns;
 mod written;
 
 use std::fmt;
@@ -28,7 +29,8 @@ pub enum SettingsFormat {
     InferencePerf,
     /// A scenario of GuideLLM (JSON or YAML), or a `guidellm benchmark` command.
     GuideLlm,
-    /// A `vllm bench serve` command, its options as a map, or a suite of tests with `client_parameters`.
+    /// A `vllm bench serve` command, its options as a map, a suite of tests with `client_parameters`, or what
+    /// `benchmark_serving_multi_turn.py` is given.
     VllmBenchServe,
 }
 
@@ -132,6 +134,9 @@ fn translated(format: SettingsFormat, root: Map<String, Value>, before: Vec<Lost
     lost.extend(match format {
         SettingsFormat::InferencePerf => inference_perf::translate(Source::new(root), &mut written),
         SettingsFormat::GuideLlm => guidellm::translate(Source::underscored(root), &mut written),
+        SettingsFormat::VllmBenchServe if vllm_turns::is_one(&root) => {
+            vllm_turns::translate(Source::underscored(root), &mut written)
+        }
         SettingsFormat::VllmBenchServe => vllm::translate(Source::underscored(root), &mut written),
     });
     let yaml = written.yaml(format.name());
@@ -151,7 +156,9 @@ fn recognised(value: &Value) -> Option<SettingsFormat> {
         || (has(&["target"]) && has(&["data"]))
     {
         Some(SettingsFormat::GuideLlm)
-    } else if has(&["dataset_name", "num_prompts", "request_rate", "random_input_len"]) {
+    } else if has(&["dataset_name", "num_prompts", "request_rate", "random_input_len"])
+        || vllm_turns::is_one(map)
+    {
         Some(SettingsFormat::VllmBenchServe)
     } else {
         has(&["load", "server", "data"]).then_some(SettingsFormat::InferencePerf)

@@ -5,11 +5,25 @@ use serde_json::{Map, Value};
 use super::{ImportError, SettingsFormat};
 
 /// What begins a command, and whose it is. `benchmark_serving.py` is the older name of `vllm bench serve`.
-const COMMANDS: [(&str, SettingsFormat); 4] = [
+const COMMANDS: [(&str, SettingsFormat); 5] = [
     ("vllm bench serve", SettingsFormat::VllmBenchServe),
     ("benchmark_serving.py", SettingsFormat::VllmBenchServe),
+    ("benchmark_serving_multi_turn.py", SettingsFormat::VllmBenchServe),
     ("guidellm benchmark run", SettingsFormat::GuideLlm),
     ("guidellm benchmark", SettingsFormat::GuideLlm),
+];
+
+/// Short names of `benchmark_serving_multi_turn.py`; the others have none.
+const SHORT: [(&str, &str); 9] = [
+    ("-i", "input-file"),
+    ("-o", "output-file"),
+    ("-m", "model"),
+    ("-u", "url"),
+    ("-p", "num-clients"),
+    ("-k", "max-active-conversations"),
+    ("-n", "max-num-requests"),
+    ("-e", "excel-output"),
+    ("-v", "verbose"),
 ];
 
 /// Where a shell ends one command.
@@ -46,7 +60,8 @@ fn options(words: Vec<String>) -> Map<String, Value> {
         if ENDS.contains(&word.as_str()) {
             break;
         }
-        if let Some(name) = word.strip_prefix("--") {
+        let long = SHORT.iter().find_map(|(short, long)| (*short == word).then_some(*long));
+        if let Some(name) = long.or_else(|| word.strip_prefix("--")) {
             close(&mut options, open.take());
             open = Some(match name.split_once('=') {
                 Some((name, value)) => (name.to_owned(), vec![Value::from(value)]),

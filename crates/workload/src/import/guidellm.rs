@@ -50,11 +50,24 @@ pub(super) fn translate(mut source: Source, written: &mut Written) -> Vec<Lost> 
         written.set("benchmark.name", name_of(&text), "description");
     }
     target(&mut source, written);
-    let ends = ends(&mut source, written);
-    load(&mut source, written, ends);
-    data(&mut source, written);
+    let turns = data(&mut source, written);
+    if let Some(turns) = turns {
+        conversations(&mut source, written, turns);
+    }
+    let turns = turns.unwrap_or(1.0);
+    let ends = ends(&mut source, written, turns);
+    load(&mut source, written, ends, turns);
     source.pass(&["apiVersion", "kind", "metadata", "prefer_response_metrics"]);
     source.finish(REASONS)
+}
+
+/// Each turn is a request there, and rates and numbers are those of requests; here they are those of conversations.
+fn conversations(source: &mut Source, written: &mut Written, turns: f64) {
+    written.set("sessions.turns.mean", turns, "turns");
+    if written.has("target.api") {
+        written.set("target.api", "chat", "a completion has no turns");
+        source.tell("request_type", "conversations are asked as chat");
+    }
 }
 
 /// The first words of a description.
@@ -144,9 +157,10 @@ struct Ends {
 }
 
 /// Length, warm-up and cool-down. There both are a part of the run, here they stand around it.
-fn ends(source: &mut Source, written: &mut Written) -> Ends {
+fn ends(source: &mut Source, written: &mut Written, turns: f64) -> Ends {
     let seconds = source.number("max_seconds").or_else(|| source.number("max_duration"));
     let requests = source.count("max_requests");
+    let requests = requests.map(|requests| (requests as f64 / turns).ceil() as u64);
     let mut part = |names: [&str; 2], key: &'static str| {
         let share = names.iter().find_map(|name| {
             let inner = ["percent", "value"].iter().find_map(|inner| source.number_in(name, inner));
@@ -177,17 +191,19 @@ fn ends(source: &mut Source, written: &mut Written) -> Ends {
     Ends { seconds: measured, requests }
 }
 
-fn load(source: &mut Source, written: &mut Written, ends: Ends) {
+fn load(source: &mut Source, written: &mut Written, ends: Ends, turns: f64) {
     if let Some(seconds) = ends.seconds {
         written.set("benchmark.duration", seconds, "max_seconds, less warm-up and cool-down");
     }
     if let Some(requests) = ends.requests {
-        written.set("benchmark.requests", requests, "max_requests");
+        let from = if turns > 1.0 { "max_requests / turns" } else { "max_requests" };
+        written.set("benchmark.requests", requests, from);
     }
     if let Some(seed) = source.count("random_seed") {
         written.set("benchmark.seed", seed, "random_seed");
     }
     let (kind, levels) = profile(source);
+    let rates: Vec<f64> = levels.iter().map(|rate| rate / turns).collect();
     match kind.as_str() {
         "synchronous" => written.set("load.concurrency", 1, "profile synchronous"),
         "concurrent" => several(written, &levels, "concurrency", ends),
@@ -199,10 +215,10 @@ fn load(source: &mut Source, written: &mut Written, ends: Ends) {
                 "profile throughput: as many as the server may take",
             );
         }
-        "constant" | "async" => several(written, &levels, "rate", ends),
+        "constant" | "async" => several(written, &rates, "rate", ends),
         "poisson" => {
             written.set("load.arrivals", "poisson", "profile");
-            several(written, &levels, "rate", ends);
+            several(written, &rates, "rate", ends);
         }
         other => {
             written.set("load.concurrency", 1, "the first step of a sweep");
@@ -277,10 +293,12 @@ fn several(written: &mut Written, levels: &[f64], what: &'static str, ends: Ends
     }
 }
 
-fn data(source: &mut Source, written: &mut Written) {
+/// Where conversations are asked for, how many turns they have.
+fn data(source: &mut Source, written: &mut Written) -> Option<f64> {
     let mut all = match source.take("data") {
         None => {
-            return source.tell("data", "it is not told: synthetic prompts of the usual lengths");
+            source.tell("data", "it is not told: synthetic prompts of the usual lengths");
+            return None;
         }
         Some(Value::Array(entries)) => entries,
         Some(one) => vec![one],
@@ -295,12 +313,15 @@ fn data(source: &mut Source, written: &mut Written) {
     match all.swap_remove(0) {
         Value::Object(map) => synthetic(source, written, map),
         Value::String(text) => described(source, written, &text),
-        other => source.tell("data", format!("{other} is no data set")),
+        other => {
+            source.tell("data", format!("{other} is no data set"));
+            None
+        }
     }
 }
 
 /// A map in JSON, pairs such as `prompt_tokens=256,output_tokens=128`, or the name of a file.
-fn described(source: &mut Source, written: &mut Written, text: &str) {
+fn described(source: &mut Source, written: &mut Written, text: &str) -> Option<f64> {
     if let Ok(Value::Object(map)) = serde_json::from_str(text) {
         return synthetic(source, written, map);
     }
@@ -320,9 +341,10 @@ fn described(source: &mut Source, written: &mut Written, text: &str) {
         }
         _ => source.tell("data", format!("{text} is on a hub: name a file by `prompts.file`")),
     }
+    None
 }
 
-fn synthetic(source: &mut Source, written: &mut Written, map: Map<String, Value>) {
+fn synthetic(source: &mut Source, written: &mut Written, map: Map<String, Value>) -> Option<f64> {
     const KEYS: [(&str, &str); 8] = [
         ("prompt_tokens", "prompts.inputLength.mean"),
         ("prompt_tokens_stdev", "prompts.inputLength.stddev"),
@@ -351,11 +373,14 @@ fn synthetic(source: &mut Source, written: &mut Written, map: Map<String, Value>
         written.set("prompts.outputLength.distribution", "uniform", "output_tokens_min, …_max");
     }
     prefixes(&mut inner, written);
+    let turns = inner.number("turns").filter(|turns| *turns > 1.0);
+    inner.lose("branches", "a conversation has no branches here");
     inner.pass(&["kind", "type", "source"]);
     inner.lose("samples", "prompts are made without end: set `benchmark.requests`");
     for lost in inner.finish(&[]) {
         source.tell(&format!("data.{}", lost.path), lost.reason);
     }
+    turns
 }
 
 /// Beginnings that prompts share, of one length.

@@ -4,10 +4,13 @@
 
 use serde_json::{Map, Value, json};
 
+mod conversations;
+
 use super::Lost;
 use super::source::{Source, number, whole};
 use super::written::Written;
 use crate::config::looks_like_credential;
+use conversations::Talks;
 
 const WHOLE_REPORT: &str =
     "not needed: a summary, every stage and every percentile are always written";
@@ -51,8 +54,11 @@ const LENGTHS: [(&str, f64); 4] =
 /// Writes our keys; what is left is the loss.
 pub(super) fn translate(mut source: Source, written: &mut Written) -> Vec<Lost> {
     server(&mut source, written);
-    load(&mut source, written);
-    data(&mut source, written);
+    let talks = conversations::find(&mut source, written);
+    load(&mut source, written, talks);
+    if talks.is_none() {
+        data(&mut source, written);
+    }
     if let Some(url) = source.text("metrics.prometheus.url") {
         written.set("metrics.prometheus.endpoint", url, "metrics.prometheus.url");
     }
@@ -126,7 +132,7 @@ fn headers(source: &mut Source, written: &mut Written) {
     }
 }
 
-fn load(source: &mut Source, written: &mut Written) {
+fn load(source: &mut Source, written: &mut Written, talks: Option<Talks>) {
     if let Some(seconds) = source.number("load.request_timeout") {
         written.set("client.timeouts.request", seconds, "load.request_timeout");
     }
@@ -135,6 +141,9 @@ fn load(source: &mut Source, written: &mut Written) {
     }
     adapters(source, written);
     let stages = stages(source);
+    if let Some(talks) = talks {
+        return talks.load(source, written, &stages);
+    }
     match source.text("load.type").as_deref() {
         None | Some("constant") => open(source, written, &stages, "even"),
         Some("poisson") => open(source, written, &stages, "poisson"),

@@ -29,10 +29,14 @@ impl Source {
 
     /// Whether it is there.
     pub(super) fn has(&self, path: &str) -> bool {
+        self.peek(path).is_some()
+    }
+
+    /// Looks at a value that stays where it is.
+    pub(super) fn peek(&self, path: &str) -> Option<&Value> {
         let mut parts = path.split('.');
         let first = parts.next().and_then(|first| self.root.get(first));
-        let found = parts.fold(first, |value, part| value?.get(part));
-        found.is_some_and(|value| !value.is_null())
+        parts.fold(first, |value, part| value?.get(part)).filter(|value| !value.is_null())
     }
 
     /// Takes a value if it is of some kind.

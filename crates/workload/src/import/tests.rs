@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::{Config, Plan, PlanInputs, Sources};
 
@@ -69,7 +71,7 @@ fn stages_that_requests_end_are_runs_of_their_own() {
 #[test]
 fn a_scenario_of_guidellm_in_its_newer_and_its_older_layout() {
     let text = include_str!("../../../../tests/fixtures/import/guidellm-rag.json");
-    let (imported, config, _) = planned(text, None);
+    let (imported, config, plan) = planned(text, None);
     assert_eq!(imported.format, SettingsFormat::GuideLlm);
     assert_eq!(
         (config.number("load.rate"), config.text("load.arrivals")),
@@ -78,7 +80,8 @@ fn a_scenario_of_guidellm_in_its_newer_and_its_older_layout() {
     // A tenth of 20 s is warm-up, and there a part of it.
     assert_eq!(config.number("benchmark.warmup"), Some(2.0));
     assert_eq!(config.number("benchmark.duration"), Some(18.0));
-    assert_eq!(lost(&imported), ["data.turns", "outputs"]);
+    assert_eq!(lost(&imported), ["outputs"]);
+    assert!(plan.sessions.is_none(), "one turn is no conversation");
 
     let text = include_str!("../../../../tests/fixtures/import/guidellm-concurrent.yaml");
     let (imported, config, plan) = planned(text, None);
@@ -146,7 +149,90 @@ fn all_at_once_is_one_burst() {
     let (_, config, plan) = planned("dataset_name: random\nnum_prompts: 7\nmodel: m\n", None);
     assert_eq!(config.text("load.type"), Some("burst"));
     let due: Vec<_> = plan.arrivals(crate::Shard::WHOLE).map(|arrival| arrival.due).collect();
-    assert_eq!(due, [std::time::Duration::ZERO; 7]);
+    assert_eq!(due, [Duration::ZERO; 7]);
+}
+
+#[test]
+fn users_of_shared_prefixes_who_talk_on() {
+    let text = include_str!("../../../../tests/fixtures/import/inference-perf-multi-turn.yml");
+    let (imported, config, plan) = planned(text, None);
+    // 20 users share 10 requests a second for 30 s: 15 each, one every 2 s.
+    assert_eq!(config.integer("load.concurrency"), Some(20));
+    assert_eq!(config.number("sessions.turns.mean"), Some(15.0));
+    assert_eq!(config.duration("sessions.thinkTime.mean"), Some(Duration::from_secs(2)));
+    assert_eq!(config.get("prompts.prefixes").unwrap()[0]["groups"], 2);
+    assert_eq!(plan.sessions.unwrap().most.get(), 15);
+    assert_eq!(plan.target.url, "http://127.0.0.1:8000/v1/chat/completions");
+    assert_eq!(lost(&imported), ["load.stages"]);
+}
+
+#[test]
+fn conversations_of_inference_perf() {
+    let text = include_str!("../../../../tests/fixtures/import/inference-perf-conversations.yml");
+    let (imported, config, _) = planned(text, None);
+    // 60 requests are 10 conversations of 6 turns.
+    let points = config.get("sweep.points").unwrap();
+    assert_eq!(
+        (&points[1]["load.concurrency"], &points[1]["benchmark.requests"]),
+        (&4.into(), &10.into())
+    );
+    assert_eq!(config.number("sessions.turns.stddev"), Some(2.0));
+    assert_eq!(config.integer("sessions.turns.max"), Some(10));
+    assert_eq!(config.text("sessions.thinkTime.distribution"), Some("lognormal"));
+    let levels = config.get("prompts.prefixes").unwrap();
+    assert_eq!(
+        (&levels[0]["tokens"], &levels[1]["groups"], &levels[1]["tokens"]),
+        (&64.into(), &40.into(), &30.into())
+    );
+    let told = [
+        "data.conversation_replay.dynamic_system_prompt_len",
+        "data.conversation_replay.tool_call_latency_sec",
+    ];
+    assert_eq!(lost(&imported), told);
+}
+
+#[test]
+fn turns_of_guidellm_divide_its_rates() {
+    let text = include_str!("../../../../tests/fixtures/import/guidellm-turns.sh");
+    let (imported, config, plan) = planned(text, None);
+    assert_eq!(config.number("load.rate"), Some(3.0), "9 requests of 3 turns");
+    assert_eq!(config.integer("benchmark.requests"), Some(34), "100 / 3, and what is left");
+    assert_eq!(plan.sessions.unwrap().turns.unwrap().mean(), 3.0);
+    assert_eq!(config.text("target.api"), Some("chat"));
+    assert_eq!(lost(&imported), ["request_type"]);
+}
+
+#[test]
+fn a_command_of_vllms_conversations() {
+    let text = include_str!("../../../../tests/fixtures/import/vllm-multi-turn.sh");
+    let imported = import(text, None, None).unwrap();
+    for line in [
+        "endpoint: \"http://127.0.0.1:8000\"",
+        "model: Llama",
+        "concurrency: 2 # num_clients",
+        "max: 4 # max_turns: of messages",
+        "mean: 0.25 # request_rate",
+        "minTokens: true",
+    ] {
+        assert!(imported.yaml.contains(line), "no {line} in {}", imported.yaml);
+    }
+    assert_eq!(
+        lost(&imported),
+        ["model", "max_active_conversations", "input_file", "excel_output"]
+    );
+}
+
+#[test]
+fn a_file_of_vllms_conversations() {
+    let text = include_str!("../../../../tests/fixtures/import/vllm-conversations.json");
+    let imported = import(text, None, None).unwrap();
+    // 3 to 8 messages are rounded up to whole turns; mean and median / mean of a lognormal are 8 and 0.8.
+    for line in ["min: 2 #", "max: 4 #", "requests: 20", "distribution: lognormal", "stddev: 6 #"] {
+        assert!(imported.yaml.contains(line), "no {line} in {}", imported.yaml);
+    }
+    let levels = "- {name: common, tokens: 32}\n    - {name: conversation, groups: 20, tokens: 40}";
+    assert!(imported.yaml.contains(levels), "{}", imported.yaml);
+    assert_eq!(lost(&imported), ["filetype", "prompt_input.prefix_num_tokens", "text_files"]);
 }
 
 #[test]
