@@ -88,7 +88,9 @@ fn vllm_commands_suites_and_options() {
 
 #[test]
 fn conversations_of_all_three() {
-    let short = [&SHORT[..], &["--set", "sessions.thinkTime.mean=50ms"]].concat();
+    let short =
+        [&SHORT[..], &["--set", "sessions.thinkTime.mean=50ms", "--set", "load.rampUp=0.5"]]
+            .concat();
     run_for_two_seconds("inference-perf-multi-turn.yml", &[], &short);
     run_for_two_seconds("guidellm-turns.sh", &[], &SHORT);
     let users = [&SHORT[..], &["--set", "load.concurrency=2"]].concat();

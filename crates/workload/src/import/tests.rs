@@ -169,25 +169,21 @@ fn users_of_shared_prefixes_who_talk_on() {
 #[test]
 fn conversations_of_inference_perf() {
     let text = include_str!("../../../../tests/fixtures/import/inference-perf-conversations.yml");
-    let (imported, config, _) = planned(text, None);
+    let imported = import(text, None, None).unwrap();
     // 60 requests are 10 conversations of 6 turns.
-    let points = config.get("sweep.points").unwrap();
-    assert_eq!(
-        (&points[1]["load.concurrency"], &points[1]["benchmark.requests"]),
-        (&4.into(), &10.into())
-    );
-    assert_eq!(config.number("sessions.turns.stddev"), Some(2.0));
-    assert_eq!(config.integer("sessions.turns.max"), Some(10));
-    assert_eq!(config.text("sessions.thinkTime.distribution"), Some("lognormal"));
-    let levels = config.get("prompts.prefixes").unwrap();
-    assert_eq!(
-        (&levels[0]["tokens"], &levels[1]["groups"], &levels[1]["tokens"]),
-        (&64.into(), &40.into(), &30.into())
-    );
-    let told = [
-        "data.conversation_replay.dynamic_system_prompt_len",
-        "data.conversation_replay.tool_call_latency_sec",
-    ];
+    for line in [
+        "- {benchmark.requests: 10, load.concurrency: 4}",
+        "stddev: 2 # data.conversation_replay.turns_per_conversation.std_dev",
+        "max: 10 # data.conversation_replay.turns_per_conversation.max",
+        "distribution: lognormal # data.conversation_replay.tool_call_latency_sec",
+        "- {name: \"system prompt\", tokens: 64}",
+        "- {name: conversation, groups: 40, tokens: 30}",
+        "api: chat # a completion has no turns",
+    ] {
+        assert!(imported.yaml.contains(line), "no {line} in {}", imported.yaml);
+    }
+    let told = ["dynamic_system_prompt_len", "tool_call_latency_sec"];
+    let told = told.map(|name| format!("data.conversation_replay.{name}"));
     assert_eq!(lost(&imported), told);
 }
 

@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_turn_has_figures_beside_the_first_ones_or_the_plan_is_refused() {
-        let classes: Vec<Value> = (0..33).map(|n| json!({"name": format!("c{n}")})).collect();
+        let classes: Vec<Value> =
+            (0..33).map(|n| json!({"name": format!("c{n}"), "weight": 1})).collect();
         let of = |classes: &[Value]| {
             planned(&[("classes", json!(classes)), ("sessions.turns.mean", json!(3))])
         };
@@ -228,9 +229,9 @@ mod tests {
     #[test]
     fn every_class_must_have_turns() {
         let talks = json!([
-            {"name": "a", "prompts": {"file": "questions.txt"}},
-            {"name": "b", "prompts": {"dataset": "talks.json"}},
-            {"name": "c"},
+            {"name": "a", "weight": 1, "prompts": {"file": "questions.txt"}},
+            {"name": "b", "weight": 1, "prompts": {"dataset": "talks.json"}},
+            {"name": "c", "weight": 1},
         ]);
         let lines = planned(&[("classes", talks), ("sessions.turns.max", json!(3))]).unwrap_err();
         assert!(lines[0].contains("`prompts.file`"), "{lines:?}");

@@ -136,7 +136,7 @@ fn what_is_counted_of_sessions_is_sessions() {
     let text = plan_text(&view, 100);
     for words in [
         "sessions     conversations of 3.5 turns on average",
-        "the next asked about 2.0 s after the answer (exponential)",
+        "the next asked about 2 s after the answer (exponential)",
         "5 min or 40 sessions, whichever comes first",
         "sessions/s",
         "about 500 a session",

@@ -222,7 +222,7 @@ impl Talks {
                 vec![
                     ("benchmark.duration", json!(seconds)),
                     ("load.concurrency", json!(users)),
-                    ("load.rampUp", json!(between.min(seconds))),
+                    ("load.rampUp", json!(between.min(seconds / 2.0))),
                     ("sessions.turns.mean", json!(turns(rate * seconds, users))),
                     ("sessions.thinkTime.mean", json!(between)),
                 ]
