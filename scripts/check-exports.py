@@ -3,8 +3,9 @@
 
     check-exports.py hlog FILE             what the Python package hdrhistogram finds in an interval log, as JSON by tag
     check-exports.py schema SCHEMA FILE…   holds YAML files against a JSON schema; a line for each thing that is wrong
+    check-exports.py records FOLDER        what pyarrow finds in a folder of records, table and lines, as JSON
 
-Needs PyPI's hdrhistogram, or jsonschema and PyYAML. Exit code 3 where they are missing, 1 where a file is wrong.
+Needs PyPI's hdrhistogram, or jsonschema and PyYAML, or pyarrow. Exit code 3 where they are missing, 1 where a file is wrong.
 """
 
 import json
@@ -60,6 +61,37 @@ def wrong(schema_path: str, paths: list) -> list:
     return lines
 
 
+def records(folder: str) -> dict:
+    """Both files row by row: where they differ, how many rows, and sums that a run's own figures can be held against."""
+    import gzip
+    import itertools
+
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.ParquetFile(f"{folder}/requests.parquet")
+    rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+    found = {"rows": 0, "differ": 0, "outcomes": {}, "ttftUs": [], "e2eUs": [], "outputTokens": 0, "numbers": 0}
+    with gzip.open(f"{folder}/requests.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for row, line in itertools.zip_longest(rows, lines):
+            found["rows"] += 1
+            record = json.loads(line) if line else None
+            present = {key: value for key, value in (row or {}).items() if value is not None}
+            if present != record:
+                found["differ"] += 1
+                continue
+            outcome = record["outcome"]
+            found["outcomes"][outcome] = found["outcomes"].get(outcome, 0) + 1
+            found["numbers"] += record["request"]
+            if outcome == "completed":
+                found["outputTokens"] += record["outputTokens"]
+                found["ttftUs"].append((record["firstTokenNs"] - record["sentNs"]) // 1000)
+                found["e2eUs"].append((record["endedNs"] - record["sentNs"]) // 1000)
+    for key in ("ttftUs", "e2eUs"):
+        found[key] = {"count": len(found[key]), "sum": sum(found[key]), "max": max(found[key], default=None)}
+    found["columns"] = table.schema_arrow.names
+    return found
+
+
 def plain_loader(yaml):
     class Plain(yaml.SafeLoader):
         pass
@@ -77,6 +109,9 @@ def main() -> int:
     try:
         if verb == "hlog" and len(arguments) == 1:
             print(json.dumps(histograms(arguments[0])))
+            return 0
+        if verb == "records" and len(arguments) == 1:
+            print(json.dumps(records(arguments[0])))
             return 0
         if verb == "schema" and len(arguments) >= 2:
             lines = wrong(arguments[0], arguments[1:])

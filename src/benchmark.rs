@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged, Preparation};
-use metrics::{RunFacts, RunResult};
+use metrics::{RecordsKept, RunFacts, RunResult};
 use report::{ResultsDirectory, StoredRun};
 use tokio::{runtime::Runtime, time::Instant};
 use workload::{Api, Config, Plan};
@@ -25,6 +25,7 @@ use crate::{
     labels::{self, Labels},
     observers::{ObserverArgs, Observers},
     prepare::{self, Prepared, Probe},
+    records,
     repeat::Repeats,
     say,
     server_metrics::ServerSources,
@@ -297,6 +298,11 @@ fn write_reports(
     if written.is_ok() {
         say(&format!("Report:  {path}/report.html, pictures in {path}/plots"))?;
     }
+    if let Some(file) = report::records_file(directory.path()) {
+        let records = result.records.as_ref().map_or(0, RecordsKept::gathered);
+        let folder = file.parent().unwrap_or(directory.path()).display();
+        say(&format!("Records: {folder}, {records} requests as JSON lines and as a table"))?;
+    }
     Ok(())
 }
 
@@ -346,7 +352,8 @@ async fn measure(
         },
         run: crew.run_of_many(site)?,
     };
-    let coordinator = Coordinator::start(options).await?;
+    let mut coordinator = Coordinator::start(options).await?;
+    records::gather(&mut coordinator, plan, directory.path())?;
     let listening = interrupts.end(coordinator.interrupter());
     let watching = observers.follow(&coordinator);
     let offered_by = async {
@@ -403,7 +410,9 @@ pub(crate) fn result_of(plan: &Plan, id: String, merged: &Merged) -> anyhow::Res
         tokenstorm_version: BUILD.to_owned(),
         ..RunFacts::default()
     };
-    Ok(RunResult::build(merged.record(plan, facts))?)
+    let mut result = RunResult::build(merged.record(plan, facts))?;
+    records::describe(&mut result, plan, merged.records.as_ref());
+    Ok(result)
 }
 
 pub(crate) fn print(result: &RunResult, collect: &[String], format: Format) -> anyhow::Result<()> {

@@ -21,7 +21,7 @@ use crate::{
     hold,
     interrupt::Interrupts,
     observers::Observers,
-    recover,
+    records, recover,
     repeat::Repeats,
     settings::length,
     site::{Runs, Site},
@@ -108,7 +108,8 @@ fn resume(
         let inputs = inputs_of(plan.clone()).await.unwrap_or_default();
         let coordinator =
             Coordinator::resume(&directory.journal_path(), BUILD.to_owned(), inputs).await;
-        let coordinator = coordinator.map_err(in_words)?;
+        let mut coordinator = coordinator.map_err(in_words)?;
+        records::gather(&mut coordinator, &plan, directory.path())?;
         let listening = interrupts.end(coordinator.interrupter());
         let watching = observers.follow(&coordinator);
         let offered_by = async {

@@ -25,6 +25,7 @@ use crate::{
     randomness,
     site::{Runs, Site, Way},
     told,
+    work::cache_folder,
 };
 
 /// A local worker answers in well under a millisecond; this leaves room for a busy machine.
@@ -305,6 +306,7 @@ pub(crate) fn this_machine(
         processors: u16::try_from(processors.get()).unwrap_or(u16::MAX),
         build: BUILD.to_owned(),
         cache: None,
+        spool: cache_folder(),
         credentials,
         last_run: None,
     })

@@ -25,6 +25,7 @@ mod plan;
 mod prepare;
 mod progress;
 mod randomness;
+mod records;
 mod recover;
 mod repeat;
 mod report;

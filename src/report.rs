@@ -175,7 +175,7 @@ fn hlog(run: &StoredRun, output: Option<&Path>) -> anyhow::Result<Exit> {
 fn export(run: &StoredRun, tool: Tool, output: Option<&Path>) -> anyhow::Result<Exit> {
     let export = report::export(run, &asked(run), tool)?;
     if output.is_some_and(|path| path.as_os_str() == "-") {
-        let [file] = export.files.as_slice() else {
+        let ([file], []) = (export.files.as_slice(), export.of_records.as_slice()) else {
             let line = format!("--output -: {} has several files; name a folder", tool.name());
             return Err(Stop::new(Exit::BadConfiguration, line).into());
         };
@@ -190,6 +190,11 @@ fn export(run: &StoredRun, tool: Tool, output: Option<&Path>) -> anyhow::Result<
         for file in &export.files {
             let path = folder.join(&file.name);
             report::write_file(&path, file.text.as_bytes())?;
+            say(&format!("Export: {}", path.display()))?;
+        }
+        for list in &export.of_records {
+            let path = folder.join(&list.name);
+            report::write_streamed(&path, |file| list.write(&run.result, file))?;
             say(&format!("Export: {}", path.display()))?;
         }
     }

@@ -43,7 +43,7 @@ pub(crate) struct WorkerArgs {
     /// Variables to read beside the environment's, which win; never logged
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// Where data sets that are fetched from the coordinator are kept [default: the user's cache folder]
+    /// Where data sets that are fetched from the coordinator are kept, and records until it has them [default: the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Processors that it uses [default: all]
@@ -136,7 +136,7 @@ impl WorkerArgs {
         let processors = self.processors.map_or(options.processors, NonZeroU16::get);
         let cache = self.cache.clone().or_else(cache_folder);
         let host = self.name.clone().unwrap_or_else(|| options.host.clone());
-        Ok(WorkerOptions { processors, cache, host, last_run, ..options })
+        Ok(WorkerOptions { processors, spool: cache.clone(), cache, host, last_run, ..options })
     }
 
     /// One incarnation after the other, until there is no run to come.
@@ -229,7 +229,7 @@ fn host_and_port(text: &str) -> Result<(String, u16), Stop> {
 }
 
 /// By the XDG base directory specification; a relative path there is to be ignored.
-fn cache_folder() -> Option<PathBuf> {
+pub(crate) fn cache_folder() -> Option<PathBuf> {
     let absolute =
         |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;

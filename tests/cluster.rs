@@ -70,6 +70,7 @@ async fn worker_process() {
         processors: 2,
         build: BUILD.to_owned(),
         cache: Some(directory.join(format!("cache-{ordinal}"))),
+        spool: None,
         credentials: Credentials::default(),
         last_run: None,
     };

@@ -42,6 +42,7 @@ fn worker_options(ordinal: u32) -> WorkerOptions {
         processors: 2,
         build: "test".to_owned(),
         cache: None,
+        spool: None,
         credentials: Credentials::default(),
         last_run: None,
     }

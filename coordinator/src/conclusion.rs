@@ -38,6 +38,7 @@ impl Recovered {
             prepared: self.prepared,
             stop_reason: self.stop_reason,
             ledger: self.ledger,
+            records: None,
         };
         Some((*plan, merged))
     }

@@ -10,6 +10,7 @@
 mod clock;
 mod conclusion;
 mod door;
+mod gathering;
 mod inputs;
 mod journal_writer;
 mod lease;
@@ -33,6 +34,7 @@ mod stretches;
 mod supervisor;
 
 pub use clock::CoordinatorClock;
+pub use gathering::RecordsSink;
 pub use inputs::Inputs;
 pub use journal_writer::JournalWriteError;
 pub use lease::{LOOK_EVERY, Leases, Reach, Reading, StartInstant, Terms, limit_of_predecessor};

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Live, StopReason, Warning};
+use metrics::{Live, RecordsKept, StopReason, Warning};
 use protocol::{COORDINATOR_GROUP, CoordinatorMessage, Input, PROTOCOL_VERSION, Peer, Record};
 use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
@@ -17,6 +17,7 @@ use crate::{
     CoordinatorClock, Ending, FleetSize, Inputs, JournalWriteError, Ledger, Membership, Progress,
     Recovered, Roster, Run, Start, StartInstant, Terms,
     clock::unix_now_ns,
+    gathering::{Gathering, RecordsSink},
     journal_writer::JournalWriter,
     ledger_actor::Views,
     supervisor::{Finished, Resumed, Supervisor, SupervisorArguments, SupervisorMessage},
@@ -120,6 +121,8 @@ pub struct Coordinator {
     live: watch::Receiver<Arc<Live>>,
     finished: oneshot::Receiver<Finished>,
     prepared: Preparation,
+    /// Gathers records, and of which share of the requests they are.
+    gathering: Option<(Gathering, f64)>,
 }
 
 /// What a run leaves: the merged books and who kept them.
@@ -139,6 +142,8 @@ pub struct Merged {
     pub stop_reason: Option<StopReason>,
     /// What was found before it.
     pub prepared: Preparation,
+    /// What was kept of single requests, if anything was to be.
+    pub records: Option<RecordsKept>,
 }
 
 impl Coordinator {
@@ -269,7 +274,16 @@ impl Coordinator {
             live: live_seen,
             finished,
             prepared: state.prepared,
+            gathering: None,
         })
+    }
+
+    /// Has the workers' records of single requests gathered, each one's after its last delta, for who writes them down.
+    /// To be called before anybody is let in; `share` of the requests are recorded.
+    pub fn gather_records(&mut self, share: f64, sink: Box<dyn RecordsSink>) {
+        let (gather, gathering) = Gathering::start(sink);
+        let _ = self.supervisor.cast(SupervisorMessage::Gather(gather));
+        self.gathering = Some((gathering, share));
     }
 
     /// Lets workers of other processes in, through this process's node.
@@ -305,15 +319,29 @@ impl Coordinator {
         }
     }
 
-    /// Waits for the end of the run.
+    /// Waits for the end of the run, and for its records.
     ///
     /// # Errors
     /// An actor failed.
     pub async fn finished(self) -> Result<Merged, CoordinatorError> {
         let Finished { ending, ledger, roster, start_unix_ns, stopped_at, stop_reason } =
             self.finished.await.map_err(|_| CoordinatorError::Failed)?;
+        let records = match self.gathering {
+            Some((gathering, share)) => Some(gathering.end(&roster, share).await),
+            None => None,
+        };
+        self.supervisor.stop(None);
         let prepared = self.prepared;
-        Ok(Merged { ending, ledger, roster, start_unix_ns, stopped_at, stop_reason, prepared })
+        Ok(Merged {
+            ending,
+            ledger,
+            roster,
+            start_unix_ns,
+            stopped_at,
+            stop_reason,
+            prepared,
+            records,
+        })
     }
 }
 

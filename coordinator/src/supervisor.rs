@@ -5,6 +5,7 @@
 
 mod members;
 mod orders;
+mod records;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use crate::{
     Command, CoordinatorClock, Ending, Event, Heard, Inputs, LOOK_EVERY, Ledger, Membership,
     Reading, Roster, Run,
     door::{Door, Rooms},
+    gathering::Gather,
     journal_writer::{Durable, JournalWriter},
     ledger_actor::{LedgerActor, LedgerArguments, LedgerMessage, Views},
     observer::Fleet,
@@ -68,6 +70,8 @@ pub(crate) enum SupervisorMessage {
     Watch,
     /// Workers of other processes may come from now on.
     Opened,
+    /// Somebody gathers records: who is complete is named to him, and the door stays open until he is done.
+    Gather(Gather),
 }
 
 impl Message for SupervisorMessage {}
@@ -134,6 +138,8 @@ pub(crate) struct SupervisorState {
     /// The rule that ends the load.
     stop_reason: Option<StopReason>,
     finished: Option<oneshot::Sender<Finished>>,
+    /// Who gathers records, if somebody does.
+    gather: Option<Gather>,
 }
 
 impl Actor for Supervisor {
@@ -186,6 +192,7 @@ impl Actor for Supervisor {
             stopped_at: None,
             stop_reason: None,
             finished: Some(arguments.finished),
+            gather: None,
         };
         if let Some(resumed) = arguments.resumed {
             state.go_on(resumed)?;
@@ -199,6 +206,9 @@ impl Actor for Supervisor {
         message: SupervisorMessage,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
+        if state.finished.is_none() {
+            return state.after_the_end(message);
+        }
         match message {
             SupervisorMessage::Register(hello, reply) => state.register(hello, reply).await?,
             SupervisorMessage::Heartbeat(heartbeat) => state.hear(&heartbeat).await?,
@@ -220,6 +230,7 @@ impl Actor for Supervisor {
             SupervisorMessage::Armed(worker, answer) => state.armed(worker, answer).await?,
             SupervisorMessage::LastDelta(worker) => {
                 state.membership.complete(worker);
+                state.gather_from(worker);
                 state.happen(Event::LastDelta(worker)).await?;
             }
             SupervisorMessage::RuleSpoke(reason) => state.rule_spoke(reason).await?,
@@ -237,6 +248,7 @@ impl Actor for Supervisor {
             }
             SupervisorMessage::Watch => state.look().await?,
             SupervisorMessage::Opened => state.membership.expect_heirs(),
+            SupervisorMessage::Gather(gather) => state.gather_by(gather),
         }
         Ok(())
     }

@@ -5,8 +5,8 @@
 use fuzz::decoded;
 use libfuzzer_sys::fuzz_target;
 use protocol::{
-    Abort, Acknowledge, Arm, Armed, Assembly, Assigned, Assignment, Delta, Heartbeat, Hello, Part,
-    Refusal, Stop, TimePing, TimePong, Welcome,
+    Abort, Acknowledge, Arm, Armed, Assembly, Assigned, Assignment, Delta, FetchRecords, Heartbeat,
+    Hello, Part, RecordSegment, Refusal, Stop, TimePing, TimePong, Welcome,
 };
 
 /// A part is taken twice, so that each of its histograms meets its like.
@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         decoded::<Heartbeat>(bytes),
         decoded::<Result<Assigned, Refusal>>(bytes),
         decoded::<Result<Armed, Refusal>>(bytes),
+        decoded::<Result<RecordSegment, Refusal>>(bytes),
     );
     let _to_a_worker = (
         decoded::<Welcome>(bytes),
@@ -43,5 +44,6 @@ fuzz_target!(|bytes: &[u8]| {
         decoded::<Acknowledge>(bytes),
         decoded::<Stop>(bytes),
         decoded::<Abort>(bytes),
+        decoded::<FetchRecords>(bytes),
     );
 });

@@ -136,8 +136,12 @@ impl Actor for Ear {
             WorkerMessage::Over(_) | WorkerMessage::Closed(_) | WorkerMessage::Abort(_) => {
                 Word::Over
             }
+            WorkerMessage::Records(_, reply) => {
+                let _ = reply.send(Wire::new(Err(Refusal::for_good("no records are kept here"))));
+                return Ok(());
+            }
             // The plan's end comes first.
-            WorkerMessage::Stop(_) => return Ok(()),
+            WorkerMessage::Stop(_) | WorkerMessage::RecordsTaken(_) => return Ok(()),
         };
         let _ = words.send(word);
         Ok(())

@@ -19,8 +19,9 @@ use metrics::{
 };
 use protocol::{
     Abort, Assigned, Assignment, Change, Chunk, ClassCovers, CoordinatorHeartbeat, Covers, Delta,
-    Fetch, Goodbye, Grant, Heartbeat, Hello, Input, LEASE, Limit, Loss, LossCause, Move, Part,
-    Record, Refusal, StageEnd, Stop, Welcome, WorkerId, append_frame, encode, split,
+    Fetch, FetchRecords, Goodbye, Grant, Heartbeat, Hello, Input, LEASE, Limit, Loss, LossCause,
+    Move, Part, Record, RecordSegment, RecordsAccount, Refusal, StageEnd, Stop, Welcome, WorkerId,
+    append_frame, encode, split,
 };
 use serde::Serialize;
 use workload::{Config, Plan, PlanInputs, Shard, Sources};
@@ -182,6 +183,11 @@ fn wire(corpus: &Corpus) -> Outcome<()> {
     corpus.message("fetch", &fetch)?;
     let chunk = Chunk { offset: 6, bytes: b"prompt".to_vec() };
     corpus.message("chunk", &Ok::<_, Refusal>(chunk))?;
+    corpus.message("fetch-records", &FetchRecords { worker: WORKER, segment: 3 })?;
+    let account = RecordsAccount { segments: 7, written: 900, ..RecordsAccount::default() };
+    let bytes = b"a member of a gzip file".to_vec();
+    let segment = RecordSegment { segment: 3, records: 120, crc32c: 9, bytes, account };
+    corpus.message("record-segment", &Ok::<_, Refusal>(segment))?;
     let (at, grace) = (Duration::from_secs(9), Duration::from_secs(30));
     corpus.message("stop", &Stop { at, grace, reason: NotSent::Stopped })?;
     corpus.message("abort", &Abort { reason: "interrupted".to_owned() })

@@ -13,9 +13,10 @@ use workload::Shard;
 
 use crate::{
     Abort, Acknowledge, Arm, Armed, Assigned, Change, Chunk, ClassCovers, Closed,
-    CoordinatorHeartbeat, Covers, Fetch, Goodbye, Grant, Heartbeat, Hello, Input, IntervalEnd,
-    LEASE, Limit, Loss, LossCause, Move, Over, PROTOCOL_VERSION, Part, Record, Refusal, StageEnd,
-    Stop, TimePing, TimePong, Welcome, WorkerId, decode, encode,
+    CoordinatorHeartbeat, Covers, Fetch, FetchRecords, Goodbye, Grant, Heartbeat, Hello, Input,
+    IntervalEnd, LEASE, Limit, Loss, LossCause, Move, Over, PROTOCOL_VERSION, Part, Record,
+    RecordSegment, RecordsAccount, RecordsTaken, Refusal, StageEnd, Stop, TimePing, TimePong,
+    Welcome, WorkerId, decode, encode,
 };
 
 const WORKER: WorkerId = WorkerId { ordinal: 3, incarnation: 5 };
@@ -114,6 +115,23 @@ fn what_the_coordinator_says() {
         ],
     );
     same(&Over { called_off: Some("n".to_owned()) }, &[1, 1, b'n']);
+}
+
+#[test]
+fn records_of_single_requests() {
+    same(&FetchRecords { worker: WORKER, segment: 6 }, &[3, 5, 6]);
+    let account = RecordsAccount {
+        segments: 7,
+        written: 8,
+        dropped_by_queue: 1,
+        dropped_by_disk: 2,
+        problem: Some("p".to_owned()),
+    };
+    let bytes = vec![1, 255];
+    let segment = RecordSegment { segment: 6, records: 9, crc32c: 300, bytes, account };
+    let expected = [0, 6, 9, 251, 44, 1, 2, 1, 255, 7, 8, 1, 2, 1, 1, b'p'];
+    same(&Ok::<_, Refusal>(segment), &expected);
+    same(&RecordsTaken { worker: WORKER }, &[3, 5]);
 }
 
 #[test]

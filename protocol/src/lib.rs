@@ -17,6 +17,7 @@ mod messages;
 mod ownership;
 mod part;
 mod peer;
+mod records;
 mod wire;
 
 pub use cluster::{
@@ -38,6 +39,7 @@ pub use part::{
     ScopedHistogram, flush_delay, split,
 };
 pub use peer::{Peer, PeerError};
+pub use records::{FetchRecords, RecordSegment, RecordsAccount, RecordsTaken};
 pub use wire::{MAX_FRAME_BYTES, Wire, WireError, decode, encode};
 
 /// The version of everything in this crate. Peers compare it before they say anything else; a

@@ -11,7 +11,7 @@ use ractor_cluster::RactorClusterMessage;
 use serde::{Deserialize, Serialize};
 use workload::{Plan, Shard};
 
-use crate::{Change, Grant, Limit, Part, Wire};
+use crate::{Change, FetchRecords, Grant, Limit, Part, RecordSegment, RecordsTaken, Wire};
 
 /// The largest piece of an input file that one message carries (256 KiB).
 pub const MAX_CHUNK_BYTES: usize = 256 << 10;
@@ -65,6 +65,12 @@ pub enum WorkerMessage {
     /// This incarnation has been lost and stays so: cancel every stream, drop what is not acknowledged,
     /// and register as a new one. No reply. Silence: it is told again whenever it is heard.
     Closed(Wire<Closed>),
+    /// One segment of this worker's records, after its last delta. Reply: the segment, at most some 256 KiB, or why not.
+    /// Silence: it is asked for again.
+    #[rpc]
+    Records(Wire<FetchRecords>, RpcReplyPort<Wire<Result<RecordSegment, Refusal>>>),
+    /// The coordinator has of its records what it will have: the worker may end. No reply. Silence: it waits for a while.
+    RecordsTaken(Wire<RecordsTaken>),
 }
 
 /// One life of one worker: the place it takes and which process takes it.

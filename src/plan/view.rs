@@ -9,8 +9,8 @@ use std::time::Duration;
 use metrics::Warning;
 use report::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrompts, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger,
-    PlannedTarget, PlannedTokens,
+    PlannedPause, PlannedPrompts, PlannedRecords, PlannedSessions, PlannedShare, PlannedStage,
+    PlannedStagger, PlannedTarget, PlannedTokens,
 };
 use workload::{
     Api, ArrivalProcess, CapPolicy, Drive, LengthPlan, LengthShape, Offered, OutputLengths, Pause,
@@ -61,6 +61,8 @@ impl Facts<'_> {
         let is_cut = counted.is_complete && counted.total == plan.requests;
         let last_due = if is_cut { plan.arrivals(Shard::WHOLE).last() } else { None };
         let (tokens, turns) = self.tokens(counted.total)?;
+        let records = self.records(counted.total, tokens.each.output);
+        warnings.extend(records.and_then(no_room));
         Ok(PlanView {
             name: plan.name.clone(),
             target: self.target(),
@@ -77,6 +79,7 @@ impl Facts<'_> {
             first_due: first_due(plan),
             prompts: self.prompts(),
             cost: self.cost(tokens.total),
+            records,
             tokens,
             shares,
             curve: counted.curve.map(|curve| named(curve, plan)),
@@ -121,6 +124,19 @@ impl Facts<'_> {
             input_per_million: input,
             output_per_million: output,
             total: total.map(|(input, output)| input + output),
+        })
+    }
+
+    /// A table takes somewhat less than half of the lines that it is made of.
+    fn records(&self, requests: Option<u64>, output_tokens: Option<f64>) -> Option<PlannedRecords> {
+        let records = self.plan.records?;
+        let tokens = output_tokens.unwrap_or_else(|| self.plan.mean_output_tokens());
+        let all = requests.map(|requests| records.expected_bytes(requests as f64, tokens));
+        Some(PlannedRecords {
+            share: records.share,
+            worker_bytes: all.map(|all| all / f64::from(self.workers.get())),
+            results_bytes: all.map(|all| 1.5 * all),
+            limit_bytes: records.most_bytes,
         })
     }
 
@@ -231,6 +247,18 @@ fn named(curve: PlannedCurve, plan: &Plan) -> PlannedCurve {
         (Some(_), "requests/s") => PlannedCurve { unit: "sessions/s", ..curve },
         _ => curve,
     }
+}
+
+/// Records that would be dropped.
+fn no_room(records: PlannedRecords) -> Option<Warning> {
+    let expected = records.worker_bytes.filter(|bytes| *bytes > records.limit_bytes as f64)?;
+    let mebibytes = |bytes: f64| bytes / f64::from(1 << 20);
+    let message = format!(
+        "records would take about {:.0} MiB of each worker's disk, and may take {:.0}: the rest is dropped; raise `recordOptions.maxDisk`, or take a sample",
+        mebibytes(expected),
+        mebibytes(records.limit_bytes as f64)
+    );
+    Some(Warning::new("records_limit", message))
 }
 
 /// Nothing as soon as one prompt does not say.

@@ -18,7 +18,7 @@ fn finished() -> (Bench, PathBuf) {
     (bench, results)
 }
 
-fn report(results: &Path, arguments: &[&str]) -> Ended {
+pub(crate) fn report(results: &Path, arguments: &[&str]) -> Ended {
     let folder = results.parent().unwrap().parent().unwrap();
     let mut command = tokenstorm();
     command.args(["report", "--input"]).arg(results).args(arguments).current_dir(folder);
@@ -41,7 +41,7 @@ fn python() -> Command {
 }
 
 /// What the script says; `None` where Python or a package of it is missing.
-fn checked(arguments: &[&Path], verb: &str) -> Option<(Option<i32>, String)> {
+pub(crate) fn checked(arguments: &[&Path], verb: &str) -> Option<(Option<i32>, String)> {
     let output = python().arg(verb).args(arguments).output().ok()?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(3) {

@@ -241,6 +241,7 @@ fn stranger(incarnation: u64) -> WorkerOptions {
         processors: 1,
         build: "0.0.1".to_owned(),
         cache: None,
+        spool: None,
         credentials: Credentials::default(),
         last_run: None,
     }

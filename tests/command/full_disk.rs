@@ -83,3 +83,13 @@ fn a_disk_that_is_full_from_the_start_is_one_line_and_leaves_nothing() {
         assert_eq!(stderr.matches("No space left").count(), 1, "{limits}: {stderr}");
     }
 }
+
+#[test]
+fn records_never_fill_the_disk_that_the_figures_need() {
+    let keep = ["--requests", "100", "--set", "records=all"];
+    let Some(Full { stdout, stderr }) = run_on_a_disk_of("size=8m", &keep) else { return };
+    assert!(stdout.contains("exit code 0\n"), "{stdout}\n{stderr}");
+    let line = "0 of 100 records are in `records/`: the disk is full but for the 64 MiB";
+    assert!(stdout.replace("\n  ", " ").contains(line), "{stdout}");
+    assert!(stdout.contains("summary.json") && !stdout.contains(".part"), "{stdout}");
+}

@@ -28,6 +28,7 @@ mod live;
 mod measured;
 mod objectives;
 mod plan;
+mod records;
 mod report;
 mod secrets;
 mod sessions;

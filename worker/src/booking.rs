@@ -2,18 +2,28 @@
 //!
 //! Whatever becomes of a request's task, its fate is booked: a guard that is dropped without one books
 //! `cancelled` where we gave the request up, and else `internal`, a panic included. So the books
-//! balance by construction.
+//! balance by construction. The record of a request that is drawn for one goes out here too, with its outcome.
+
+mod followed;
 
 use std::{rc::Rc, time::Duration};
 
 use client::{Answer, Failure, Progress, Usage};
-use metrics::{Completion, EventSample, FailureClass, NotSent, Notes, Scope, Timeline, TokenUsage};
+use metrics::{
+    Completion, EventSample, FailureClass, NotSent, Notes, RequestOutcome, RequestRecord, Scope,
+    Timeline, TokenUsage,
+};
 
+use self::followed::Followed;
 use crate::{bodies::Body, lane::Lane};
 
 /// When a request was due, and when it was let go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Due {
+    /// Its number in the schedule; of a session's turns that of the session.
+    pub(crate) number: u64,
+    /// Which turn of its session, from 0.
+    pub(crate) turn: u32,
     /// Stage and class.
     pub(crate) scope: Scope,
     /// See [`Timeline::scheduled`].
@@ -37,6 +47,8 @@ pub(crate) struct Booking {
     due: Due,
     booked: bool,
     stream: Stream,
+    /// Of a request whose record is kept.
+    followed: Option<Box<Followed>>,
 }
 
 /// What has arrived so far.
@@ -46,6 +58,7 @@ struct Stream {
     events: u64,
     tokens: u64,
     first: Option<(Duration, u32)>,
+    /// The last event; of a request whose record is kept it stands there.
     last: Option<Duration>,
     first_visible: Option<Duration>,
     reasoning: Reasoning,
@@ -63,7 +76,9 @@ impl Booking {
     /// Opens the books of a request that is due now.
     pub(crate) fn open(lane: Rc<Lane>, due: Due) -> Self {
         lane.recorder.borrow_mut().due(due.scope, due.scheduled);
-        Self { lane, due, booked: false, stream: Stream::default() }
+        let is_drawn = lane.records.as_ref().is_some_and(|tap| tap.draws(due.number));
+        let followed = is_drawn.then(Box::default);
+        Self { lane, due, booked: false, stream: Stream::default(), followed }
     }
 
     /// The cap let it go, some time after it was due.
@@ -75,12 +90,14 @@ impl Booking {
     /// Its stage ended while the cap held it back.
     pub(crate) fn never_permitted(mut self) {
         self.booked = true;
+        self.tell_not_sent(NotSent::StageEnded);
         self.lane.recorder.borrow_mut().never_permitted(self.due.scope, self.due.scheduled);
     }
 
     /// The cap was used up when it was due, and the plan drops such.
     pub(crate) fn dropped(mut self) {
         self.booked = true;
+        self.tell_not_sent(NotSent::CapDropped);
         self.lane.recorder.borrow_mut().dropped(self.due.scope, self.due.scheduled);
     }
 
@@ -92,6 +109,7 @@ impl Booking {
     /// It is not sent at all.
     pub(crate) fn not_sent(mut self, reason: NotSent) {
         self.booked = true;
+        self.tell_not_sent(reason);
         self.lane.recorder.borrow_mut().not_sent(self.due.scope, reason);
     }
 
@@ -124,24 +142,44 @@ impl Booking {
     }
 
     fn content(&mut self, at: Duration, tokens: u32, shared: bool, visible: bool) {
+        let gap = match &mut self.stream.last {
+            Some(last) => Some(at.saturating_sub(std::mem::replace(last, at))),
+            None => self.first_or_followed(at, tokens),
+        };
         let stream = &mut self.stream;
-        let gap = stream.last.map(|last| at.saturating_sub(last));
         stream.events += 1;
         stream.tokens += u64::from(tokens);
-        let is_first = stream.first.is_none();
-        stream.first.get_or_insert((at, tokens));
-        stream.last = Some(at);
         if visible {
             stream.first_visible.get_or_insert(at);
         } else {
             stream.reasoning = Reasoning::Streamed;
         }
         let sample = EventSample { at, gap, tokens, shared };
-        let mut recorder = self.lane.recorder.borrow_mut();
-        if is_first && let Some(sent) = self.stream.sent {
-            recorder.first_token(at, at.saturating_sub(sent));
+        self.lane.recorder.borrow_mut().event(self.due.scope, &sample);
+    }
+
+    /// The first event of a stream, or any of a request whose record is kept. Its last instant stands in the record, so
+    /// that a token of all others costs nothing for there being records.
+    #[cold]
+    fn first_or_followed(&mut self, at: Duration, tokens: u32) -> Option<Duration> {
+        let stream = &mut self.stream;
+        if stream.first.is_none() {
+            stream.first = Some((at, tokens));
+            if let Some(sent) = stream.sent {
+                self.lane.recorder.borrow_mut().first_token(at, at.saturating_sub(sent));
+            }
         }
-        recorder.event(self.due.scope, &sample);
+        match &mut self.followed {
+            Some(followed) => followed.event(at),
+            None => {
+                stream.last = Some(at);
+                None
+            }
+        }
+    }
+
+    fn last_event(&self) -> Option<Duration> {
+        self.stream.last.or_else(|| self.followed.as_ref()?.last())
     }
 
     /// It was answered: it completed, unless the answer lacks what the plan requires.
@@ -158,6 +196,8 @@ impl Booking {
         if self.lane.plan.required.length
             && let Some(detail) = too_short(body.output_tokens, &completion)
         {
+            let outcome = RequestOutcome::Failed(FailureClass::Validation);
+            self.tell_answered(outcome, body, answer, &completion);
             self.book_failure(FailureClass::Validation, answer.finished, detail);
             return Fate::Refused;
         }
@@ -171,7 +211,7 @@ impl Booking {
             connect: answer.connect,
             headers: answer.headers,
             first_token: stream.first.map(|(at, _)| at),
-            last_token: stream.last,
+            last_token: self.last_event(),
             first_output: stream.first_visible,
             finished: answer.finished,
             events: stream.events,
@@ -189,12 +229,21 @@ impl Booking {
             self.note(&Notes { user_space_stamps: stream.events, ..Notes::default() });
         }
         self.lane.recorder.borrow_mut().completed(self.due.scope, &timeline, &completion);
+        self.tell_answered(RequestOutcome::Completed, body, answer, &completion);
         Fate::Completed
     }
 
     /// It failed on the way.
     pub(crate) fn failed(mut self, failure: Failure) {
         self.booked = true;
+        self.tell(RequestOutcome::Failed(failure.class), Some(failure.at), |record| {
+            record.sent = record.sent.or(failure.sent);
+            record.connect = failure.connect;
+            record.status = match failure.class {
+                FailureClass::Status(status) => Some(status),
+                _ => None,
+            };
+        });
         self.book_failure(failure.class, failure.at, failure.detail);
     }
 
@@ -202,7 +251,74 @@ impl Booking {
     pub(crate) fn broken(mut self, detail: String) {
         self.booked = true;
         let now = self.lane.clock.now();
+        self.tell(RequestOutcome::Failed(FailureClass::Internal), Some(now), |_| {});
         self.book_failure(FailureClass::Internal, now, detail);
+    }
+
+    fn tell_not_sent(&mut self, reason: NotSent) {
+        self.tell(RequestOutcome::NotSent(reason), None, |_| {});
+    }
+
+    fn tell_answered(
+        &mut self,
+        outcome: RequestOutcome,
+        body: &Body,
+        answer: &Answer,
+        completion: &Completion,
+    ) {
+        self.tell(outcome, Some(answer.finished), |record| {
+            record.sent = Some(answer.sent);
+            record.connect = answer.connect;
+            record.headers = Some(answer.headers);
+            record.status = Some(answer.status);
+            record.input_tokens = answer.usage.and_then(|u| u.prompt_tokens.filter(plausible));
+            record.cached_tokens = answer.usage.and_then(|u| u.cached_tokens.filter(plausible));
+            record.input_tokens_asked = body.input_tokens;
+            record.output_tokens = completion.output_tokens();
+            record.streamed_tokens = completion.streamed_tokens();
+            record.output_tokens_ordered = body.output_tokens;
+        });
+    }
+
+    /// Hands the request's record over, where it is kept.
+    fn tell(
+        &mut self,
+        outcome: RequestOutcome,
+        ended: Option<Duration>,
+        add: impl FnOnce(&mut RequestRecord),
+    ) {
+        let (Some(followed), Some(tap)) = (self.followed.take(), &self.lane.records) else {
+            return;
+        };
+        let (due, stream) = (&self.due, &self.stream);
+        let mut record = RequestRecord {
+            number: due.number,
+            turn: due.turn,
+            scope: due.scope,
+            lane: tap.lane(),
+            scheduled: due.scheduled,
+            permitted: due.permitted,
+            sent: stream.sent,
+            connect: None,
+            headers: None,
+            first_token: stream.first.map(|(at, _)| at),
+            first_output: stream.first_visible,
+            last_token: followed.last(),
+            ended,
+            events: stream.events,
+            gaps_us: followed.into_gaps(),
+            input_tokens: None,
+            input_tokens_asked: None,
+            output_tokens: stream.tokens,
+            streamed_tokens: stream.tokens,
+            first_event_tokens: stream.first.map_or(0, |(_, tokens)| u64::from(tokens)),
+            output_tokens_ordered: None,
+            cached_tokens: None,
+            outcome,
+            status: None,
+        };
+        add(&mut record);
+        tap.push(record);
     }
 
     fn book_failure(&self, class: FailureClass, at: Duration, detail: String) {
@@ -249,12 +365,15 @@ impl Drop for Booking {
         if self.booked {
             return;
         }
+        let now = self.lane.clock.now();
         if self.lane.early_end.is_cancelled() {
+            self.tell(RequestOutcome::Cancelled, Some(now), |_| {});
             let mut recorder = self.lane.recorder.borrow_mut();
             recorder.cancelled(self.due.scope, self.stream.events);
         } else {
+            self.tell(RequestOutcome::Failed(FailureClass::Internal), Some(now), |_| {});
             let detail = "the request's task ended without an outcome".to_owned();
-            self.book_failure(FailureClass::Internal, self.lane.clock.now(), detail);
+            self.book_failure(FailureClass::Internal, now, detail);
         }
     }
 }
@@ -265,14 +384,21 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::lane::tests::{lane, plan};
+    use crate::{
+        lane::tests::{lane, plan, recorded_lane},
+        records::{
+            RecordTap,
+            tests::{collected, collecting},
+        },
+    };
 
     fn idle_lane() -> Rc<Lane> {
         lane(plan("http://127.0.0.1:1", &[("load.rate", json!(1))]))
     }
 
     fn due_now() -> Due {
-        Due { scope: Scope::default(), scheduled: Duration::ZERO, permitted: Duration::ZERO }
+        let zero = Duration::ZERO;
+        Due { number: 7, turn: 0, scope: Scope::default(), scheduled: zero, permitted: zero }
     }
 
     fn books(lane: &Lane) -> metrics::Books {
@@ -315,5 +441,68 @@ mod tests {
         assert!(panicked.unwrap_err().is_panic());
         assert_eq!(lane.in_flight.get(), 0);
         assert_eq!(books(&lane).failed, [(FailureClass::Internal, 1)].into());
+    }
+
+    /// Sent at 1 ms, three events of two tokens 10 ms apart, and no end.
+    fn three_events(booking: &mut Booking) {
+        let ms = Duration::from_millis;
+        booking.progress(&Progress::Sent { at: ms(1) });
+        for at in [5, 15, 25].map(ms) {
+            let content = Progress::Content { at, tokens: 2, gap_shared: false, visible: true };
+            booking.progress(&content);
+        }
+    }
+
+    fn endless(lane: &Rc<Lane>, number: u64) -> Booking {
+        let mut booking = Booking::open(Rc::clone(lane), Due { number, ..due_now() });
+        three_events(&mut booking);
+        booking
+    }
+
+    #[tokio::test]
+    async fn every_outcome_has_its_record() {
+        let (records, seen) = collecting();
+        let keys = [("load.rate", json!(1))];
+        let lane = recorded_lane(plan("http://127.0.0.1:1", &keys), Some(records.tap(4)));
+        drop(endless(&lane, 1));
+        endless(&lane, 2).broken("no body".to_owned());
+        Booking::open(Rc::clone(&lane), Due { number: 3, ..due_now() }).dropped();
+        Booking::open(Rc::clone(&lane), Due { number: 4, ..due_now() }).not_sent(NotSent::NoLease);
+        let open = endless(&lane, 5);
+        lane.early_end.give_up();
+        drop(open);
+        lane.records.iter().for_each(RecordTap::flush);
+        let (all, dropped) = collected(&records, &seen);
+        let internal = RequestOutcome::Failed(FailureClass::Internal);
+        let expected = [
+            internal,
+            internal,
+            RequestOutcome::NotSent(NotSent::CapDropped),
+            RequestOutcome::NotSent(NotSent::NoLease),
+            RequestOutcome::Cancelled,
+        ];
+        assert_eq!(all.iter().map(|record| record.outcome).collect::<Vec<_>>(), expected);
+        assert_eq!((all[0].number, all[0].lane, dropped), (1, 4, 0));
+        assert_eq!(all[0].gaps_us, [10_000, 10_000]);
+        assert_eq!((all[0].events, all[0].output_tokens), (3, 6));
+        assert_eq!(all[0].last_token, Some(Duration::from_millis(25)));
+        assert_eq!((all[2].sent, all[2].ended), (None, None));
+        assert_eq!(books(&lane).due, 5);
+    }
+
+    #[tokio::test]
+    async fn no_figure_is_another_one_because_records_are_kept() {
+        let (records, _seen) = collecting();
+        let keys = [("load.rate", json!(1))];
+        let recorded = recorded_lane(plan("http://127.0.0.1:1", &keys), Some(records.tap(0)));
+        let intervals = [idle_lane(), recorded].map(|lane| {
+            let mut booking = endless(&lane, 1);
+            // Booked at an instant of its own, not at that of the test.
+            booking.booked = true;
+            drop(booking);
+            lane.recorder.borrow_mut().take().scopes
+        });
+        assert_eq!(intervals[0], intervals[1]);
+        assert!(!intervals[0].is_empty());
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     lane::{EarlyEnd, Lane},
     offer::{Load, offer},
     recorder_actor::RecorderMessage,
+    records::{RecordTap, Records},
 };
 
 /// Over less than this a share of a core says nothing.
@@ -69,6 +70,8 @@ pub(crate) struct LaneArguments {
     pub(crate) options: ClientOptions,
     /// Number of the lane in its worker.
     pub(crate) place: usize,
+    /// Where records of single requests go, if any are kept.
+    pub(crate) records: Option<Records>,
 }
 
 /// See the module's documentation.
@@ -151,7 +154,9 @@ impl LaneState {
         if self.running.is_some() {
             return Ok(());
         }
-        let LaneArguments { plan, shard, gate, bodies, permits, options, place } = &self.arguments;
+        let LaneArguments { plan, shard, gate, bodies, permits, options, place, records } =
+            &self.arguments;
+        let number = u16::try_from(*place).unwrap_or(u16::MAX);
         // Lanes of all workers begin at different places of the lists of addresses.
         let turn = shard.map_or(*place, |shard| shard.rank as usize);
         let options = ClientOptions { turn, ..options.clone() };
@@ -168,6 +173,7 @@ impl LaneState {
             kernel_stamps: true.into(),
             began: None.into(),
             samples: Vec::new().into(),
+            records: records.as_ref().map(|records| records.tap(number)),
         });
         for stage in 0..u16::try_from(plan.stages.len()).unwrap_or(u16::MAX) {
             gate.stage_end(stage).into_iter().for_each(|at| lane.end_stage(stage, at));
@@ -225,6 +231,7 @@ impl Running {
         self.note_core(now);
         let finished = self.offering.is_finished();
         let lane = &self.lane;
+        lane.records.iter().for_each(RecordTap::flush);
         let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
         if self.counted_second.replace(second) != Some(second) {
             let idle: usize = lane.clients.iter().map(Client::idle_connections).sum();

@@ -11,6 +11,7 @@ use workload::{Drive, Plan, Shard};
 
 use crate::{
     Claim, Lease, client_actor::LaneMessage, link::GOODBYE, recorder_actor::RecorderMessage,
+    records::Spool,
 };
 
 /// The actors of an assigned run.
@@ -24,6 +25,8 @@ pub(crate) struct Crew {
     pub(crate) clock: Option<Clock>,
     /// Closed loop: limited by rounds.
     pub(crate) closed_loop: bool,
+    /// Where records of single requests wait to be gathered, if any are kept.
+    pub(crate) spool: Option<Arc<Spool>>,
     /// What its goodbye names, once it leaves.
     pub(crate) leaves_at: Option<Limit>,
 }

@@ -12,7 +12,7 @@ use metrics::{FailureClass, FailureSample, NotSent, Recorder, StageWindow};
 use tokio::sync::{Notify, Semaphore};
 use workload::{Arrival, Plan};
 
-use crate::{bodies::Bodies, gate::Gate};
+use crate::{bodies::Bodies, gate::Gate, records::RecordTap};
 
 /// Failures that a lane puts into words in one flush, of each class.
 const SAMPLES_A_FLUSH: usize = 3;
@@ -43,6 +43,8 @@ pub(crate) struct Lane {
     pub(crate) began: Cell<Option<Duration>>,
     /// Failures in words since the last flush.
     pub(crate) samples: RefCell<Vec<FailureSample>>,
+    /// Where the records of its requests go; `None` where none are kept.
+    pub(crate) records: Option<RecordTap>,
 }
 
 /// A stop or a cancellation that came from outside, before the plan's own end.
@@ -241,6 +243,11 @@ pub(crate) mod tests {
 
     /// The only lane of the only worker, whose run time begins now.
     pub(crate) fn lane(plan: Plan) -> Rc<Lane> {
+        recorded_lane(plan, None)
+    }
+
+    /// The same, whose requests are recorded.
+    pub(crate) fn recorded_lane(plan: Plan, records: Option<RecordTap>) -> Rc<Lane> {
         let plan = Arc::new(plan);
         let prompts = Arc::new(PromptSource::open(&plan).unwrap().0);
         let options: ClientOptions = crate::client_options(&plan.client, Credentials::default());
@@ -264,6 +271,7 @@ pub(crate) mod tests {
             kernel_stamps: true.into(),
             began: None.into(),
             samples: Vec::new().into(),
+            records,
         })
     }
 

@@ -25,6 +25,7 @@ mod link;
 mod offer;
 mod outbox;
 mod recorder_actor;
+mod records;
 mod request;
 mod session;
 mod start;

@@ -142,7 +142,7 @@ fn begin(requests: &mut JoinSet<()>, request: impl Future<Output = ()> + 'static
 
 fn due(arrival: &Arrival) -> Due {
     let scope = Scope { stage: arrival.stage, class: arrival.class };
-    Due { scope, scheduled: arrival.due, permitted: arrival.due }
+    Due { number: arrival.number, turn: 0, scope, scheduled: arrival.due, permitted: arrival.due }
 }
 
 /// Waits for an instant; `false` when the run was stopped before it.
@@ -310,7 +310,8 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
         round += 1;
         let class = lane.plan.cell_of(number);
         next = lane.plan.closed_request(slot, round).map(|number| lane.bodies.order(number));
-        let due = Due { scope: Scope { stage, class }, scheduled, permitted: scheduled };
+        let scope = Scope { stage, class };
+        let due = Due { number, turn: 0, scope, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
         let session = Session::begin(&lane, number, due.scope);
         let ended = request(&lane, booking, body, stage, permission).await;

@@ -15,6 +15,7 @@ use crate::{
     claims::Claims,
     client_actor::{LaneMessage, LaneReport},
     outbox::Outbox,
+    records::Records,
 };
 
 /// Silence of the coordinator after which unacknowledged parts are sent again.
@@ -47,6 +48,8 @@ pub(crate) struct RecorderArguments {
     pub(crate) claims: Claims,
     pub(crate) in_flight: watch::Sender<u64>,
     pub(crate) complete: watch::Sender<bool>,
+    /// Where records of single requests go, if any are kept.
+    pub(crate) records: Option<Records>,
 }
 
 /// The actor's own.
@@ -63,6 +66,7 @@ pub(crate) struct RecorderState {
     over: bool,
     in_flight: watch::Sender<u64>,
     complete: watch::Sender<bool>,
+    records: Option<Records>,
 }
 
 /// A lane and an interval whose memory it gets back at the next flush.
@@ -95,6 +99,7 @@ impl Actor for Recorder {
             over: false,
             in_flight: arguments.in_flight,
             complete: arguments.complete,
+            records: arguments.records,
         })
     }
 
@@ -154,6 +159,9 @@ impl RecorderState {
         delta.classes = delta.covers.map(|covers| self.claims.covers(covers)).unwrap_or_default();
         self.covered_to = self.covered_to.max(second);
         self.over = delta.last;
+        if let Some(records) = self.records.as_ref().filter(|_| delta.last) {
+            records.close();
+        }
         let _ = self.in_flight.send(delta.in_flight);
         let parts = self.outbox.offer(delta)?;
         self.send(&parts);

@@ -67,7 +67,7 @@ impl Session {
             return None;
         }
         let scope = Scope { stage, class: lane.plan.cell_of_turn(number, turn) };
-        let due = Due { scope, scheduled, permitted: scheduled };
+        let due = Due { number, turn, scope, scheduled, permitted: scheduled };
         let booking = Booking::open(Rc::clone(&lane), due);
         request(&lane, booking, ordered, stage, permission).await.turn
     }

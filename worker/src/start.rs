@@ -8,7 +8,7 @@ use protocol::{
     worker_group,
 };
 use ractor::{Actor, ActorRef};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
     Gate,
@@ -32,6 +32,8 @@ pub struct WorkerOptions {
     pub build: String,
     /// Where inputs that are fetched from the coordinator are kept; `None`: they must be here.
     pub cache: Option<PathBuf>,
+    /// Where records wait until the coordinator has them; `None`: in the system's folder for temporary files.
+    pub spool: Option<PathBuf>,
     /// From this process's own environment or files; they are in no message, log or report.
     pub credentials: Credentials,
     /// The last of a coordinator's many runs in which this process has had its part: see
@@ -73,6 +75,8 @@ pub struct Worker {
     ended: watch::Receiver<Option<WorkerEnd>>,
     leave: watch::Sender<Option<Leave>>,
     run: watch::Receiver<Option<u64>>,
+    /// Since when records wait here without being asked for, if some do.
+    held: watch::Receiver<Option<Instant>>,
 }
 
 /// A worker was told to leave.
@@ -105,6 +109,8 @@ pub enum WorkerEnd {
 
 /// Time for cancelled streams to close.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long records wait for a coordinator that does not ask for them.
+const RECORDS_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Worker {
     /// Registers at a coordinator's door. Its lanes have the priority of the thread that calls this.
@@ -122,10 +128,12 @@ impl Worker {
             processors,
             build,
             cache,
+            spool,
             credentials,
             last_run,
         } = options;
         let (run, run_known) = watch::channel(None);
+        let (held, held_seen) = watch::channel(None);
         let (clock_compared, clock_known) = watch::channel(None);
         let (in_flight, in_flight_known) = watch::channel(0);
         let (completed, complete) = watch::channel(false);
@@ -145,6 +153,8 @@ impl Worker {
             gate: Arc::clone(&gate),
             heard,
             cache,
+            spool,
+            held,
             ended: ended.clone(),
             leave: told_to_leave.clone(),
             run,
@@ -172,7 +182,15 @@ impl Worker {
         };
         let id = link.register(hello).await?;
         let alive = tokio::spawn(link.keep_alive(id, ended));
-        Ok(Self { actor, alive, complete, ended: ended_known, leave, run: run_known })
+        Ok(Self {
+            actor,
+            alive,
+            complete,
+            ended: ended_known,
+            leave,
+            run: run_known,
+            held: held_seen,
+        })
     }
 
     /// Which of its coordinator's many runs this worker has a part in, once it has its plan: see
@@ -196,7 +214,7 @@ impl Worker {
         }
     }
 
-    /// Waits for its end; streams that are still open then are cancelled.
+    /// Waits for its end, and until its records were taken; streams that are still open then are cancelled.
     pub async fn complete(mut self) -> WorkerEnd {
         let end = tokio::select! {
             biased;
@@ -208,6 +226,9 @@ impl Worker {
                 early.ok().and_then(|end| end.clone()).unwrap_or(WorkerEnd::Failed)
             }
         };
+        if end == WorkerEnd::Complete {
+            self.until_records_are_taken().await;
+        }
         if end == WorkerEnd::Orphaned {
             let reason = "no word of the coordinator for too long".to_owned();
             let _ = self.actor.cast(WorkerMessage::Abort(Wire::new(Abort { reason })));
@@ -222,6 +243,21 @@ impl Worker {
             | WorkerEnd::Failed => tokio::time::sleep(LAST_WORDS).await,
         }
         end
+    }
+
+    async fn until_records_are_taken(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let Some(asked) = *self.held.borrow_and_update() else { return };
+            let patience = tokio::time::sleep_until(asked.max(begun) + RECORDS_PATIENCE);
+            tokio::select! {
+                changed = self.held.changed() => if changed.is_err() { return },
+                () = patience => {
+                    tracing::warn!("nobody asks for the records that wait here: they are dropped");
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The only actor of a worker that the coordinator can reach.
 
+mod records;
+
 use std::{
     num::{NonZeroU16, NonZeroU32},
     path::PathBuf,
@@ -15,7 +17,7 @@ use protocol::{
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, SupervisionEvent, thread_local::ThreadLocalActor,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
 
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
     lane::Lane,
     link::Heard,
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
+    records::Records,
     start::Leave,
     threads::LaneThreads,
 };
@@ -55,6 +58,10 @@ pub(crate) struct WorkerArguments {
     pub(crate) heard: watch::Sender<Heard>,
     /// Where fetched inputs are kept.
     pub(crate) cache: Option<PathBuf>,
+    /// Where records wait until they are gathered; `None`: in the system's folder for temporary files.
+    pub(crate) spool: Option<PathBuf>,
+    /// Since when records wait here without being asked for; `None` where there are none (any more).
+    pub(crate) held: watch::Sender<Option<Instant>>,
     /// Told when this worker ends without having completed.
     pub(crate) ended: watch::Sender<Option<WorkerEnd>>,
     /// Whether this worker was told to leave.
@@ -126,11 +133,14 @@ impl Actor for WorkerActor {
             WorkerMessage::Heartbeat(Wire(Ok(heartbeat))) => state.hear(&heartbeat),
             WorkerMessage::Closed(Wire(Ok(closed))) => state.closed(closed.worker),
             WorkerMessage::Over(Wire(Ok(over))) => state.over(over),
+            WorkerMessage::Records(Wire(fetch), reply) => state.give_records(fetch, reply),
+            WorkerMessage::RecordsTaken(Wire(Ok(taken))) => state.records_are_taken(taken.worker),
             WorkerMessage::Acknowledge(Wire(Err(error)))
             | WorkerMessage::Stop(Wire(Err(error)))
             | WorkerMessage::Abort(Wire(Err(error)))
             | WorkerMessage::Heartbeat(Wire(Err(error)))
             | WorkerMessage::Over(Wire(Err(error)))
+            | WorkerMessage::RecordsTaken(Wire(Err(error)))
             | WorkerMessage::Closed(Wire(Err(error))) => {
                 tracing::warn!(%error, "a message of the coordinator is unreadable");
             }
@@ -209,6 +219,8 @@ impl WorkerState {
         let Hired { id, plan, shard, lanes: count, options, prompts } = hired;
         let bodies = Bodies::start(&plan, prompts)?;
         let cap = Cap::of(&plan, shard);
+        let spool = self.spool(&plan);
+        let records = Records::start(records::takers(&plan, id, spool.as_ref()))?;
         let mut lanes = Vec::with_capacity(count.get() as usize);
         for lane in 0..count.get() {
             let arguments = LaneArguments {
@@ -219,6 +231,7 @@ impl WorkerState {
                 permits: cap.as_ref().map(|cap| Arc::clone(&cap.permits)),
                 options: options.clone(),
                 place: usize::try_from(lane).unwrap_or(usize::MAX),
+                records: records.clone(),
             };
             let spawner = self.arguments.threads.another().await?;
             let (actor, _) =
@@ -233,10 +246,22 @@ impl WorkerState {
             claims: lease.claims().clone(),
             in_flight: self.arguments.in_flight.clone(),
             complete: self.arguments.complete.clone(),
+            records,
         };
         let (recorder, _) = Actor::spawn_linked(None, Recorder, arguments, me.get_cell()).await?;
         let closed_loop = matches!(plan.drive, Drive::Closed { .. });
-        Ok(Crew { id, lanes, recorder, lease, cap, clock: None, closed_loop, leaves_at: None })
+        let crew = Crew {
+            id,
+            lanes,
+            recorder,
+            lease,
+            cap,
+            clock: None,
+            closed_loop,
+            spool,
+            leaves_at: None,
+        };
+        Ok(crew)
     }
 
     /// Converts the agreed instant to our clock and starts the lanes towards it.

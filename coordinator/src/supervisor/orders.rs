@@ -265,10 +265,13 @@ impl SupervisorState {
             stop_reason: self.stop_reason.clone(),
             stopped_at: if self.run.began() { self.stopped_at } else { Some(Duration::ZERO) },
         };
+        let gathers = self.end_gathering();
         if let Some(waiting) = self.finished.take() {
             let _ = waiting.send(finished);
         }
-        self.me.stop(None);
+        if !gathers {
+            self.me.stop(None);
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod interval;
 mod live;
 mod metric;
 mod packed;
+mod record;
 mod recorder;
 mod result;
 mod series;
@@ -45,6 +46,10 @@ pub use live::{
     verdict_so_far,
 };
 pub use metric::{Kind, Metric};
+pub use record::{
+    Gaps, MOST_GAPS, RecordLine, RecordNames, RecordsKept, RecordsOfWorker, RequestOutcome,
+    RequestRecord,
+};
 pub use recorder::{
     Completion, EventSample, Recorder, SLOW_TTFT, StageWindow, TokenSource, TokenUsage,
 };

@@ -16,6 +16,7 @@ use crate::books::{Books, FailureSample};
 use crate::distribution::Distribution;
 use crate::interval::Notes;
 use crate::metric::Metric;
+use crate::record::RecordsKept;
 use crate::recorder::StageWindow;
 use crate::series::SeriesPoint;
 use crate::server::ServerMetrics;
@@ -310,4 +311,6 @@ pub struct RunResult {
     pub steady: SteadyState,
     /// What the service said of itself meanwhile.
     pub server: ServerMetrics,
+    /// What was kept of single requests, if anything was to be.
+    pub records: Option<RecordsKept>,
 }

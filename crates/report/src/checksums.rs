@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::directory::{
     CONFIG_FILE, METRICS_FILE, PLOTS_FOLDER, ReportError, SUMMARY_FILE, write_file,
 };
+use crate::records::{LINES_FILE, RECORDS_FOLDER, TABLE_FILE};
 
 /// The file's name.
 const CHECKSUMS_FILE: &str = "SHA256SUMS";
@@ -31,10 +32,11 @@ pub(crate) fn write(directory: &Path) -> Result<(), ReportError> {
         .collect();
     plots.sort();
     names.extend(plots);
+    names.extend([LINES_FILE, TABLE_FILE].map(|name| format!("{RECORDS_FOLDER}/{name}")));
     let mut text = String::new();
     for name in names {
-        match fs::read(directory.join(&name)) {
-            Ok(content) => text.push_str(&format!("{}  {name}\n", hex(&content))),
+        match hash_of(&directory.join(&name)) {
+            Ok(hash) => text.push_str(&format!("{hash}  {name}\n")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(ReportError::Write { path: directory.join(name), source }),
         }
@@ -46,8 +48,8 @@ pub(crate) fn write(directory: &Path) -> Result<(), ReportError> {
 pub fn altered(directory: &Path) -> Option<Vec<String>> {
     let text = fs::read_to_string(directory.join(CHECKSUMS_FILE)).ok()?;
     let lines = text.lines().filter_map(|line| line.split_once("  "));
-    let is_altered = |sum: &str, name: &str| match fs::read(directory.join(name)) {
-        Ok(content) => hex(&content) != sum,
+    let is_altered = |sum: &str, name: &str| match hash_of(&directory.join(name)) {
+        Ok(hash) => hash != sum,
         Err(_) => true,
     };
     Some(
@@ -58,8 +60,11 @@ pub fn altered(directory: &Path) -> Option<Vec<String>> {
     )
 }
 
-fn hex(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+/// Block by block: records may be larger than memory.
+fn hash_of(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let _bytes = io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub use asked::{Asked, AskedLength, AskedStage, LengthForm, TextSource};
 pub use foreign::{ForeignRun, Loaded, load, load_foreign};
 
 use crate::directory::ReportError;
+use crate::records::RecordsFile;
 use crate::stored::StoredRun;
 
 /// A tool whose files we write and read.
@@ -60,6 +61,8 @@ pub struct ExportedFile {
 pub struct Export {
     /// The files.
     pub files: Vec<ExportedFile>,
+    /// Files that are made from the records as they are written.
+    pub of_records: Vec<RecordsFile>,
     /// What is not in them, a line each.
     pub left_out: Vec<String>,
 }

@@ -16,6 +16,7 @@ use crate::checksums;
 use crate::html::html;
 use crate::metrics_json::metrics_value;
 use crate::plot::plots;
+use crate::records::RECORDS_FOLDER;
 use crate::server_json;
 use crate::stored::StoredRun;
 use crate::summary_json::summary_value;
@@ -145,7 +146,7 @@ impl ResultsDirectory {
     }
 
     /// Removes the directory of a run that never began: what `create` and `write_config` made, the copy of a schedule,
-    /// and an empty journal's file. Anything else in it stays, and so does the directory.
+    /// records without a line, and an empty journal's file. Anything else in it stays, and so does the directory.
     pub fn discard(&self) -> Result<(), ReportError> {
         let written =
             ["config.yaml", "schedule.csv", "schedule.jsonl"].map(|name| self.path.join(name));
@@ -156,6 +157,14 @@ impl ResultsDirectory {
                 }
                 _ => {}
             }
+        }
+        // Nobody was asked for any: at most its files without a line.
+        let records = self.path.join(RECORDS_FOLDER);
+        match fs::remove_dir_all(&records) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(ReportError::Write { path: records, source });
+            }
+            _ => {}
         }
         match fs::remove_dir(&self.path) {
             Err(source) if source.kind() != io::ErrorKind::DirectoryNotEmpty => {

@@ -24,6 +24,8 @@ mod objective;
 mod pdf;
 mod plan;
 mod plot;
+mod records;
+mod records_json;
 mod server_json;
 mod stored;
 mod summary_json;
@@ -55,10 +57,11 @@ pub use objective::objective;
 pub use pdf::pdf;
 pub use plan::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrompts, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger,
-    PlannedTarget, PlannedTokens, plan_json, plan_png,
+    PlannedPause, PlannedPrompts, PlannedRecords, PlannedSessions, PlannedShare, PlannedStage,
+    PlannedStagger, PlannedTarget, PlannedTokens, plan_json, plan_png,
 };
 pub use plot::{Plot, plots};
+pub use records::{RecordFiles, RecordsFile, each_record, records_file};
 pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, is_of_many, locate};
 pub use summary_json::summary_json;
 pub use sweep::{

@@ -48,6 +48,8 @@ pub struct PlanView {
     pub curve: Option<PlannedCurve>,
     /// What the tokens would cost, where prices are given.
     pub cost: Option<PlannedCost>,
+    /// What records of single requests would take, where some are kept.
+    pub records: Option<PlannedRecords>,
     /// Doubts.
     pub warnings: Vec<Warning>,
 }
@@ -90,6 +92,19 @@ impl PlannedCurve {
         let step = (share * self.values.len() as f64) as usize;
         self.values.get(step.min(self.values.len().saturating_sub(1))).copied().unwrap_or(0.0)
     }
+}
+
+/// What records of single requests would take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlannedRecords {
+    /// Share of the requests, above 0 and at most 1.
+    pub share: f64,
+    /// Bytes on a worker's disk, and on the way to the coordinator, about; `None` where the number of requests is not known.
+    pub worker_bytes: Option<f64>,
+    /// Bytes in the results, about: lines and table.
+    pub results_bytes: Option<f64>,
+    /// What a worker's may take at the most.
+    pub limit_bytes: u64,
 }
 
 /// What the tokens would cost, in the currency of the prices.

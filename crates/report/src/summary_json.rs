@@ -17,6 +17,7 @@ use metrics::{
 use serde_json::{Map, Value, json};
 
 use crate::directory::ReportError;
+use crate::records_json;
 use crate::server_json;
 
 /// The version of both files' layout.
@@ -45,6 +46,7 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "sessions": result.sessions.as_ref().map(sessions),
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
         "server": server_json::summary(result),
+        "records": result.records.as_ref().map(records_json::summary),
     })
 }
 

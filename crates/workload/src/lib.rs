@@ -22,8 +22,8 @@ pub use plan::{
     Api, ArrivalProcess, CapPolicy, Cell, ClientPlan, Component, Counted, Drive, FileFormat,
     HttpVersion, LengthPlan, LengthProblem, LengthShape, Offered, OnWorkerLoss, OutputLengths,
     Pause, Plan, PlanError, PlanInputs, PrefixLevel, PrefixSize, PromptKind, PromptPlan, RampUp,
-    RequiredOfAnswers, SaltPlacement, SessionPlan, Stage, StageKind, Target, TextMaterial,
-    ThinkTime, TokenizerChoice, TrafficClass, WeightedTarget,
+    RecordPlan, RequiredOfAnswers, SaltPlacement, Sampling, SessionPlan, Stage, StageKind, Target,
+    TextMaterial, ThinkTime, TokenizerChoice, TrafficClass, WeightedTarget,
 };
 pub use prompts::{Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
 pub use schedule::{

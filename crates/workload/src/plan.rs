@@ -16,6 +16,7 @@ mod lengths;
 mod load;
 mod prefixes;
 mod prompt_plan;
+mod records;
 mod schedule_file;
 mod sessions;
 mod slos;
@@ -45,6 +46,7 @@ pub use load::{
     ArrivalProcess, CapPolicy, Drive, Offered, OwnRules, Pause, RampUp, Stage, StageKind, ThinkTime,
 };
 pub use prefixes::{PrefixLevel, PrefixSize};
+pub use records::{RecordPlan, Sampling};
 pub use sessions::SessionPlan;
 pub(crate) use sessions::stream_of;
 
@@ -89,6 +91,8 @@ pub struct Plan {
     pub targets: Vec<WeightedTarget>,
     /// Conversations of several turns; none: each request stands alone.
     pub sessions: Option<SessionPlan>,
+    /// Which requests are recorded one by one; none: only what they come to.
+    pub records: Option<RecordPlan>,
 }
 
 /// Where requests go and how they are asked.

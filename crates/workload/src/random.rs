@@ -38,6 +38,8 @@ pub enum Purpose {
     Targets = 11,
     /// Turns of a session; a stream a session.
     Turns = 12,
+    /// Requests that are recorded; a stream a request.
+    Records = 13,
 }
 
 /// A stream of random words.

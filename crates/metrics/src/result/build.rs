@@ -85,6 +85,7 @@ impl RunResult {
             stopped,
             steady,
             server: ServerMetrics::default(),
+            records: None,
         })
     }
 }

@@ -42,6 +42,7 @@ impl From<ForeignRun> for StoredRun {
             stopped: None,
             steady: SteadyState::Not(NotSteady::FewSeconds),
             server: ServerMetrics::default(),
+            records: None,
         };
         Self { directory: run.path, result, config: None, gaps: Vec::new() }
     }

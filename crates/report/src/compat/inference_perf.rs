@@ -49,7 +49,7 @@ pub(super) fn export(run: &StoredRun, asked: &Asked) -> Result<Export, ReportErr
     }
     let left_out =
         vec!["per_request_lifecycle_metrics.json: no list of single requests is kept".to_owned()];
-    Ok(Export { files, left_out })
+    Ok(Export { files, of_records: Vec::new(), left_out })
 }
 
 fn object(window: &Window<'_>, asked: &Asked, stages: &[u16]) -> Value {

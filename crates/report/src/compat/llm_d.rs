@@ -59,7 +59,7 @@ pub(super) fn export(run: &StoredRun, asked: &Asked) -> Result<Export, ReportErr
         "harness_args of run_metadata.yaml: a command line may hold what no file of ours does"
             .to_owned(),
     ];
-    Ok(Export { files, left_out })
+    Ok(Export { files, of_records: Vec::new(), left_out })
 }
 
 fn yaml(value: &Value) -> Result<String, ReportError> {

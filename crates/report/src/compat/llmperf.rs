@@ -12,6 +12,7 @@ use super::foreign::{Draft, ForeignRun};
 use super::window::{Samples, Window};
 use super::{Asked, AskedLength, Export, ExportedFile, Tool, json_text};
 use crate::directory::ReportError;
+use crate::records::{RecordsFile, records_file};
 use crate::stored::StoredRun;
 
 /// The version that their files have.
@@ -35,11 +36,30 @@ pub(super) fn export(run: &StoredRun, asked: &Asked) -> Result<Export, ReportErr
         length.map_or_else(|| "na".to_owned(), |length| format!("{:.0}", length.mean))
     };
     let stem = format!("{}_{}_{}", facts.model, length(asked.input), length(asked.output));
-    let name = format!("{}_summary", file_name(&stem));
+    let stem = file_name(&stem);
+    let name = format!("{stem}_summary");
     let value = object(run, asked, &name);
     let file = ExportedFile { name: format!("{name}.json"), text: json_text(&value)? };
-    let left_out = vec!["individual_responses.json: no list of single requests is kept".to_owned()];
-    Ok(Export { files: vec![file], left_out })
+    let (of_records, left_out) = lists(run, &stem);
+    Ok(Export { files: vec![file], of_records, left_out })
+}
+
+/// Their lists of single requests, and what is not in them.
+fn lists(run: &StoredRun, stem: &str) -> (Vec<RecordsFile>, Vec<String>) {
+    let names = "individual_responses.json and requests_sent.log";
+    let Some(records) = records_file(&run.directory) else {
+        let line = format!("{names}: no single requests were recorded (`records: all`)");
+        return (Vec::new(), vec![line]);
+    };
+    let lists = vec![
+        RecordsFile::responses(&records, format!("{stem}_individual_responses.json")),
+        RecordsFile::sent(&records, "requests_sent.log".to_owned()),
+    ];
+    let mut left_out = Vec::new();
+    if let Some(kept) = run.result.records.as_ref().filter(|kept| kept.share < 1.0) {
+        left_out.push(format!("{names}: all but a sample of {} of the requests", kept.share));
+    }
+    (lists, left_out)
 }
 
 /// `[^\w\d-]+` becomes `-`, then `-{2,}` becomes `-`.

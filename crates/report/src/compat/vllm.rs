@@ -28,7 +28,11 @@ pub(super) fn export(run: &StoredRun, asked: &Asked) -> Result<Export, ReportErr
     let value = object(run, asked);
     let name = format!("{}.json", file_stem(run));
     let left_out = vec!["lists of single requests (input_lens, ttfts, itls, …)".to_owned()];
-    Ok(Export { files: vec![ExportedFile { name, text: json_text(&value)? }], left_out })
+    Ok(Export {
+        files: vec![ExportedFile { name, text: json_text(&value)? }],
+        of_records: Vec::new(),
+        left_out,
+    })
 }
 
 /// A run is called by its directory.

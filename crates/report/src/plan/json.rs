@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrompts, PlannedShare, PlannedStage, PlannedStagger,
+    PlannedPause, PlannedPrompts, PlannedRecords, PlannedShare, PlannedStage, PlannedStagger,
 };
 
 /// The version of the JSON form's layout.
@@ -44,6 +44,7 @@ pub fn plan_json(view: &PlanView) -> Value {
             "perSecondAtMost": in_out(view.tokens.per_s),
         },
         "cost": view.cost.map(cost),
+        "records": view.records.map(records),
         "offered": view.curve.as_ref().map(curve),
         "workers": view.shares.iter().enumerate().map(share).collect::<Vec<_>>(),
         "warnings": view.warnings.iter().map(warning).collect::<Vec<_>>(),
@@ -55,6 +56,15 @@ fn cost(cost: PlannedCost) -> Value {
         "inputPerMillion": cost.input_per_million,
         "outputPerMillion": cost.output_per_million,
         "total": cost.total,
+    })
+}
+
+fn records(records: PlannedRecords) -> Value {
+    json!({
+        "share": records.share,
+        "workerBytes": records.worker_bytes.map(f64::round),
+        "resultsBytes": records.results_bytes.map(f64::round),
+        "workerLimitBytes": records.limit_bytes,
     })
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::node::Node;
 use super::objectives;
+use crate::records_json;
 
 pub(super) fn result(root: &Node<'_>) -> RunResult {
     let overall = root.at("overall");
@@ -41,6 +42,7 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
         stopped,
         steady: objectives::steady(&overall),
         server: ServerMetrics::default(),
+        records: records_json::read(root.get("records").raw()),
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::plan::{
     InOut, PlanView, PlannedCost, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause,
-    PlannedPrompts, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget,
-    PlannedTokens,
+    PlannedPrompts, PlannedRecords, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger,
+    PlannedTarget, PlannedTokens,
 };
 
 use super::MIN_WIDTH;
@@ -30,6 +30,7 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
         Some(line("tokens in", tokens(view, |tokens| tokens.input))),
         Some(line("tokens out", tokens(view, |tokens| tokens.output))),
         view.cost.map(|told| line("cost", cost(told))),
+        view.records.map(|told| line("records", records(told))),
         workers(view).map(|text| line("workers", text)),
         first_due(&view.first_due).map(|text| line("first due", text)),
     ];
@@ -295,6 +296,31 @@ fn tokens(view: &PlanView, side: impl Fn(InOut) -> Option<f64>) -> String {
     parts.extend(side(total).map(|total| format!("{} in all", in_all(total))));
     parts.extend(side(per_s).map(|per_s| format!("up to {} a second", rough(per_s))));
     parts.join(", ")
+}
+
+fn records(records: PlannedRecords) -> String {
+    let which = match records.share {
+        share if share >= 1.0 => "of every request".to_owned(),
+        share => format!("of {} of the requests", percent(share)),
+    };
+    let limit = mebibytes(records.limit_bytes as f64);
+    match records.worker_bytes.zip(records.results_bytes) {
+        Some((worker, results)) => format!(
+            "{which}: about {} of disk a worker (at most {limit}), and {} in the results",
+            mebibytes(worker),
+            mebibytes(results)
+        ),
+        None => format!("{which}: at most {limit} of disk a worker"),
+    }
+}
+
+fn mebibytes(bytes: f64) -> String {
+    let mebibytes = bytes / f64::from(1 << 20);
+    if mebibytes < 1.0 {
+        "1 MiB".to_owned()
+    } else {
+        format!("{} MiB", thousands(mebibytes.round() as u64))
+    }
 }
 
 fn cost(cost: PlannedCost) -> String {

@@ -48,6 +48,8 @@ const SECTIONS: &[(&str, &str)] = &[
         "What ends the load before its time. The warm-up is left alone. The result says which rule spoke, when, and with which figures.",
     ),
     ("metrics", "What is shown and what is collected beside the load."),
+    ("records", "Single requests, beside the figures that they come to."),
+    ("recordOptions", "How they are recorded."),
     ("price", "What tokens cost, for `tokenstorm plan`."),
     ("client", "How a worker sends."),
     ("fleet", "How workers act together."),

@@ -103,6 +103,7 @@ impl<'a> Builder<'a> {
         let closed =
             load.as_ref().is_some_and(|(_, drive, _)| matches!(drive, Drive::Closed { .. }));
         let stop_when = self.stop_rules(closed);
+        let records = self.records();
         let (stages, drive, schedule) = load?;
         let (classes, targets) = (classes?, targets?);
         self.check_cells(classes.len(), targets.len());
@@ -129,6 +130,7 @@ impl<'a> Builder<'a> {
             classes,
             targets,
             sessions,
+            records,
         };
         Some(self.with_cooldown_requests(plan))
     }

@@ -71,6 +71,12 @@ fn open_loop() -> PlanView {
             PlannedShare { requests: Some(3_750), in_flight: Some(33) },
         ],
         curve: None,
+        records: Some(PlannedRecords {
+            share: 1.0,
+            worker_bytes: Some(3.0e8),
+            results_bytes: Some(1.2e9),
+            limit_bytes: 1 << 30,
+        }),
         cost: Some(PlannedCost {
             input_per_million: 0.5,
             output_per_million: 1.5,
@@ -122,6 +128,7 @@ fn closed_loop() -> PlanView {
         shares: vec![PlannedShare { requests: None, in_flight: Some(32) }],
         curve: None,
         cost: None,
+        records: None,
         warnings: Vec::new(),
         ..open
     }
@@ -175,6 +182,8 @@ fn an_open_loop_with_a_ramp_over_three_workers() {
     tokens in    about 500 a request, 5.63 million in all, up to 25,000 a second
     tokens out   about 200 a request, 2.25 million in all, up to 10,000 a second
     cost         about 6.19 in all, at 0.5 and 1.5 a million tokens in and out
+    records      of every request: about 286 MiB of disk a worker (at most 1,024 MiB), and 1,144 MiB in
+                 the results
     workers      3, each with 3,750 requests, 33 to 34 in flight
     first due    0, 0.02, 0.04 … seconds after the start
 
