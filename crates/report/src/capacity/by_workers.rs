@@ -101,7 +101,7 @@ pub fn capacity_by_workers_text(table: &CapacityByWorkers, width: u16) -> String
     lines.join("\n")
 }
 
-const HEADER: [&str; 7] = ["workers", "holds at", "fails at", "each", "knee", "probes", "because"];
+const HEADER: [&str; 7] = ["workers", "holds at", "fails at", "each", "knee", "probes", "limit"];
 
 fn row(view: &CapacityView) -> Vec<String> {
     let shown = |level: Option<f64>| level.map_or_else(|| ABSENT.to_owned(), quantity);
@@ -113,8 +113,19 @@ fn row(view: &CapacityView) -> Vec<String> {
         shown(view.each_worker()),
         shown(view.knee),
         view.probes().to_string(),
-        view.meaning.clone(),
+        limit(view.outcome).to_owned(),
     ]
+}
+
+/// Who or what kept a search from going higher.
+fn limit(outcome: &str) -> &'static str {
+    match outcome {
+        "bracketed" | "noneHolds" => "service",
+        "generatorLimit" => "generator",
+        "atLeast" => "search.most",
+        "tooFewSamples" => "too few samples",
+        _ => "unfinished",
+    }
 }
 
 /// The page.
@@ -146,7 +157,8 @@ fn chart(table: &CapacityByWorkers) -> Chart {
         title: format!("{}: capacity by number of workers", table.name),
         note: "The capacity lies between the lines. Where more workers find no more, the service is the limit."
             .to_owned(),
-        x: Axis { label: "workers", scale: Scale::Linear },
+        // Numbers of workers are doubled rather than counted.
+        x: Axis { label: "workers", scale: Scale::Log },
         y: Axis { label: table.unit, scale: Scale::Linear },
         at: table.views().map(|view| f64::from(view.workers)).collect(),
         series: vec![
@@ -226,6 +238,7 @@ mod tests {
         assert_eq!(rows[0][..4], ["1", "12.0", "?", "–"], "{text}");
         assert_eq!(rows[1][..4], ["2", "19.5", "20.5", "9.75"], "{text}");
         assert_eq!(rows[2][..4], ["4", "19.5", "20.5", "4.88"], "{text}");
+        assert!(rows.iter().all(|row| row.last() == Some(&"service")), "{text}");
         let json = capacity_by_workers_json(&table());
         assert_eq!(json["byWorkers"][1]["bounds"]["fails"], 20.5);
         assert_eq!(json["byWorkers"][2]["directory"], "workers-4");
