@@ -2,7 +2,8 @@
 """Holds the dashboards to what is served: names that are in no page of /metrics, and panels that overlap.
 
 Names of ours come from crates/observe/src/exposition.rs, those of servers from crates/observe/src/known.rs, so a metric
-that is renamed there and not here is found. Exit code 1 and one line for each problem.
+that is renamed there and not here is found. What Prometheus and Grafana are provisioned with is held to the compose file:
+hosts that are services of it, folders that it mounts. Exit code 1 and one line for each problem.
 """
 
 import json
@@ -46,9 +47,27 @@ def problems(file: pathlib.Path, known: set) -> list:
     return [f"{file.relative_to(ROOT)}: {problem}" for problem in found]
 
 
+def provisioned() -> list:
+    """What the compose file's profile `observability` would look for in vain."""
+    folder, compose = ROOT / "dashboards", (ROOT / "docker-compose.yaml").read_text()
+    services = compose.partition("\nservices:")[2].partition("\nvolumes:")[0]
+    services = set(re.findall(r"^  (\w+):$", services, re.MULTILINE))
+    mounted = dict(re.findall(r'"\./dashboards(\S*?):(/[^:"]+):ro"', compose))
+    sources = (folder / "provisioning/datasources/prometheus.yaml").read_text()
+    hosts = re.findall(r"url: http://([\w-]+):\d+", sources)
+    hosts += re.findall(r'targets: \["([\w-]+):\d+"\]', (folder / "prometheus.yml").read_text())
+    found = [f"dashboards: {host} is no service of docker-compose.yaml" for host in hosts if host not in services]
+    paths = re.findall(r"path: (\S+)", (folder / "provisioning/dashboards/tokenstorm.yaml").read_text())
+    found += [f"dashboards: {path} is mounted nowhere" for path in paths if path not in mounted.values()]
+    found += [f"docker-compose.yaml: dashboards{file} is not there" for file in mounted if not (ROOT / f"dashboards{file}").exists()]
+    if len(hosts) < 3 or not paths or len(mounted) < 3:
+        found.append("dashboards: the provisioning has another layout than this script knows")
+    return found
+
+
 def main() -> int:
     known, files = served(), sorted((ROOT / "dashboards").glob("*.json"))
-    found = [problem for file in files for problem in problems(file, known)]
+    found = [problem for file in files for problem in problems(file, known)] + provisioned()
     for problem in found:
         print(problem, file=sys.stderr)
     if not found:

@@ -69,5 +69,5 @@ while IFS= read -r example; do
     fi
 done < <(examples)
 
-echo "$ran examples ran, $failed failed"
+echo "$((ran - failed)) passed, $failed failed"
 ((ran > 0 && failed == 0))

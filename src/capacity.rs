@@ -26,6 +26,7 @@ use crate::{
     benchmark::{BenchmarkArgs, ManyEnded},
     crew::Crew,
     exit::{Exit, Stop},
+    judge,
     many::{Listener, below},
     say,
     settings::Loaded,
@@ -78,7 +79,7 @@ pub(crate) fn find(
 ) -> anyhow::Result<ManyEnded> {
     let config = &loaded.config;
     let (by, rules) =
-        SearchRules::of(config).map_err(|problems| Stop::bad_configuration(&problems))?;
+        SearchRules::of(config).map_err(|problems| judge::refusal(config, &problems))?;
     let counts = by_workers::counts(&arguments.worker_counts);
     let whole = match &counts {
         Some((_, most)) => crew.with_at_least(*most)?,

@@ -15,6 +15,7 @@ mod fleet_secrets;
 mod hold;
 mod import;
 mod interrupt;
+mod judge;
 mod labels;
 mod limits;
 mod local_workers;

@@ -6,6 +6,7 @@
 
 mod curve;
 mod need;
+mod rules;
 mod view;
 
 use std::num::NonZeroU32;
@@ -13,14 +14,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use client::{Client, Clock, Credentials};
 use metrics::Warning;
 use report::PlanView;
-use simulator::SimulatorConfig;
 use workload::{Config, Plan, PlanInputs, PromptSource, sweep::Sweep};
 
 use crate::{
     exit::{Exit, Stop},
+    judge,
     limits::{self, Checked, Service},
     say,
     settings::{Loaded, Settings},
@@ -50,9 +50,10 @@ pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     let sweep = sweep::of(&config)?;
     let config = first_of(sweep.as_ref(), config)?;
     let (plan, mut warnings) = planned(&config)?;
-    try_client(&plan, credentials)?;
+    judge::try_client(&plan, credentials)
+        .map_err(|problem| judge::refusal(&config, &[problem.to_string()]))?;
     let (prompts, of_prompts) =
-        PromptSource::open(&plan).map_err(|problems| Stop::bad_configuration(&problems))?;
+        PromptSource::open(&plan).map_err(|problems| judge::refusal(&config, &problems))?;
     warnings.extend(of_prompts);
     let service = Service::of(&config);
     let limits = this_machine(&plan, service, arguments.workers);
@@ -107,26 +108,13 @@ fn price(config: &Config) -> Option<(f64, f64)> {
 
 /// As `run` plans it, but for what only a server or chance could tell: the model's name where none is
 /// configured, and the salt, on which no figure of a plan depends.
-pub(crate) fn planned(config: &Config) -> Result<(Plan, Vec<Warning>), Stop> {
-    check_simulator(config)?;
+fn planned(config: &Config) -> Result<(Plan, Vec<Warning>), Stop> {
+    let of_simulator = judge::simulator_problems(config);
+    if !of_simulator.is_empty() {
+        return Err(judge::refusal(config, &of_simulator));
+    }
     let inputs = PlanInputs { model: None, prompt_salt: 0 };
-    Plan::from_config(config, &inputs).map_err(|problems| Stop::bad_configuration(&problems))
-}
-
-/// The settings of a simulator that is not started.
-fn check_simulator(config: &Config) -> Result<(), Stop> {
-    let Some(section) = config.simulator() else { return Ok(()) };
-    let settings: SimulatorConfig = serde_json::from_value(section)
-        .map_err(|error| Stop::new(Exit::BadConfiguration, format!("`simulator`: {error}")))?;
-    settings.validate().map_err(|problems| Stop::bad_configuration(&problems))
-}
-
-/// Finds unusable headers, keys and certificates; it connects to nobody.
-fn try_client(plan: &Plan, credentials: Credentials) -> Result<(), Stop> {
-    let options = worker::client_options(&plan.client, credentials);
-    let client = |cell| Client::new(&plan.target_of(cell), options.clone(), Clock::start_now());
-    let tried = (0..plan.first_cells()).try_for_each(|cell| client(cell).map(drop));
-    tried.map_err(|error| Stop::new(Exit::BadConfiguration, error))
+    Plan::from_config(config, &inputs).map_err(|problems| judge::refusal(config, &problems))
 }
 
 /// What this machine could carry, if it is the only worker: others are not known here.

@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use client::Credentials;
 use serde_json::{Value, json};
 use workload::{Config, Sources};
 
-use crate::exit::{Exit, Stop};
+use crate::{
+    exit::{Exit, Stop},
+    judge,
+};
 
 /// What to offer, and to whom. Every key of docs/configuration.md can be given with `--set`.
 #[derive(Debug, clap::Args)]
@@ -67,7 +69,7 @@ impl Settings {
             flags: self.flags(),
             sweep: self.sweep.clone(),
         };
-        load(sources)
+        load(sources, judge::problems)
     }
 
     fn flags(&self) -> Vec<(String, Value)> {
@@ -92,15 +94,24 @@ pub(crate) fn own_credentials(
     env_file: Option<PathBuf>,
 ) -> anyhow::Result<Credentials> {
     let env = environment(env_file.as_deref())?;
-    Ok(load(Sources { file: config, env, ..Sources::default() })?.credentials)
+    // Whatever the load may be, it is not this worker's to judge.
+    Ok(load(Sources { file: config, env, ..Sources::default() }, |_| Vec::new())?.credentials)
 }
 
-fn load(sources: Sources) -> anyhow::Result<Loaded> {
+fn load(sources: Sources, judge: impl Fn(&Config) -> Vec<String>) -> anyhow::Result<Loaded> {
     let api_key = sources.env.iter().find(|(name, _)| name == "OPENAI_API_KEY");
     let api_key = api_key.map(|(_, value)| value.trim().to_owned()).filter(|key| !key.is_empty());
-    let config = Config::load(sources).map_err(|all| Stop::bad_configuration(&all))?;
-    let api_key = match config.api_key_file() {
-        Some(path) => Some(read_key(&path)?),
+    let config =
+        Config::judged(&sources, &judge).map_err(|lines| Stop::bad_configuration(&lines))?;
+    let api_key = match config.api_key_file().map(|path| read_key(&path)) {
+        Some(Ok(key)) => Some(key),
+        Some(Err(problem)) => {
+            let mut lines = judge(&config);
+            if !lines.contains(&problem) {
+                lines.push(problem);
+            }
+            return Err(Stop::bad_configuration(&config.in_order(lines)).into());
+        }
         None => api_key,
     };
     let headers = config.credential_headers();
@@ -162,14 +173,14 @@ fn prompt_flags(prompts: &str) -> Vec<(String, Value)> {
     }
 }
 
-fn read_key(path: &Path) -> anyhow::Result<String> {
+/// The key in a file, or why there is none.
+pub(crate) fn read_key(path: &Path) -> Result<String, String> {
+    let shown = path.display();
     let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read `target.apiKeyFile` {}", path.display()))
-        .map_err(|error| Stop::new(Exit::BadConfiguration, format!("{error:#}")))?;
+        .map_err(|error| format!("cannot read `target.apiKeyFile` {shown}: {error}"))?;
     let key = text.trim();
     if key.is_empty() || key.contains(char::is_whitespace) {
-        let line = format!("`target.apiKeyFile` {} holds no key in one line", path.display());
-        return Err(Stop::new(Exit::BadConfiguration, line).into());
+        return Err(format!("`target.apiKeyFile` {shown} holds no key in one line"));
     }
     Ok(key.to_owned())
 }

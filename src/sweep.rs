@@ -16,8 +16,9 @@ use crate::{
     benchmark::{BenchmarkArgs, ManyEnded},
     crew::Crew,
     exit::{Exit, Stop},
+    judge,
     many::{Listener, below, make},
-    plan, say,
+    say,
     settings::Loaded,
     site::Site,
 };
@@ -29,19 +30,10 @@ const CONFIG: &str = "config.yaml";
 
 /// The sweep that a configuration asks for, every point of it checked.
 pub(crate) fn of(config: &Config) -> Result<Option<Sweep>, Stop> {
-    let Some(sweep) = Sweep::of(config).map_err(|problems| Stop::bad_configuration(&problems))?
-    else {
-        return Ok(None);
-    };
-    let mut problems: Vec<String> = Vec::new();
-    for point in &sweep.points {
-        let applied = point.applied_to(config).map_err(|all| Stop::bad_configuration(&all))?;
-        if let Err(stop) = plan::planned(&applied) {
-            problems
-                .extend(stop.to_string().lines().map(|line| format!("{}: {line}", point.name())));
-        }
-    }
-    if problems.is_empty() { Ok(Some(sweep)) } else { Err(Stop::bad_configuration(&problems)) }
+    let found = Sweep::of(config).map_err(|problems| judge::refusal(config, &problems))?;
+    let Some(sweep) = found else { return Ok(None) };
+    let problems = judge::of_points(&sweep.points, config);
+    if problems.is_empty() { Ok(Some(sweep)) } else { Err(judge::refusal(config, &problems)) }
 }
 
 /// What `plan` says of it, under the plan of its first point.

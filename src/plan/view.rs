@@ -19,6 +19,7 @@ use workload::{
 };
 
 use super::curve::{self, Bins};
+use super::rules;
 use crate::limits::Service;
 
 /// Longer schedules, an hour at 5,000 requests a second, are not gone through: that would take seconds.
@@ -72,6 +73,7 @@ impl Facts<'_> {
                 pause: sessions.think.map_or(PlannedPause::None, thinks),
             }),
             stages: stages.map(|(stage, requests)| planned_stage(stage, *requests)).collect(),
+            rules: rules::of(plan),
             request_limit: plan.requests,
             requests: counted.total,
             last_due: last_due.map(|arrival| arrival.due),

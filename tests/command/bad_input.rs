@@ -36,6 +36,102 @@ load: {type: steady, rate: fast}
     assert!(ended.results.is_none());
 }
 
+/// Mistakes of form and of sense, in the order in which they stand.
+const MANY_MISTAKES: &str = "\
+benchmark:
+  name: bad
+  durration: 30  # misspelt
+  warmup: soon
+target:
+  stream: true
+  headers: {Transfer-Encoding: chunked}
+  extraBody: 7
+  stream: true
+classes:
+  - {name: chat, weight: 0}
+  - {name: chat, weight: 1, slos: {tfft: {p95: 1s}}, prompts: {inputLength: {mean: 450}}}
+load:
+  type: sharegpt
+  rate: -5
+  concurrency: 0
+  schedule: trace.csv
+stages:
+  - {rate: 3, duration: 0}
+prompts:
+  inputLength: {mean: 900, max: 400}
+  outputLength: {mean: 100}
+answers: {require: [length]}
+slos: {goodput: 5}
+stopWhen: {errorRate: 2}
+simulator: {contextLength: 500, ttftMs: -1}
+";
+
+#[test]
+fn mistakes_of_form_and_of_sense_are_told_in_one_pass_in_the_order_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "scheduled_offset_s,input_tokens,output_tokens\n1,10,10\n0.5,10,10\nsoon,10,10\n";
+    std::fs::write(folder.path().join("trace.csv"), rows).unwrap();
+    let ended = run_config(folder.path(), MANY_MISTAKES, &["--set", "client.lanes=none"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+    let expected = [
+        "unknown key `benchmark.durration`", // misspelt
+        "`benchmark.warmup` is \"soon\"",
+        "`target.headers` has transfer-encoding",
+        "`target.extraBody`",
+        "benchmark.yaml:9:3: duplicate mapping key: stream",
+        "`classes` has two named `chat`",
+        "`classes[0].weight` is 0",
+        "classes[1]: `prompts.inputLength.mean` and `prompts.outputLength.mean` make requests of 550 tokens",
+        "`classes[1].slos.tfft` is no metric: did you mean `ttft`?", // misspelt
+        "`load.type` is \"sharegpt\"",
+        "`load.rate` is -5",
+        "`load.concurrency` is 0",
+        "trace.csv:3:",
+        "trace.csv:4:",
+        "`stages[0].duration` is 0",
+        "`prompts.inputLength.mean` is 900, outside of 1 … 400",
+        "`answers.require: [length]` fails every answer",
+        "`slos.goodput` counts requests by `slos.perRequest`",
+        "`stopWhen.errorRate` is 2",
+        "`simulator.ttftMs` is -1",
+        "`client.lanes` is \"none\"",
+    ];
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    for (line, part) in lines.iter().zip(expected) {
+        assert!(line.contains(part), "{part} is not told by {line}\n{}", ended.stderr);
+    }
+    assert_eq!(lines.len(), expected.len(), "{}", ended.stderr);
+    assert!(ended.results.is_none());
+}
+
+#[test]
+fn what_only_follows_from_a_mistake_is_not_a_second_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |yaml: &str| {
+        let ended = run_config(folder.path(), yaml, &[]);
+        assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+        ended.stderr.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (yaml, line) in [
+        ("simulator: {}\nload: {raet: 5}\n", "`load.raet`"), // misspelt
+        ("simulator: {}\nload: 5\n", "`load` is 5"),
+        ("simulator: {}\nload: {rate: fast}\nstopWhen: {saturation: true}\n", "`load.rate`"),
+        ("target: {endpiont: 'http://h'}\nload: {rate: 1}\n", "`target.endpiont`"), // misspelt
+        ("simulator: 7\nload: {rate: 1}\n", "`simulator` is 7"),
+        (
+            "simulator: {}\nload: {rate: 1, type: ramp, ramp: {over: 5m}}\nbenchmark: {duration: ten}\n",
+            "`benchmark.duration`",
+        ),
+        ("simulator: {}\nstages: [{duration: 5, rate: x}]\n", "`stages[0].rate`"),
+        ("simulator: {}\nload: {rate: 1}\nprompts: {type: file, file: [a]}\n", "`prompts.file`"),
+        ("simulator: {}\nsweep: {grid: {load.rate: 5}}\n", "`sweep.grid`"),
+        ("load: {rate: 1\n", ":1:7:"),
+    ] {
+        let lines = refused(yaml);
+        assert!(lines.len() == 1 && lines[0].contains(line), "{yaml}{lines:#?}");
+    }
+}
+
 #[test]
 fn a_missing_prompt_file_is_found_before_the_load_and_leaves_no_results() {
     let bench = Bench::new(json!({}));

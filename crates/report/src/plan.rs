@@ -4,10 +4,11 @@
 //! a configuration. Whoever makes the view counts; here is only format.
 
 mod json;
+mod rules_json;
 
 use std::time::Duration;
 
-use metrics::Warning;
+use metrics::{Slos, StopRules, Warning};
 
 use crate::chart::{Axis, Band, Chart, Scale, Series};
 use crate::directory::ReportError;
@@ -28,6 +29,8 @@ pub struct PlanView {
     pub sessions: Option<PlannedSessions>,
     /// In order of time.
     pub stages: Vec<PlannedStage>,
+    /// What it must reach and what would end it early: of the run, and of each part with rules of its own.
+    pub rules: Vec<PlannedRules>,
     /// The configured number of requests, where one ends the run.
     pub request_limit: Option<u64>,
     /// Requests that would be due, warm-up included; `None` where the answers decide.
@@ -68,6 +71,17 @@ impl PlanView {
     pub(crate) fn noun(&self) -> &'static str {
         if self.sessions.is_some() { "session" } else { "request" }
     }
+}
+
+/// What a run or a part of it must reach, and what would end it before its time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedRules {
+    /// `stage peak`, `class chat`; `None`: of the whole run.
+    pub of: Option<String>,
+    /// What its figures must reach.
+    pub slos: Slos,
+    /// What would end it.
+    pub stop_when: StopRules,
 }
 
 /// The load over time, in equal steps from the run's start.

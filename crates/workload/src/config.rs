@@ -6,14 +6,19 @@
 
 mod duration;
 mod error;
+mod gathered;
+mod guess;
 mod hint;
+mod judged;
 mod key;
 mod keys;
 mod maps;
+mod places;
 mod reference;
 mod secret;
 mod sources;
 mod value;
+mod written;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -23,6 +28,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use error::ConfigError;
+pub(crate) use error::shorten as shortened;
 pub(crate) use hint::nearest_word;
 pub use key::{Key, Kind};
 pub use keys::KEYS;
@@ -32,11 +38,14 @@ pub(crate) use secret::is_secret_parameter;
 pub use secret::looks_like_credential;
 pub(crate) use secret::secret_members;
 pub use sources::Sources;
-pub(crate) use sources::shorten as shortened;
 pub use value::REDACTED;
 pub(crate) use value::read_seconds as seconds;
 
-use sources::{Gathered, Origin, Setting, key_index};
+use gathered::{Gathered, Setting, key_index};
+use guess::Guess;
+use judged::Read;
+use places::Places;
+use sources::Origin;
 
 /// `benchmark.seed` where it is not set.
 pub const DEFAULT_SEED: u64 = 42;
@@ -47,6 +56,7 @@ pub struct Config {
     /// By index into [`KEYS`].
     settings: BTreeMap<usize, Setting>,
     has_simulator: bool,
+    places: Places,
 }
 
 impl Config {
@@ -55,18 +65,12 @@ impl Config {
     /// # Errors
     /// Every problem of every source.
     pub fn load(sources: Sources) -> Result<Self, Vec<ConfigError>> {
-        let gathered = Gathered::from_sources(&sources);
-        let has_simulator = gathered.has_simulator();
-        let config = Self { settings: gathered.settings, has_simulator };
-        let mut problems = gathered.problems;
-        if has_simulator && config.has("target.endpoint") {
-            problems.push(ConfigError::Conflict {
-                first: "simulator".to_owned(),
-                second: "target.endpoint".to_owned(),
-                advice: "remove the section to measure the endpoint, or the endpoint to measure the simulator".to_owned(),
-            });
+        let read = Read::of(&sources, Guess::Nothing);
+        if read.findings.problems.is_empty() {
+            Ok(read.config)
+        } else {
+            Err(read.findings.into_problems())
         }
-        if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
     /// Sets a key to what the run has decided (a fresh salt, the simulator's address).
@@ -74,11 +78,13 @@ impl Config {
     /// # Errors
     /// The key is unknown, or the value is not of its kind.
     pub fn set(&mut self, path: &str, value: Value) -> Result<(), ConfigError> {
-        let mut gathered =
-            Gathered { settings: std::mem::take(&mut self.settings), ..Gathered::default() };
+        let mut gathered = Gathered::default();
         gathered.typed(path, &value, &Origin::Run);
-        self.settings = gathered.settings;
-        gathered.problems.pop().map_or(Ok(()), Err)
+        if let Some((_, problem)) = gathered.findings.problems.pop() {
+            return Err(problem);
+        }
+        self.settings.append(&mut gathered.settings);
+        Ok(())
     }
 
     /// The same configuration with some keys set otherwise: keys, maps of sections or entries of maps, by dotted paths;
@@ -97,8 +103,12 @@ impl Config {
             gathered.dotted(path, value, &origin);
         }
         let has_simulator = self.has_simulator || gathered.has_simulator();
-        let config = Self { settings: gathered.settings, has_simulator };
-        if gathered.problems.is_empty() { Ok(config) } else { Err(gathered.problems) }
+        let Gathered { settings, findings, .. } = gathered;
+        if findings.problems.is_empty() {
+            Ok(Self { settings, has_simulator, places: self.places.clone() })
+        } else {
+            Err(findings.into_problems())
+        }
     }
 
     /// The same configuration without the keys of one section.

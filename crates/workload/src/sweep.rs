@@ -65,6 +65,16 @@ impl Sweep {
     /// # Errors
     /// Every problem with every point, each once.
     pub fn of(config: &Config) -> Result<Option<Self>, Vec<SweepError>> {
+        let Some(sweep) = Self::read(config)? else { return Ok(None) };
+        let problems = sweep.problems(config);
+        if problems.is_empty() { Ok(Some(sweep)) } else { Err(problems) }
+    }
+
+    /// The same, whatever its points set.
+    ///
+    /// # Errors
+    /// There are too many of them.
+    pub fn read(config: &Config) -> Result<Option<Self>, Vec<SweepError>> {
         let grid = config.get("sweep.grid").and_then(Value::as_object);
         let listed = config.get("sweep.points").and_then(Value::as_array);
         if grid.is_none() && listed.is_none() {
@@ -78,16 +88,15 @@ impl Sweep {
             }
         }
         let repeats = config.integer("sweep.repeats").unwrap_or(1);
-        let sweep = Self {
+        Ok(Some(Self {
             points,
             repeats: u32::try_from(repeats).unwrap_or(u32::MAX),
             pause: config.duration("sweep.pause").unwrap_or(PAUSE),
-        };
-        sweep.check(config)?;
-        Ok(Some(sweep))
+        }))
     }
 
-    fn check(&self, config: &Config) -> Result<(), Vec<SweepError>> {
+    /// What is wrong with its points, each once.
+    pub fn problems(&self, config: &Config) -> Vec<SweepError> {
         let mut problems = Vec::new();
         for point in &self.points {
             for (path, _) in &point.overrides {
@@ -112,7 +121,7 @@ impl Sweep {
                 once.push(problem);
             }
         }
-        if once.is_empty() { Ok(()) } else { Err(once) }
+        once
     }
 
     /// The key that makes the best horizontal axis: the first with several numbers.

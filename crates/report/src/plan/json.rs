@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::Warning;
 use serde_json::{Value, json};
 
+use super::rules_json::rules;
 use super::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
     PlannedPause, PlannedPrompts, PlannedRecords, PlannedShare, PlannedStage, PlannedStagger,
@@ -31,6 +32,7 @@ pub fn plan_json(view: &PlanView) -> Value {
             "pause": pause_of(&sessions.pause),
         })),
         "stages": view.stages.iter().map(stage).collect::<Vec<_>>(),
+        "rules": view.rules.iter().map(rules).collect::<Vec<_>>(),
         "requestLimit": view.request_limit,
         "requests": view.requests,
         "lastDueSeconds": view.last_due.map(|last| last.as_secs_f64()),

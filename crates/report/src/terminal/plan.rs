@@ -1,5 +1,7 @@
 //! A plan in five seconds: at whom, how much, for how long, with what, and what is doubtful.
 
+mod rules;
+
 use std::time::Duration;
 
 use crate::plan::{
@@ -42,6 +44,7 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
         vec![format!("{}: the plan; nothing was sent", view.name)],
         lines(what.into()),
         vec![stages(view, width)],
+        rules::lines(&view.rules, width.into()),
         curve::drawn(view, width.into()).into_iter().collect(),
         lines(with.into()),
         warnings.collect(),

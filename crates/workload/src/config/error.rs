@@ -2,6 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
+use super::hint::nearest_word;
+use super::key::{Key, Kind};
+use super::keys::KEYS;
+use super::sources::Origin;
+
 /// One problem, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -101,4 +108,74 @@ pub enum ConfigError {
 
 fn meant(hint: &Option<String>) -> String {
     hint.as_ref().map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"))
+}
+
+pub(super) fn not_a_section(origin: &Origin, path: &str, value: &Value) -> ConfigError {
+    const EXAMPLES: [(&str, &str); 8] = [
+        ("load.ramp", "{from: 1, to: 20, over: 30s}` beside `type: ramp"),
+        ("load.sine", "{amplitude: 10, period: 1h}` beside `type: sine"),
+        ("load.onOff", "{on: 10s, off: 30s}` beside `type: onOff"),
+        ("load.rounds", "{size: 5, minSeconds: 60}"),
+        ("load.thinkTime", "{mean: 5s}"),
+        ("load.burst", "{size: 20, width: 1s}` beside `type: burst"),
+        ("prompts.inputLength", "{mean: 550, stddev: 150}"),
+        ("prompts.outputLength", "{mean: 150, stddev: 10}"),
+    ];
+    let of_section =
+        |key: &&Key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+    let key =
+        || format!("with keys such as `{}`", KEYS.iter().find(of_section).unwrap_or(&KEYS[0]).path);
+    let written_out = EXAMPLES.iter().find(|(section, _)| *section == path);
+    let example = written_out.map_or_else(key, |(_, example)| format!("such as `{example}`"));
+    ConfigError::NotASection {
+        origin: origin.to_string(),
+        key: path.to_owned(),
+        value: shorten(&value.to_string()),
+        example,
+    }
+}
+
+pub(super) fn bad_value(key: &Key, written: &Value, origin: &Origin) -> ConfigError {
+    let shown = may_be_shown(key.kind, written) && !key.is_secret();
+    bad(key.path, key.kind, written, origin, shown)
+}
+
+/// The same for a member of a list's entry.
+pub(super) fn bad_value_at(
+    path: &str,
+    kind: Kind,
+    written: &Value,
+    origin: &Origin,
+) -> ConfigError {
+    bad(path, kind, written, origin, may_be_shown(kind, written))
+}
+
+fn bad(path: &str, kind: Kind, written: &Value, origin: &Origin, shown: bool) -> ConfigError {
+    let value = if shown {
+        shorten(&written.to_string())
+    } else {
+        "not usable (not shown here)".to_owned()
+    };
+    let hint = written.as_str().and_then(|word| nearest_word(word, kind.words()));
+    ConfigError::Value {
+        origin: origin.to_string(),
+        key: path.to_owned(),
+        value,
+        allowed: kind.allowed(),
+        hint,
+    }
+}
+
+/// Headers, bodies, keys and the user part of a URL may be secret.
+fn may_be_shown(kind: Kind, written: &Value) -> bool {
+    let secret_url = kind == Kind::Url && written.as_str().is_some_and(|url| url.contains('@'));
+    !kind.may_hide_secrets() && !secret_url
+}
+
+pub(crate) fn shorten(text: &str) -> String {
+    const LONGEST: usize = 60;
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST).chain(['…']).collect()
 }

@@ -6,11 +6,14 @@
 
 use serde_json::{Map, Value};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, bad_value_at, shorten};
+use super::gathered::{Findings, absolute};
+use super::guess::Guess;
 use super::hint::nearest_of;
 use super::key::{Key, Kind};
 use super::keys::KEYS;
-use super::sources::{Origin, absolute, bad_value_at, names_a_secret};
+use super::secret::names_a_secret;
+use super::sources::Origin;
 
 /// What one entry of a list may say.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,12 +40,16 @@ pub enum Needed {
 /// Reads values and keeps what is wrong with them.
 pub(super) struct Reader<'a> {
     pub(super) origin: &'a Origin,
-    pub(super) problems: &'a mut Vec<ConfigError>,
+    pub(super) findings: &'a mut Findings,
+    /// What stands in for values that cannot be read.
+    pub(super) guess: Guess,
 }
 
 impl Reader<'_> {
-    /// The value in its normal form; `None` where it is wrong, which is then among the problems.
+    /// The value in its normal form. What is wrong with it is then among the findings: of a list or a section the rest
+    /// is there all the same, else what stands in for it, if anything does.
     pub(super) fn value(&mut self, path: &str, kind: Kind, value: &Value) -> Option<Value> {
+        self.findings.places.walk(path);
         match kind {
             Kind::Maps(members) => self.list(path, kind, members, value),
             Kind::Section(section) => self.section(path, kind, section, value),
@@ -54,8 +61,8 @@ impl Reader<'_> {
     }
 
     fn refuse(&mut self, path: &str, kind: Kind, value: &Value) -> Option<Value> {
-        self.problems.push(bad_value_at(path, kind, value, self.origin));
-        None
+        self.findings.refuse(bad_value_at(path, kind, value, self.origin));
+        self.guess.of(kind)
     }
 
     fn list(
@@ -71,12 +78,15 @@ impl Reader<'_> {
         let mut list = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             let place = format!("{path}[{index}]");
-            match entry.as_object() {
-                Some(map) => list.extend(self.entry(&place, members, map)),
-                None => _ = self.refuse(&place, Kind::Entry(members), entry),
-            }
+            self.findings.places.walk(&place);
+            // Those that follow keep their number.
+            let read = match entry.as_object() {
+                Some(map) => Some(self.entry(&place, members, map)),
+                None => self.refuse(&place, Kind::Entry(members), entry),
+            };
+            list.push(read.unwrap_or_else(|| Value::Object(Map::new())));
         }
-        (list.len() == entries.len()).then_some(Value::Array(list))
+        Some(Value::Array(list))
     }
 
     fn entry(
@@ -84,9 +94,8 @@ impl Reader<'_> {
         place: &str,
         members: &'static [Member],
         map: &Map<String, Value>,
-    ) -> Option<Value> {
-        let before = self.problems.len();
-        let mut read = Map::new();
+    ) -> Value {
+        let (mut read, mut meant) = (Map::new(), Vec::new());
         for (name, value) in map {
             let path = format!("{place}.{name}");
             match members.iter().find(|member| member.name == name) {
@@ -97,17 +106,32 @@ impl Reader<'_> {
                 }
                 None => {
                     let hint = nearest_of(name, members.iter().map(|member| member.name));
+                    meant.extend(hint.clone().map(|hint| (hint, value)));
                     self.unknown(path, hint);
                 }
             }
         }
-        let origin = self.origin.to_string();
-        let missing = members.iter().filter(|member| member.needed == Needed::Yes);
-        for member in missing.filter(|member| map.get(member.name).is_none_or(Value::is_null)) {
-            let (key, allowed) = (format!("{place}.{}", member.name), member.kind.allowed());
-            self.problems.push(ConfigError::Missing { origin: origin.clone(), key, allowed });
+        let is_there = |name: &str| map.get(name).is_some_and(|value| !value.is_null());
+        for member in members.iter().filter(|member| !is_there(member.name)) {
+            let misspelt = meant.iter().find(|(name, _)| name == member.name);
+            if misspelt.is_none() && member.needed == Needed::Yes {
+                self.miss(place, member);
+            }
+            if misspelt.is_some() || member.needed == Needed::Yes {
+                let usable = misspelt.and_then(|(_, value)| member.kind.read(value));
+                let value = self.guess.of(member.kind).map(|guess| usable.unwrap_or(guess));
+                read.extend(value.map(|value| (member.name.to_owned(), value)));
+            }
         }
-        (self.problems.len() == before).then_some(Value::Object(read))
+        Value::Object(read)
+    }
+
+    fn miss(&mut self, place: &str, member: &Member) {
+        self.findings.refuse(ConfigError::Missing {
+            origin: self.origin.to_string(),
+            key: format!("{place}.{}", member.name),
+            allowed: member.kind.allowed(),
+        });
     }
 
     /// A map of the keys of one section; in its normal form, by the keys' whole paths.
@@ -119,10 +143,9 @@ impl Reader<'_> {
         value: &Value,
     ) -> Option<Value> {
         let Some(map) = value.as_object() else { return self.refuse(path, kind, value) };
-        let before = self.problems.len();
         let mut read = Map::new();
         self.keys(path, section, map, &mut read);
-        (self.problems.len() == before).then_some(Value::Object(read))
+        Some(Value::Object(read))
     }
 
     fn keys(
@@ -150,10 +173,10 @@ impl Reader<'_> {
                 (None, Value::Null) if is_section => {}
                 (None, other) if is_section => {
                     let example = format!("with keys such as `{inner}…`");
-                    self.problems.push(ConfigError::NotASection {
+                    self.findings.refuse(ConfigError::NotASection {
                         origin: self.origin.to_string(),
                         key: path,
-                        value: super::sources::shorten(&other.to_string()),
+                        value: shorten(&other.to_string()),
                         example,
                     });
                 }
@@ -169,7 +192,8 @@ impl Reader<'_> {
 
     fn unknown(&mut self, key: String, hint: Option<String>) {
         let origin = self.origin.to_string();
-        self.problems.push(if names_a_secret(&key) {
+        self.findings.places.walk(&key);
+        self.findings.refuse(if names_a_secret(&key) {
             ConfigError::Secret { origin, key }
         } else {
             ConfigError::Unknown { origin, key, hint }
@@ -210,21 +234,21 @@ mod tests {
         },
     ];
 
-    fn read(value: Value) -> Result<Value, Vec<String>> {
-        let (origin, mut problems) = (Origin::Set, Vec::new());
-        let mut reader = Reader { origin: &origin, problems: &mut problems };
-        let read = reader.value("parts", Kind::Maps(PARTS), &value);
-        assert_eq!(read.is_none(), !problems.is_empty());
-        read.ok_or_else(|| problems.iter().map(ToString::to_string).collect())
+    fn read(value: Value, guess: Guess) -> (Value, Vec<String>) {
+        let (origin, mut findings) = (Origin::Set, Findings::default());
+        let mut reader = Reader { origin: &origin, findings: &mut findings, guess };
+        let read = reader.value("parts", Kind::Maps(PARTS), &value).unwrap_or_default();
+        (read, findings.into_problems().iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn entries_are_read_by_the_kinds_of_their_members() {
-        let parts = read(json!([
+        let written = json!([
             {"weight": 2.0, "prompts": {"inputLength": {"mean": 5.0}, "shuffle": true}},
             {"weight": 1, "prompts": null}
-        ]))
-        .unwrap();
+        ]);
+        let (parts, problems) = read(written, Guess::Nothing);
+        assert_eq!(problems, [""; 0]);
         assert_eq!(
             parts,
             json!([
@@ -239,12 +263,12 @@ mod tests {
 
     #[test]
     fn every_problem_is_a_line_that_says_where() {
-        let lines = read(json!([
+        let written = json!([
             {"weight": 0, "wieght": 1}, // misspelt
             {"prompts": {"inputLength": {"men": 5}, "shuffle": 3, "inputLenght": 1}}, // misspelt
             7
-        ]))
-        .unwrap_err();
+        ]);
+        let (parts, lines) = read(written.clone(), Guess::Nothing);
         assert_eq!(
             lines,
             [
@@ -257,9 +281,20 @@ mod tests {
                 "--set: `parts[2]` is 7: give a map with `weight`, `prompts`",
             ]
         );
-        assert_eq!(
-            read(json!([])).unwrap_err(),
-            ["--set: `parts` is []: give a list of maps with `weight`, `prompts`"]
-        );
+        assert_eq!(parts, json!([{}, {"prompts": {"inputLength": {}}}, {}]), "what can be read");
+        let (parts, _) = read(written, Guess::Nth(0));
+        let weights = parts.as_array().unwrap().iter().map(|part| part["weight"].clone());
+        assert_eq!(weights.collect::<Vec<_>>(), [1.0, 1.0, 1.0]);
+        let (_, lines) = read(json!([]), Guess::Nothing);
+        assert_eq!(lines, ["--set: `parts` is []: give a list of maps with `weight`, `prompts`"]);
+    }
+
+    #[test]
+    fn what_is_misspelt_is_not_missing_too() {
+        let written = json!([{"wieght": 2}]); // misspelt
+        let (parts, lines) = read(written.clone(), Guess::Nothing);
+        let line = "--set: unknown key `parts[0].wieght`; did you mean `weight`?"; // misspelt
+        assert_eq!((parts, lines), (json!([{}]), vec![line.to_owned()]));
+        assert_eq!(read(written, Guess::Nth(1)).0, json!([{"weight": 2}]));
     }
 }

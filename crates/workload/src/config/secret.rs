@@ -15,6 +15,14 @@ pub fn looks_like_credential(header: &str) -> bool {
     WORDS.iter().any(|word| name.contains(word))
 }
 
+/// Does a key that is in no table carry a credential?
+pub(super) fn names_a_secret(path: &str) -> bool {
+    let last: String =
+        path.rsplit('.').next().unwrap_or(path).chars().filter(char::is_ascii_alphabetic).collect();
+    ["apikey", "openaiapikey", "token", "apitoken", "secret", "password", "authorization"]
+        .contains(&last.to_lowercase().as_str())
+}
+
 /// Does a parameter of a URL of this name carry a credential? It is refused, so the net is narrower.
 pub(crate) fn is_secret_parameter(name: &str) -> bool {
     const WORDS: [&str; 5] = ["authorization", "key", "token", "secret", "password"];

@@ -56,6 +56,21 @@ fn syntax_errors_and_duplicate_keys_name_their_line() {
 }
 
 #[test]
+fn keys_that_stand_twice_are_told_with_all_the_rest() {
+    assert_eq!(
+        refusal(
+            "load: {rate: 5}\nbenchmark: {seed: x, seed: 2}\nload:\n  rate: 6\n  raet: 7\n" // misspelt
+        ),
+        [
+            "run.yaml:3:1: duplicate mapping key: load",
+            "run.yaml:4:3: duplicate mapping key: rate",
+            "run.yaml: unknown key `load.raet`; did you mean `load.rate`?", // misspelt
+            "run.yaml:2:22: duplicate mapping key: seed",
+        ]
+    );
+}
+
+#[test]
 fn the_parsers_words_are_for_users_and_name_the_place_once() {
     let line = |yaml: &str| refusal(yaml).concat();
     assert_eq!(

@@ -41,6 +41,14 @@ impl Plan {
             Some(_) | None => Err(builder.problems),
         }
     }
+
+    /// Every problem of a configuration, and for whoever looks for more of them a plan, where one can be made all the
+    /// same: not one to be carried out.
+    pub fn draft(config: &Config, inputs: &PlanInputs) -> (Option<Self>, Vec<PlanError>) {
+        let mut builder = Builder::new(config);
+        let plan = builder.plan(inputs);
+        (plan, builder.problems)
+    }
 }
 
 /// Reads the configuration, collecting what is wrong with it. A part that cannot be built is `None`,
@@ -81,7 +89,10 @@ impl<'a> Builder<'a> {
         let built = build(&mut inner);
         let of_class =
             |problem| PlanError::OfClass { place: place.to_owned(), problem: Box::new(problem) };
-        self.problems.extend(inner.problems.into_iter().map(of_class));
+        // What is wrong with the run's own is said there.
+        let new: Vec<_> =
+            inner.problems.into_iter().filter(|one| !self.problems.contains(one)).collect();
+        self.problems.extend(new.into_iter().map(of_class));
         for warning in inner.warnings {
             self.warn(&warning.code, format!("{place}: {}", warning.message));
         }
@@ -104,12 +115,24 @@ impl<'a> Builder<'a> {
             load.as_ref().is_some_and(|(_, drive, _)| matches!(drive, Drive::Closed { .. }));
         let stop_when = self.stop_rules(closed);
         let records = self.records();
+        let rows = load.as_ref().and_then(|(_, _, schedule)| schedule.as_ref()?.rows.as_deref());
+        self.check_simulators_context(prompts.as_ref(), &classes, rows);
+        if let Some(targets) = &targets {
+            self.check_cells(classes.len(), targets.len());
+        }
+        let classes: Option<Vec<TrafficClass>> = classes.into_iter().collect();
+        if let (Some(target), Some(prompts), Some(classes)) = (&target, &prompts, &classes) {
+            self.check_token_ids(target, prompts, classes);
+        }
+        let sessions = match (&target, &prompts, &classes, &targets) {
+            (Some(target), Some(prompts), Some(classes), Some(targets)) => {
+                self.sessions(target, prompts, classes, targets.len())
+            }
+            _ => None,
+        };
         let (stages, drive, schedule) = load?;
         let (classes, targets) = (classes?, targets?);
-        self.check_cells(classes.len(), targets.len());
         let (target, prompts) = (target?, prompts?);
-        self.check_token_ids(&target, &prompts, &classes);
-        let sessions = self.sessions(&target, &prompts, &classes, targets.len());
         let plan = Plan {
             name: self.config.text("benchmark.name").unwrap_or("benchmark").to_owned(),
             seed: self.config.integer("benchmark.seed").unwrap_or(DEFAULT_SEED),

@@ -184,13 +184,11 @@ fn overlay(under: &mut Map<String, Value>, over: Map<String, Value>) {
 }
 
 impl Builder<'_> {
-    /// The classes of the configuration.
-    pub(super) fn classes(&mut self) -> Option<Vec<TrafficClass>> {
+    /// The classes of the configuration; none in the place of one that cannot be made.
+    pub(super) fn classes(&mut self) -> Vec<Option<TrafficClass>> {
         let entries = self.config.entries("classes");
         self.check_names("classes", &entries);
-        let classes: Vec<_> =
-            entries.iter().enumerate().map(|(index, entry)| self.class(index, entry)).collect();
-        classes.into_iter().collect()
+        entries.iter().enumerate().map(|(index, entry)| self.class(index, entry)).collect()
     }
 
     fn class(&mut self, index: usize, entry: &Map<String, Value>) -> Option<TrafficClass> {

@@ -2,27 +2,101 @@
 
 use metrics::Warning;
 
-use super::{OutputLengths, Plan, PlanError, PromptKind, PromptPlan};
+use super::build::Builder;
+use super::{OutputLengths, Plan, PlanError, PromptKind, PromptPlan, TrafficClass};
+use crate::schedule::Rows;
 
 impl Plan {
-    /// Holds the lengths of synthetic prompts against a context of so many tokens, input and output
+    /// Holds the lengths of synthetic prompts, and of a trace's rows, against a context of so many tokens, input and output
     /// together. A data set's lengths are known only when it is read, and a chat template adds some.
     ///
     /// # Errors
-    /// A request of average length does not fit.
-    pub fn check_context(&self, context: u64) -> Result<Option<Warning>, PlanError> {
-        let mut longest = 0;
-        for prompts in self.prompts_by_class() {
-            longest = longest.max(longest_of(prompts, context)?);
+    /// Every class whose requests of average length do not fit, or a trace of which no row does.
+    pub fn check_context(&self, context: u64) -> Result<Option<Warning>, Vec<PlanError>> {
+        if let Some(rows) = self.rows().filter(|rows| rows.tell_lengths()) {
+            return of_rows(rows, context).map_err(|problem| vec![problem]);
         }
-        let message = || {
-            format!(
-                "requests may have up to {longest} tokens, the model's context is {context}: those beyond it \
-                 will be refused by the server; set `prompts.inputLength.max` or `prompts.outputLength.max`"
-            )
-        };
-        Ok((longest > context).then(|| Warning::new("beyond_context", message())))
+        if !self.classes.is_empty() {
+            let classes = self.classes.iter().map(|class| Some(&class.prompts));
+            return of_classes(classes, context);
+        }
+        let longest = longest_of(&self.prompts, context).map_err(|problem| vec![problem])?;
+        Ok(warning(longest, context))
     }
+}
+
+impl Builder<'_> {
+    /// A server says its model's context when it is asked; of a simulator it is known.
+    pub(super) fn check_simulators_context(
+        &mut self,
+        prompts: Option<&PromptPlan>,
+        classes: &[Option<TrafficClass>],
+        rows: Option<&Rows>,
+    ) {
+        let Some(context) = self.config.integer("simulator.contextLength") else { return };
+        let of_prompts = |prompts: &PromptPlan| longest_of(prompts, context).err();
+        let problems = match rows.filter(|rows| rows.tell_lengths()) {
+            Some(rows) => of_rows(rows, context).err().into_iter().collect(),
+            None if classes.is_empty() => prompts.and_then(of_prompts).into_iter().collect(),
+            None => {
+                let prompts = classes.iter().map(|class| Some(&class.as_ref()?.prompts));
+                of_classes(prompts, context).err().unwrap_or_default()
+            }
+        };
+        problems.into_iter().for_each(|problem| self.refuse(problem));
+    }
+}
+
+/// Each class by itself, as far as it is known what it asks.
+fn of_classes<'a>(
+    classes: impl Iterator<Item = Option<&'a PromptPlan>>,
+    context: u64,
+) -> Result<Option<Warning>, Vec<PlanError>> {
+    let (mut problems, mut longest) = (Vec::new(), 0);
+    for (index, prompts) in classes.enumerate() {
+        match prompts.map_or(Ok(0), |prompts| longest_of(prompts, context)) {
+            Ok(its) => longest = longest.max(its),
+            Err(problem) => problems.push(PlanError::OfClass {
+                place: format!("classes[{index}]"),
+                problem: Box::new(problem),
+            }),
+        }
+    }
+    if problems.is_empty() { Ok(warning(longest, context)) } else { Err(problems) }
+}
+
+fn warning(longest: u64, context: u64) -> Option<Warning> {
+    let message = || {
+        format!(
+            "requests may have up to {longest} tokens, the model's context is {context}: those beyond it \
+             will be refused by the server; set `prompts.inputLength.max` or `prompts.outputLength.max`"
+        )
+    };
+    (longest > context).then(|| Warning::new("beyond_context", message()))
+}
+
+/// A trace is offered as it is, but for nothing if the model can take none of it.
+fn of_rows(rows: &Rows, context: u64) -> Result<Option<Warning>, PlanError> {
+    let tokens = |row| {
+        let told = rows.input_tokens(row).zip(rows.output_tokens(row));
+        told.map_or(0, |(input, output)| u64::from(input) + u64::from(output))
+    };
+    let (mut beyond, mut shortest) = (0, u64::MAX);
+    for tokens in (0..rows.len()).map(tokens) {
+        beyond += u64::from(tokens > context);
+        shortest = shortest.min(tokens);
+    }
+    if beyond > 0 && beyond == rows.len() {
+        return Err(PlanError::RowsBeyondContext { tokens: shortest, context });
+    }
+    let message = || {
+        format!(
+            "{beyond} of the {} rows of `load.schedule` are longer than the model's context of {context}: \
+             the server will refuse them",
+            rows.len()
+        )
+    };
+    Ok((beyond > 0).then(|| Warning::new("beyond_context", message())))
 }
 
 /// The longest request that is likely enough to be seen; 0 where a data set decides.
@@ -69,7 +143,35 @@ mod tests {
         assert!(plan.check_context(839).unwrap().unwrap().message.contains("up to 840 tokens"));
         assert_eq!(
             plan.check_context(599),
-            Err(PlanError::BeyondContext { tokens: 600, context: 599 })
+            Err(vec![PlanError::BeyondContext { tokens: 600, context: 599 }])
         );
+    }
+
+    #[test]
+    fn every_class_that_does_not_fit_is_told() {
+        let class = |name: &str, mean: u64| json!({"name": name, "weight": 1, "prompts": {"inputLength": {"mean": mean}, "outputLength": {"mean": 10}}});
+        let plan = plan(&[("classes", json!([class("a", 600), class("b", 90), class("c", 700)]))]);
+        let problems = plan.check_context(500).unwrap_err();
+        let places: Vec<String> =
+            problems.iter().map(|problem| problem.to_string().chars().take(10).collect()).collect();
+        assert_eq!(places, ["classes[0]", "classes[2]"]);
+        assert_eq!(plan.check_context(710), Ok(None));
+    }
+
+    #[test]
+    fn rows_of_a_trace_are_held_against_the_context_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.csv");
+        std::fs::write(
+            &file,
+            "scheduled_offset_s,input_tokens,output_tokens\n0,100,20\n1,300,20\n",
+        )
+        .unwrap();
+        let plan = plan(&[("load.schedule", json!(file))]);
+        assert_eq!(plan.check_context(320), Ok(None));
+        let warning = plan.check_context(200).unwrap().unwrap();
+        assert!(warning.message.starts_with("1 of the 2 rows"), "{}", warning.message);
+        let refused = PlanError::RowsBeyondContext { tokens: 120, context: 100 };
+        assert_eq!(plan.check_context(100), Err(vec![refused]));
     }
 }

@@ -65,6 +65,16 @@ pub enum PlanError {
         /// As the server says.
         context: u64,
     },
+    /// A trace that the model refuses, all of it.
+    #[error(
+        "every row of `load.schedule` is longer than the model's context of {context}, the shortest with {tokens} tokens"
+    )]
+    RowsBeyondContext {
+        /// Input and output of the shortest row.
+        tokens: u64,
+        /// As the server says.
+        context: u64,
+    },
     /// Something takes longer than what it is part of.
     #[error("`{key}` is {length:?}, longer than {whole_name} ({whole:?})")]
     TooLong {

@@ -31,6 +31,7 @@ fn open_loop() -> PlanView {
             stage("ramp", false, 0.0, 150.0, PlannedLevel::Linear(0.0, 50.0), 3_750),
             stage("hold", true, 150.0, 300.0, PlannedLevel::Constant(50.0), 7_500),
         ],
+        rules: Vec::new(),
         request_limit: None,
         requests: Some(11_250),
         last_due: None,
