@@ -110,8 +110,9 @@ fn a_search_without_objectives_or_level_sends_nothing() {
     assert_eq!(ended.code, Some(2));
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(lines.len(), 3, "{}", ended.stderr);
+    // What stands is told where it stands, what is missing after it.
     assert!(
-        lines[0].contains("set `slos`") && lines[1].contains("remove `sweep.grid`"),
+        lines[0].contains("remove `sweep.grid`") && lines[1].contains("set `slos`"),
         "{lines:?}"
     );
     assert_eq!(bench.simulator.truth().received, 0);

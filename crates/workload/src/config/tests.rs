@@ -63,7 +63,6 @@ fn keys_that_stand_twice_are_told_with_all_the_rest() {
         ),
         [
             "run.yaml:3:1: duplicate mapping key: load",
-            "run.yaml:4:3: duplicate mapping key: rate",
             "run.yaml: unknown key `load.raet`; did you mean `load.rate`?", // misspelt
             "run.yaml:2:22: duplicate mapping key: seed",
         ]

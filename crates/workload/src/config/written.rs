@@ -84,13 +84,16 @@ impl Tree {
     }
 }
 
-/// The members of maps of one name are put together; of other values the last stands.
+/// The members of maps of one name are put together; of other values the last stands, and where it stands.
 fn add(map: &mut Map<String, Value>, name: String, value: Value) {
     match (map.get_mut(&name), value) {
         (Some(Value::Object(known)), Value::Object(more)) => {
             more.into_iter().for_each(|(name, value)| add(known, name, value));
         }
-        (_, value) => _ = map.insert(name, value),
+        (_, value) => {
+            _ = map.shift_remove(&name);
+            _ = map.insert(name, value);
+        }
     }
 }
 

@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(
             lines(&[run, stage], 200),
             [
-                "objectives   ttft p95 ≤ 500 ms, error_rate ≤ 1.0 %, each request ttft ≤ 2,000 ms",
+                "objectives   ttft p95 ≤ 500 ms, error_rate ≤ 1.00 %, each request ttft ≤ 2,000 ms",
                 "objectives   stage high: ttft p95 ≤ 500 ms",
                 "ends early   stage high: if more than 5 % wait more than 3 s for the first token, or if more than 20.0 % of the requests fail (within 5 seconds)",
             ]
