@@ -32,6 +32,7 @@ use crate::{
     settings::{Loaded, Settings, length},
     site::{Runs, Site},
     sweep, target,
+    telemetry::{TelemetryArgs, Telling},
 };
 
 /// Threads of the control runtime: actors, snapshots, journal. Lanes have their own.
@@ -47,7 +48,7 @@ pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchmarkArgs {
     #[command(flatten)]
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// Where the results directory is made
     #[arg(long, value_name = "DIR", default_value = "results")]
     output: PathBuf,
@@ -71,6 +72,8 @@ pub(crate) struct BenchmarkArgs {
     pub(crate) resume_sweep: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) observers: ObserverArgs,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
     #[command(flatten)]
     pub(crate) labels: Labels,
     #[command(flatten)]
@@ -202,9 +205,10 @@ fn run_once(
     site: &Site,
     order: Order<'_>,
 ) -> anyhow::Result<RunEnded> {
-    let Loaded { mut config, credentials } = loaded;
-    let simulator = target::start_simulator(&mut config)?;
-    let ended = site.block_on(async {
+    let Loaded { mut config, credentials, otel } = loaded;
+    let told = arguments.telemetry.source(Some(&config), otel).settings()?;
+    let (simulator, served) = target::start_simulator(&mut config, told.as_ref())?.unzip();
+    site.block_on(async {
         let mut interrupts = Interrupts::listen()?;
         crew.check(site).await?;
         let observers = Observers::open(&arguments.observers).await?;
@@ -214,14 +218,20 @@ fn run_once(
         let collecting = ServerSources::of(&config, &prepared.plan)?.start();
         let directory = ResultsDirectory::create(order.output, &prepared.plan.name, now())?;
         let kept = keep(&directory, &config, &prepared.plan);
+        let id = name_of(directory.path());
+        let mut telling = Telling::start(told.as_ref(), &prepared.plan, &id, served.flatten());
+        let seen_by = SeenBy { observers: &observers, telling: &mut telling };
         let measured = match kept {
-            Ok(()) => measure(&prepared, &directory, (crew, site), interrupts, &observers).await,
+            Ok(()) => measure(&prepared, &directory, (crew, site), interrupts, seen_by).await,
             Err(error) => Err(error),
         };
+        // It has nobody to answer any more, and nothing more to tell of.
+        drop(simulator);
         let ended = match measured {
             Ok(Measured { mut result, hands, listening }) => {
                 describe(&mut result, &arguments.labels);
                 collecting.finish(&mut result).await;
+                telling.finish(&mut result).await;
                 order.repeats.label(&name_of(directory.path()), &mut result.facts.labels);
                 let exit = present(&result, &directory, &prepared.plan.collect, order.format);
                 hands.release().await;
@@ -237,9 +247,7 @@ fn run_once(
         };
         observers.close().await;
         ended
-    });
-    drop(simulator);
-    ended
+    })
 }
 
 /// What a run can be repeated by: its configuration, and the file that it goes by.
@@ -295,6 +303,9 @@ fn write_reports(
     }
     let path = directory.path().display();
     say(&format!("Results: {path}"))?;
+    if let Some(told) = &result.telemetry {
+        say(&format!("Trace:   {} at {}", told.trace_id, told.endpoint))?;
+    }
     if written.is_ok() {
         say(&format!("Report:  {path}/report.html, pictures in {path}/plots"))?;
     }
@@ -322,6 +333,12 @@ fn give_way() {
     let _ = rustix::process::setpriority_process(None, CONTROL_NICENESS);
 }
 
+/// Who looks at a run while it goes on, and who is told of it.
+struct SeenBy<'a> {
+    observers: &'a Observers,
+    telling: &'a mut Telling,
+}
+
 /// A run that is over.
 struct Measured {
     result: RunResult,
@@ -335,7 +352,7 @@ async fn measure(
     directory: &ResultsDirectory,
     (crew, site): (&Crew, &Site),
     interrupts: Interrupts,
-    observers: &Observers,
+    seen_by: SeenBy<'_>,
 ) -> anyhow::Result<Measured> {
     let plan = &prepared.plan;
     let options = CoordinatorOptions {
@@ -355,7 +372,8 @@ async fn measure(
     let mut coordinator = Coordinator::start(options).await?;
     records::gather(&mut coordinator, plan, directory.path())?;
     let listening = interrupts.end(coordinator.interrupter());
-    let watching = observers.follow(&coordinator);
+    let watching = seen_by.observers.follow(&coordinator);
+    seen_by.telling.follow(&coordinator);
     let offered_by = async {
         let hands = crew.gather(&coordinator, &prepared.credentials, site).await?;
         anyhow::Ok((hands, coordinator.finished().await?))

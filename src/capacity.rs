@@ -92,7 +92,7 @@ pub(crate) fn find(
         name,
         by,
         rules,
-        at: Loaded { config: fresh(config)?, credentials: loaded.credentials.clone() },
+        at: Loaded { config: fresh(config)?, ..loaded.clone() },
         pause: pause(config),
         has_run: Cell::new(false),
         arguments,
@@ -159,7 +159,7 @@ impl Hunt<'_> {
                 self.by.unit()
             );
             let config = at_level(&self.at.config, self.by, level)?;
-            let at = Loaded { config, credentials: self.at.credentials.clone() };
+            let at = Loaded { config, ..self.at.clone() };
             let output = folder.join("runs");
             let ended = self.arguments.run_quietly(&at, &output, crew, self.site)?;
             let Some((directory, result)) = whole_run(&ended.directory) else { return Ok(None) };

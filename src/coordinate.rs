@@ -25,6 +25,7 @@ use crate::{
     repeat::Repeats,
     settings::length,
     site::{Runs, Site},
+    telemetry::Telling,
 };
 
 /// What `coordinator` takes.
@@ -103,6 +104,7 @@ fn resume(
         let interrupts = Interrupts::listen()?;
         gathering.check()?;
         let observers = Observers::open(&arguments.observers).await?;
+        let told = arguments.telemetry.source(None, arguments.settings.otel()?).settings()?;
         let plan = recover::plan_of(&directory.journal_path())?;
         // Only who comes anew needs the files, and the others do not wait for long.
         let inputs = inputs_of(plan.clone()).await.unwrap_or_default();
@@ -112,6 +114,9 @@ fn resume(
         records::gather(&mut coordinator, &plan, directory.path())?;
         let listening = interrupts.end(coordinator.interrupter());
         let watching = observers.follow(&coordinator);
+        let id = name_of(directory.path());
+        let mut telling = Telling::start(told.as_ref(), &plan, &id, None);
+        telling.follow(&coordinator);
         let offered_by = async {
             let connected = gathering.open(&coordinator, &site).await?;
             anyhow::Ok((connected, coordinator.finished().await?))
@@ -123,6 +128,7 @@ fn resume(
             Ok(()) => {
                 let mut result = result_of(&plan, name_of(directory.path()), &merged)?;
                 describe(&mut result, &arguments.labels);
+                telling.finish(&mut result).await;
                 present(&result, &directory, &plan.collect, arguments.format)
             }
             Err(stop) => Err(stop.into()),

@@ -2,19 +2,23 @@
 //!
 //! Each is this program again. What it must know in secret (the cookie, the target's credentials) goes through its
 //! standard input, so it is in no command line and no environment; the input stays open as long as this process
-//! lives, and a worker whose input has closed ends, however this process ended.
+//! lives, and a worker whose input has closed ends, however this process ended. What it has to say to people comes back
+//! through a pipe and is said by this process, in whole lines and under its name: a screen may own the terminal.
 
 use std::{
-    io::Write,
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     num::NonZeroU32,
     process::{Child, Command, Stdio},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use client::Credentials;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+use crate::told;
 
 /// Time for a worker whose input has closed.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -39,8 +43,17 @@ pub(crate) struct Share {
     pub(crate) divided_by: NonZeroU32,
 }
 
+/// The longest line that is passed on in one piece.
+const LONGEST_LINE_BYTES: u64 = 64 << 10;
+
 /// See the module's documentation; those that are left are killed when this is dropped.
-pub(crate) struct LocalWorkers(Vec<Child>);
+pub(crate) struct LocalWorkers(Vec<LocalWorker>);
+
+struct LocalWorker {
+    child: Child,
+    /// Passes on what it says, to its end.
+    listening: Option<JoinHandle<()>>,
+}
 
 impl LocalWorkers {
     /// Starts them; they find the coordinator at `address`.
@@ -61,16 +74,27 @@ impl LocalWorkers {
                 .args(["worker", "--from-parent", "--coordinator", &address.to_string()])
                 .args(["--ordinal", &ordinal.to_string(), "--processors", &each.to_string()])
                 .stdin(Stdio::piped())
-                .stdout(Stdio::null());
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
             for name in OF_OTHER_FLEETS {
                 command.env_remove(name);
             }
             // Ctrl-C is for the coordinator alone: it lets open requests end.
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
-            all.0.push(command.spawn()?);
-            let input = all.0.last_mut().and_then(|child| child.stdin.as_mut());
-            if let Some(input) = input {
-                writeln!(input, "{}", Inherited::text(cookie, credentials))?;
+            let mut child = command.spawn()?;
+            let words = child.stderr.take();
+            let input = child
+                .stdin
+                .as_mut()
+                .map(|input| writeln!(input, "{}", Inherited::text(cookie, credentials)));
+            all.0.push(LocalWorker { child, listening: None });
+            input.transpose()?;
+            let thread = std::thread::Builder::new().name(format!("worker-{ordinal}"));
+            let listening = words.map(|words| {
+                thread.spawn(move || pass_on(words, |line| told::tell(named(ordinal, line))))
+            });
+            if let Some(worker) = all.0.last_mut() {
+                worker.listening = listening.transpose()?;
             }
         }
         Ok(all)
@@ -78,9 +102,9 @@ impl LocalWorkers {
 
     /// Lets them end, and sees to it.
     pub(crate) async fn end(mut self) {
-        self.0.iter_mut().for_each(|child| drop(child.stdin.take()));
+        self.0.iter_mut().for_each(|worker| drop(worker.child.stdin.take()));
         let deadline = Instant::now() + FAREWELL;
-        let runs = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        let runs = |worker: &mut LocalWorker| matches!(worker.child.try_wait(), Ok(None));
         while self.0.iter_mut().any(runs) && Instant::now() < deadline {
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -89,9 +113,33 @@ impl LocalWorkers {
 
 impl Drop for LocalWorkers {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for LocalWorker { child, listening } in &mut self.0 {
             let _ = child.kill();
             let _ = child.wait();
+            let _ = listening.take().map(JoinHandle::join);
+        }
+    }
+}
+
+/// Which worker says it.
+fn named(ordinal: u32, line: &str) -> String {
+    format!("worker {ordinal}: {line}")
+}
+
+/// Hands over each line of what is said, to its end.
+fn pass_on(words: impl Read, mut say: impl FnMut(&str)) {
+    let mut words = BufReader::new(words);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match words.by_ref().take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if !text.is_empty() {
+            say(text);
         }
     }
 }
@@ -119,12 +167,13 @@ impl Inherited {
         let pair = |pair: &Value| {
             Some((pair.get(0)?.as_str()?.to_owned(), pair.get(1)?.as_str()?.to_owned()))
         };
-        let headers = value.get("headers")?.as_array()?.iter().map(pair);
+        let pairs =
+            |key: &str| value.get(key)?.as_array()?.iter().map(pair).collect::<Option<Vec<_>>>();
         Some(Self {
             cookie: text("cookie")?,
             credentials: Credentials {
                 api_key: text("apiKey"),
-                headers: headers.collect::<Option<_>>()?,
+                headers: pairs("headers")?,
                 body: text("body"),
             },
         })
@@ -136,6 +185,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_said_is_passed_on_in_lines() {
+        let mut said = Vec::new();
+        pass_on(&b"first\r\n\nsecond \xff\nno end"[..], |line| said.push(named(3, line)));
+        assert_eq!(said, ["worker 3: first", "worker 3: second \u{fffd}", "worker 3: no end"]);
+        let long = vec![b'a'; usize::try_from(LONGEST_LINE_BYTES).unwrap() + 1];
+        let mut lengths = Vec::new();
+        pass_on(long.as_slice(), |line| lengths.push(line.len()));
+        assert_eq!(lengths, [65_536, 1]);
+    }
+
+    #[test]
     fn what_a_worker_is_told_is_read_as_it_was_written() {
         let credentials = Credentials {
             api_key: Some("sk-1".to_owned()),
@@ -143,10 +203,7 @@ mod tests {
             body: None,
         };
         let read = Inherited::read(&Inherited::text("cookie", &credentials).to_string()).unwrap();
-        assert_eq!(read.cookie, "cookie");
-        assert_eq!(read.credentials.api_key, credentials.api_key);
-        assert_eq!(read.credentials.headers, credentials.headers);
-        assert_eq!(read.credentials.body, None);
+        assert_eq!((read.cookie.as_str(), read.credentials), ("cookie", credentials));
         assert!(Inherited::read("").is_none());
         assert!(Inherited::read("{}").is_none());
     }

@@ -39,6 +39,7 @@ mod simulate;
 mod site;
 mod sweep;
 mod target;
+mod telemetry;
 mod told;
 mod work;
 

@@ -46,7 +46,7 @@ pub(crate) struct PlanArgs {
 
 /// Prints the plan; what this machine cannot carry is told after it, as `run` would refuse it.
 pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
-    let Loaded { config, credentials } = arguments.settings.load()?;
+    let Loaded { config, credentials, .. } = arguments.settings.load()?;
     let sweep = sweep::of(&config)?;
     let config = first_of(sweep.as_ref(), config)?;
     let (plan, mut warnings) = planned(&config)?;

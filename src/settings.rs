@@ -57,6 +57,8 @@ pub(crate) struct Settings {
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) credentials: Credentials,
+    /// The variables of OpenTelemetry, credentials among them.
+    pub(crate) otel: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -70,6 +72,11 @@ impl Settings {
             sweep: self.sweep.clone(),
         };
         load(sources, judge::problems)
+    }
+
+    /// The variables of OpenTelemetry, for a run whose configuration is elsewhere.
+    pub(crate) fn otel(&self) -> anyhow::Result<Vec<(String, String)>> {
+        otel_variables(self.env_file.as_deref())
     }
 
     fn flags(&self) -> Vec<(String, Value)> {
@@ -98,7 +105,18 @@ pub(crate) fn own_credentials(
     Ok(load(Sources { file: config, env, ..Sources::default() }, |_| Vec::new())?.credentials)
 }
 
+/// Those of the variables that are OpenTelemetry's.
+fn otel_of(env: &[(String, String)]) -> Vec<(String, String)> {
+    env.iter().filter(|(name, _)| name.starts_with("OTEL_")).cloned().collect()
+}
+
+/// The same of a program that has no configuration.
+pub(crate) fn otel_variables(env_file: Option<&Path>) -> anyhow::Result<Vec<(String, String)>> {
+    Ok(otel_of(&environment(env_file)?))
+}
+
 fn load(sources: Sources, judge: impl Fn(&Config) -> Vec<String>) -> anyhow::Result<Loaded> {
+    let otel = otel_of(&sources.env);
     let api_key = sources.env.iter().find(|(name, _)| name == "OPENAI_API_KEY");
     let api_key = api_key.map(|(_, value)| value.trim().to_owned()).filter(|key| !key.is_empty());
     let config =
@@ -116,7 +134,7 @@ fn load(sources: Sources, judge: impl Fn(&Config) -> Vec<String>) -> anyhow::Res
     };
     let headers = config.credential_headers();
     let body = config.credential_body();
-    Ok(Loaded { config, credentials: Credentials { api_key, headers, body } })
+    Ok(Loaded { config, credentials: Credentials { api_key, headers, body }, otel })
 }
 
 /// A length of time in a flag: `90s`, `5m`, `1h`, or a number of seconds.

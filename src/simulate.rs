@@ -13,6 +13,8 @@ use simulator::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::telemetry::{self, Simulated, TelemetryArgs};
+
 /// Serve simulated answers to OpenAI-style requests, and tell exactly when each was sent.
 ///
 /// Paths: POST /v1/chat/completions, POST /v1/completions, POST /tokenize, GET /v1/models, /health, /metrics (vLLM's
@@ -68,6 +70,9 @@ pub(crate) struct SimulateArgs {
     /// Bearer token that /v1 asks for
     #[arg(long, env = "TOKENSTORM_SIMULATOR_API_KEY", hide_env_values = true, value_name = "KEY")]
     api_key: Option<ApiKey>,
+    // It tells of spans alone: one, as vLLM makes it, of each request whose client asks for it.
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
     #[command(flatten)]
     faults: FaultArgs,
 }
@@ -143,32 +148,43 @@ pub(crate) fn simulate(args: SimulateArgs) -> anyhow::Result<()> {
     if let Err(error) = simulator::raise_descriptor_limit() {
         tracing::warn!(%error, "cannot raise the limit on open files: a stream needs one each");
     }
+    let told = telemetry::of_variables(&args.telemetry)?;
     let config = args.into_config();
     let opening = format!(
         "simulating model `{}`, TTFT {} ms, ITL {} ms",
         config.model, config.ttft_ms, config.itl_ms
     );
-    let running = Simulator::start(config)
+    let wanted = told.as_ref().filter(|told| told.wants_spans());
+    let (queue, simulated) = wanted.map(|_| Simulated::queue(&config.model)).unzip();
+    let running = match queue {
+        Some(queue) => Simulator::start_telling(config, queue),
+        None => Simulator::start(config),
+    };
+    let running = running
         .map_err(|error| crate::exit::Stop::new(crate::exit::Exit::BadConfiguration, error))?;
     let base_url = running.base_url();
     eprintln!("{opening}: {base_url} (ground truth at {base_url}/truth; Ctrl-C ends it)");
-    wait_for_the_end()?;
-    println!("{}", summary(&running.stop()));
-    Ok(())
-}
-
-/// Blocks until somebody wants the program to end.
-fn wait_for_the_end() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        let telling = told.zip(simulated).map(|(told, simulated)| simulated.told(&told));
+        wait_for_the_end().await?;
+        println!("{}", summary(&running.stop()));
+        if let Some(telling) = telling {
+            telemetry::say_problems(&telling.finish().await);
         }
         Ok(())
     })
+}
+
+/// Returns when somebody wants the program to end.
+async fn wait_for_the_end() -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 /// The truth in one line.

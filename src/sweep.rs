@@ -103,7 +103,7 @@ fn lead(
         let applied =
             point.applied_to(&loaded.config).map_err(|all| Stop::bad_configuration(&all))?;
         let output = folder.join(place_of(point, repeat));
-        let at = Loaded { config: applied, credentials: loaded.credentials.clone() };
+        let at = Loaded { config: applied, ..loaded.clone() };
         let ended = arguments.run_quietly(&at, &output, crew, site)?;
         table.exits.push(ended.exit);
         table.look(place, folder, &output);

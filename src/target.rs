@@ -1,6 +1,7 @@
 //! What is measured: an endpoint, or a simulator that this command starts itself.
 
 use client::{Credentials, Model, ProbeError};
+use observe::OtlpSettings;
 use serde_json::json;
 use simulator::{Running, Simulator, SimulatorConfig};
 use tokio::time::Instant;
@@ -11,13 +12,18 @@ use crate::{
     judge,
     prepare::Probe,
     randomness,
+    telemetry::Simulated,
 };
 
 /// Prompts that the server is asked to count, to learn how it counts: some thousand tokens.
 const SAMPLED: u64 = 8;
 
-/// Starts the simulator that the configuration names, and points the run at it.
-pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Running>> {
+/// Starts the simulator that the configuration names, and points the run at it. Where somebody is told of spans, its
+/// requests come too.
+pub(crate) fn start_simulator(
+    config: &mut Config,
+    told: Option<&OtlpSettings>,
+) -> anyhow::Result<Option<(Running, Option<Simulated>)>> {
     let Some(section) = config.simulator() else { return Ok(None) };
     let of_simulator = judge::simulator_problems(config);
     if !of_simulator.is_empty() {
@@ -27,12 +33,18 @@ pub(crate) fn start_simulator(config: &mut Config) -> anyhow::Result<Option<Runn
     let settings: SimulatorConfig =
         serde_json::from_value(section).map_err(|error| bad(error.to_string()))?;
     let model = settings.model.clone();
-    let running = Simulator::start(settings).map_err(|error| bad(error.to_string()))?;
+    let wanted = told.filter(|told| told.wants_spans());
+    let (queue, simulated) = wanted.map(|_| Simulated::queue(&model)).unzip();
+    let running = match queue {
+        Some(queue) => Simulator::start_telling(settings, queue),
+        None => Simulator::start(settings),
+    };
+    let running = running.map_err(|error| bad(error.to_string()))?;
     config.set("target.endpoint", json!(running.base_url()))?;
     if !config.has("target.model") {
         config.set("target.model", json!(model))?;
     }
-    Ok(Some(running))
+    Ok(Some((running, simulated)))
 }
 
 /// The plan, with the model's name asked of the server where nobody gave one.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::{
-    Books, Interval, LIVE_LATENCIES, Live, LiveBooks, LiveHistogram, LiveLatencies,
+    Books, Interval, LIVE_DISTRIBUTIONS, LIVE_LATENCIES, Live, LiveBooks, LiveLatencies,
     LivePercentiles, LivePoint, LiveStage, LiveState, LiveWorker, Metric, Phase, Reason,
     ScopeRecord, SecondCounts, SparseHistogram, Status, Thresholds, Verdict, chunks_are_not_tokens,
     verdict_so_far,
@@ -175,9 +175,9 @@ impl Observer {
             workers_here: u32::try_from(self.fleet.here).unwrap_or(u32::MAX),
             workers,
             points: Arc::clone(&self.points),
-            histograms: LIVE_LATENCIES
+            distributions: LIVE_DISTRIBUTIONS
                 .into_iter()
-                .filter_map(|metric| Some(LiveHistogram::of(metric, samples(metric)?)))
+                .filter_map(|metric| Some((metric, samples(metric)?.clone())))
                 .collect(),
             ..Live::default()
         }
@@ -390,7 +390,7 @@ mod tests {
         assert_eq!((live.asked_per_s, live.asked_in_flight), (Some(10.0), None));
         assert_eq!(live.stage.as_ref().map(|stage| stage.name.as_str()), Some("warmup"));
         assert_eq!(live.workers[1].share, Some(0.5));
-        assert_eq!(live.histograms[0].count, 18);
+        assert_eq!(live.distributions[&Metric::Ttft].count(), 18);
         assert_eq!(live.verdict.status, Status::Valid, "{:?}", live.verdict);
     }
 

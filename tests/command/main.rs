@@ -36,6 +36,7 @@ mod shapes;
 mod ssh_fleet;
 mod support;
 mod sweep;
+mod telemetry;
 mod tired;
 mod tokens;
 mod verdicts;

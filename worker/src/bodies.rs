@@ -17,8 +17,9 @@ use std::{
 
 use bytes::Bytes;
 use client::Clock;
+use metrics::TraceContext;
 use tokio::sync::{mpsc, oneshot};
-use workload::{Content, LengthCheck, Plan, Prompt, PromptSource, Target};
+use workload::{Content, LengthCheck, Plan, Prompt, PromptSource, Target, Traces};
 
 /// A request's bytes and what is known of them beforehand.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Body {
     pub(crate) wrapped: bool,
     /// Asked and counted tokens, where this prompt's were counted again.
     pub(crate) recount: Option<LengthCheck>,
+    /// By what others know the request in traces, where it says so.
+    pub(crate) context: Option<TraceContext>,
     /// How long the builder took.
     pub(crate) took: Duration,
     /// Of a session: what its next turn begins with.
@@ -109,6 +112,7 @@ impl Bodies {
         let waiting = Arc::new(AtomicU64::new(0));
         let targets: Arc<[Target]> = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
         let sessions = if plan.sessions.is_some() { Kind::Turns } else { Kind::Single };
+        let traces = plan.telemetry.trace_context.then(|| Traces::of(plan));
         for _ in 0..builders() {
             let (queue, waiting) = (Arc::clone(&queue), Arc::clone(&waiting));
             let (targets, prompts) = (Arc::clone(&targets), Arc::clone(&prompts));
@@ -116,7 +120,10 @@ impl Bodies {
                 while let Some(order) = next(&queue) {
                     waiting.fetch_sub(1, Relaxed);
                     if !order.ready.is_closed() {
-                        let built = build(&targets, &prompts, sessions, &order);
+                        let mut built = build(&targets, &prompts, sessions, &order);
+                        if let (Some(traces), Ok(body)) = (&traces, &mut built) {
+                            body.context = Some(traces.turn(order.number, order.turn));
+                        }
                         let _ = order.ready.send(built);
                     }
                 }
@@ -222,6 +229,7 @@ fn build(
         },
         wrapped: prompts.has_wrapped(number),
         conversation,
+        context: None,
         took: Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns)),
     })
 }

@@ -97,7 +97,7 @@ pub(crate) async fn request(
     // Given away: a long prompt must not lie here while its answer comes.
     let bytes = std::mem::take(&mut body.bytes);
     let (client, kind) = lane.client_of(body.cell);
-    match client.exchange_as(kind, bytes, gate, on).await {
+    match client.exchange_as(kind, body.context, bytes, gate, on).await {
         Ok(answer) => {
             let fate = booking.completed(ready, &body, &answer);
             let conversation = body.conversation.filter(|_| fate == Fate::Completed);

@@ -6,6 +6,7 @@ use http::header::{
 };
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Request};
+use metrics::TraceContext;
 use workload::Target;
 
 use crate::client::ClientError;
@@ -121,16 +122,33 @@ pub(crate) fn headers(
     Ok(headers)
 }
 
+/// What a request's head says.
+#[derive(Debug)]
+pub(crate) struct RequestHead<'a> {
+    pub(crate) method: &'a Method,
+    /// Path and query.
+    pub(crate) path: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    /// As `traceparent` after them.
+    pub(crate) context: Option<&'a TraceContext>,
+}
+
 /// A request's head as it goes over the wire (RFC 9112 §3).
-pub(crate) fn head(method: &Method, path: &Uri, headers: &HeaderMap, body_bytes: usize) -> Bytes {
+pub(crate) fn head(request: &RequestHead<'_>, body_bytes: usize) -> Bytes {
+    let RequestHead { method, path, headers, context } = request;
     let mut head = Vec::with_capacity(HEAD_BYTES);
     head.extend_from_slice(format!("{method} {path} HTTP/1.1\r\n").as_bytes());
-    for (name, value) in headers {
+    for (name, value) in *headers {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             head.extend_from_slice(part);
         }
     }
-    if *method != Method::GET {
+    if let Some(context) = context {
+        for part in [TRACEPARENT.as_bytes(), b": ", &context.traceparent(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    if **method != Method::GET {
         head.extend_from_slice(format!("content-length: {body_bytes}\r\n").as_bytes());
     }
     head.extend_from_slice(b"\r\n");
@@ -141,24 +159,30 @@ pub(crate) fn head(method: &Method, path: &Uri, headers: &HeaderMap, body_bytes:
 /// which `target.headers` may have set.
 pub(crate) fn head_of_http2(
     endpoint: &Endpoint,
-    method: &Method,
-    path: &Uri,
-    headers: &HeaderMap,
+    head: &RequestHead<'_>,
 ) -> Result<Request<()>, http::Error> {
+    let RequestHead { method, path, headers, context } = head;
     let scheme = if endpoint.tls { Scheme::HTTPS } else { Scheme::HTTP };
     let path = path.path_and_query().map_or("/", |path| path.as_str());
     let host = headers.get(HOST).map_or(endpoint.authority.as_bytes(), HeaderValue::as_bytes);
     let address = Uri::builder().scheme(scheme).authority(host);
     let mut request = Request::new(());
-    *request.method_mut() = method.clone();
+    *request.method_mut() = (*method).clone();
     *request.uri_mut() = address.path_and_query(path).build()?;
-    *request.headers_mut() = headers.clone();
+    *request.headers_mut() = (*headers).clone();
     let _in_the_address = request.headers_mut().remove(HOST);
+    if let Some(context) = context {
+        let value = HeaderValue::from_bytes(&context.traceparent())?;
+        let _before = request.headers_mut().insert(TRACEPARENT, value);
+    }
     Ok(request)
 }
 
 /// Room for the head of a usual request.
 const HEAD_BYTES: usize = 512;
+
+/// W3C Trace Context, §3.2.
+const TRACEPARENT: &str = "traceparent";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
@@ -224,13 +248,41 @@ mod tests {
         let mut headers = HeaderMap::new();
         let mut address = |host| {
             let _before = headers.insert(HOST, HeaderValue::from_static(host));
-            let request =
-                head_of_http2(&endpoint, &Method::POST, &endpoint.path, &headers).unwrap();
+            let head = RequestHead {
+                method: &Method::POST,
+                path: &endpoint.path,
+                headers: &headers,
+                context: None,
+            };
+            let request = head_of_http2(&endpoint, &head).unwrap();
             assert!(request.headers().is_empty());
             request.uri().to_string()
         };
         assert_eq!(address("127.0.0.1:8000"), "http://127.0.0.1:8000/v1/completions");
         assert_eq!(address("llama.example"), "http://llama.example/v1/completions");
+    }
+
+    #[test]
+    fn a_request_that_has_a_name_in_traces_tells_it_over_both_versions_of_http() {
+        const NAME: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let endpoint = Endpoint::parse("http://gateway/v1/completions").unwrap();
+        let (headers, context) = (HeaderMap::new(), TraceContext::parse(NAME).unwrap());
+        let named = |context| RequestHead {
+            method: &Method::POST,
+            path: &endpoint.path,
+            headers: &headers,
+            context,
+        };
+        let text = |context| String::from_utf8(head(&named(context), 2).to_vec()).unwrap();
+        assert_eq!(
+            text(Some(&context)),
+            format!(
+                "POST /v1/completions HTTP/1.1\r\ntraceparent: {NAME}\r\ncontent-length: 2\r\n\r\n"
+            )
+        );
+        assert!(!text(None).contains("traceparent"));
+        let request = head_of_http2(&endpoint, &named(Some(&context))).unwrap();
+        assert_eq!(request.headers()["traceparent"], NAME);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Uri};
-use metrics::FailureClass;
+use metrics::{FailureClass, TraceContext};
 use tokio::time::timeout;
 use workload::Api;
 
@@ -46,16 +46,18 @@ impl Client {
         gate: impl FnMut() -> bool,
         on: impl FnMut(Progress),
     ) -> Result<Answer, Failure> {
-        self.exchange_as(0, body, gate, on).await
+        self.exchange_as(0, None, body, gate, on).await
     }
 
-    /// The same with the headers of a kind of requests ([`Client::with_kinds`]).
+    /// The same with the headers of a kind of requests ([`Client::with_kinds`]), and with a `traceparent` where the request
+    /// is to be known by one.
     ///
     /// # Errors
     /// A failed request, with its class.
     pub async fn exchange_as(
         &self,
         kind: usize,
+        context: Option<TraceContext>,
         body: Bytes,
         gate: impl FnMut() -> bool,
         mut on: impl FnMut(Progress),
@@ -65,6 +67,7 @@ impl Client {
             method: Method::POST,
             path: self.endpoint.path.clone(),
             kind,
+            context,
             body: RefCell::new(body),
         };
         self.within(&trace, self.answer(&trace, ask, gate, &mut on)).await
@@ -72,13 +75,12 @@ impl Client {
 
     /// Reads a whole answer of any kind (`GET path`), outside of any measurement.
     pub(crate) async fn fetch(&self, path: Uri) -> Result<Vec<u8>, Failure> {
-        self.whole_of(Ask { method: Method::GET, path, kind: 0, body: RefCell::default() }).await
+        self.whole_of(Ask::plain(Method::GET, path, Bytes::new())).await
     }
 
     /// The same of a `POST path`.
     pub(crate) async fn post(&self, path: Uri, body: Bytes) -> Result<Vec<u8>, Failure> {
-        let body = RefCell::new(body);
-        self.whole_of(Ask { method: Method::POST, path, kind: 0, body }).await
+        self.whole_of(Ask::plain(Method::POST, path, body)).await
     }
 
     async fn whole_of(&self, ask: Ask) -> Result<Vec<u8>, Failure> {

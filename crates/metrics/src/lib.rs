@@ -24,7 +24,9 @@ mod sparse;
 mod steady;
 mod stop;
 mod summary;
+mod telemetry;
 mod timeline;
+mod trace_context;
 mod trend;
 mod verdict;
 mod warning;
@@ -41,7 +43,7 @@ pub use distribution::{
 pub use drift::Drift;
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use live::{
-    LATENCY_BOUNDS_US, LIVE_LATENCIES, LIVE_SCHEMA_VERSION, Live, LiveBooks, LiveHistogram,
+    LATENCY_BOUNDS_US, LIVE_DISTRIBUTIONS, LIVE_LATENCIES, LIVE_SCHEMA_VERSION, Live, LiveBooks,
     LiveLatencies, LivePercentiles, LivePoint, LiveStage, LiveState, LiveWorker, Phase,
     verdict_so_far,
 };
@@ -64,7 +66,9 @@ pub use sparse::SparseHistogram;
 pub use steady::{NotSteady, SteadyState, SteadyWindow};
 pub use stop::{StopReason, StopRule, StopRules, StopView};
 pub use summary::{NullReason, Percentile, Summary};
+pub use telemetry::TelemetryOut;
 pub use timeline::{ScheduleLag, Timeline};
+pub use trace_context::{TRACEPARENT_BYTES, TraceContext};
 pub use verdict::{
     Evidence, Reason, Status, Thresholds, Verdict, chunks_are_not_tokens, judge, judge_so_far,
 };

@@ -58,6 +58,19 @@ pub const LIVE_LATENCIES: [Metric; 6] = [
     Metric::GeneratorLag,
 ];
 
+/// What others are told as histograms, which they can add up.
+pub const LIVE_DISTRIBUTIONS: [Metric; 9] = [
+    Metric::Ttft,
+    Metric::Itl,
+    Metric::Icl,
+    Metric::Tpot,
+    Metric::E2eLatency,
+    Metric::ScheduleLag,
+    Metric::GeneratorLag,
+    Metric::OutputTokens,
+    Metric::InputTokens,
+];
+
 /// Where the run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -289,32 +302,6 @@ pub struct LiveWorker {
     pub cpu_ms: u64,
 }
 
-/// A latency as cumulative counts, the form in which Prometheus adds up several sources.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveHistogram {
-    /// Of what.
-    pub metric: Metric,
-    /// Samples.
-    pub count: u64,
-    /// Their sum, microseconds.
-    pub sum_us: u64,
-    /// Upper bound and the samples at or under it.
-    pub buckets: Vec<(u64, u64)>,
-}
-
-impl LiveHistogram {
-    /// In the buckets of [`LATENCY_BOUNDS_US`].
-    pub fn of(metric: Metric, samples: &Distribution) -> Self {
-        let counts = samples.cumulative(&LATENCY_BOUNDS_US);
-        Self {
-            metric,
-            count: samples.count(),
-            sum_us: samples.sum().unwrap_or(u64::MAX),
-            buckets: LATENCY_BOUNDS_US.into_iter().zip(counts).collect(),
-        }
-    }
-}
-
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -369,9 +356,9 @@ pub struct Live {
     /// The last twenty minutes. Served apart.
     #[serde(skip)]
     pub points: Arc<Vec<LivePoint>>,
-    /// Of the whole run, for Prometheus.
+    /// [`LIVE_DISTRIBUTIONS`] of the whole run so far, as far as they have samples. Not served.
     #[serde(skip)]
-    pub histograms: Vec<LiveHistogram>,
+    pub distributions: BTreeMap<Metric, Distribution>,
 }
 
 impl Default for Live {
@@ -401,7 +388,7 @@ impl Default for Live {
             workers_here: 0,
             workers: Vec::new(),
             points: Arc::default(),
-            histograms: Vec::new(),
+            distributions: BTreeMap::new(),
         }
     }
 }
@@ -516,8 +503,6 @@ fn verdict_in_words<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::books::FailureClass;
 
@@ -564,20 +549,5 @@ mod tests {
         let verdict = verdict_so_far(&Books::default(), &headline, Vec::new(), &BTreeMap::new());
         assert_eq!(verdict.status, Status::Invalid);
         assert_eq!(verdict.reasons[0].code, "generator_lag");
-    }
-
-    proptest! {
-        #[test]
-        fn buckets_are_the_counts_at_or_under_their_bounds(
-            samples in proptest::collection::vec(0_u64..700_000_000, 0..200)
-        ) {
-            let distribution = latencies(&samples);
-            let histogram = LiveHistogram::of(Metric::Ttft, &distribution);
-            for (bound, count) in &histogram.buckets {
-                prop_assert_eq!(*count, distribution.count() - distribution.count_above(*bound));
-            }
-            prop_assert!(histogram.buckets.is_sorted_by_key(|(_, count)| *count));
-            prop_assert_eq!(histogram.sum_us, samples.iter().sum::<u64>());
-        }
     }
 }

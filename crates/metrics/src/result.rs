@@ -24,6 +24,7 @@ use crate::slo::{SloResult, Slos};
 use crate::steady::SteadyState;
 use crate::stop::StopReason;
 use crate::summary::Summary;
+use crate::telemetry::TelemetryOut;
 use crate::verdict::Verdict;
 use crate::warning::Warning;
 
@@ -313,4 +314,6 @@ pub struct RunResult {
     pub server: ServerMetrics,
     /// What was kept of single requests, if anything was to be.
     pub records: Option<RecordsKept>,
+    /// What others were told of the run; `None` where nobody was.
+    pub telemetry: Option<TelemetryOut>,
 }

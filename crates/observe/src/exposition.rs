@@ -8,14 +8,17 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use metrics::{Live, LiveHistogram, LiveState, LiveWorker, Phase, Status};
+use metrics::{
+    Distribution, Kind, LATENCY_BOUNDS_US, Live, LiveState, LiveWorker, Metric, Phase, Status,
+};
 
 /// The whole text.
 pub fn exposition(live: &Live, version: &str) -> String {
     let mut page = Page::default();
     run(&mut page, live, version);
     requests(&mut page, live);
-    live.histograms.iter().for_each(|histogram| page.histogram(histogram));
+    let latencies = live.distributions.iter().filter(|(metric, _)| metric.kind() == Kind::Latency);
+    latencies.for_each(|(metric, samples)| page.histogram(*metric, samples));
     workers(&mut page, live);
     page.text
 }
@@ -160,17 +163,20 @@ impl Page {
         }
     }
 
-    fn histogram(&mut self, histogram: &LiveHistogram) {
-        let name = format!("{}_seconds", histogram.metric.name());
-        self.head(&name, "histogram", histogram.metric.definition());
+    fn histogram(&mut self, metric: Metric, samples: &Distribution) {
+        let name = format!("{}_seconds", metric.name());
+        self.head(&name, "histogram", metric.definition());
         let bucket = format!("{name}_bucket");
-        for (bound_us, count) in &histogram.buckets {
-            let bound = (*bound_us as f64 / 1e6).to_string();
+        for (bound_us, count) in
+            LATENCY_BOUNDS_US.into_iter().zip(samples.cumulative(&LATENCY_BOUNDS_US))
+        {
+            let bound = (bound_us as f64 / 1e6).to_string();
             self.sample(&bucket, &[("le", &bound)], count);
         }
-        self.sample(&bucket, &[("le", "+Inf")], histogram.count);
-        self.sample(&format!("{name}_sum"), &[], histogram.sum_us as f64 / 1e6);
-        self.sample(&format!("{name}_count"), &[], histogram.count);
+        self.sample(&bucket, &[("le", "+Inf")], samples.count());
+        let sum_us = samples.sum().unwrap_or(u64::MAX);
+        self.sample(&format!("{name}_sum"), &[], sum_us as f64 / 1e6);
+        self.sample(&format!("{name}_count"), &[], samples.count());
     }
 }
 
@@ -181,13 +187,19 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use metrics::{LiveBooks, Metric};
+    use metrics::LiveBooks;
 
     use super::*;
 
     fn worker(ordinal: u32, state: LiveState, due: u64) -> LiveWorker {
         let books = LiveBooks { due, ..LiveBooks::default() };
         LiveWorker { ordinal, host: "pod-\"a\"".to_owned(), state, books, ..LiveWorker::default() }
+    }
+
+    fn samples(metric: Metric, values: &[u64]) -> Distribution {
+        let mut samples = Distribution::new(metric.kind());
+        values.iter().for_each(|value| samples.record(*value));
+        samples
     }
 
     fn live() -> Live {
@@ -201,12 +213,10 @@ mod tests {
                 ..LiveBooks::default()
             },
             workers: vec![worker(0, LiveState::Sending, 40), worker(1, LiveState::Lost, 60)],
-            histograms: vec![LiveHistogram {
-                metric: Metric::Ttft,
-                count: 3,
-                sum_us: 1_500_000,
-                buckets: vec![(500, 0), (1_000_000, 2)],
-            }],
+            distributions: BTreeMap::from([
+                (Metric::Ttft, samples(Metric::Ttft, &[200_000, 300_000, 2_000_000])),
+                (Metric::OutputTokens, samples(Metric::OutputTokens, &[7])),
+            ]),
             ..Live::default()
         }
     }
@@ -227,7 +237,7 @@ mod tests {
             "tokenstorm_ttft_seconds_bucket{le=\"0.0005\"} 0",
             "tokenstorm_ttft_seconds_bucket{le=\"1\"} 2",
             "tokenstorm_ttft_seconds_bucket{le=\"+Inf\"} 3",
-            "tokenstorm_ttft_seconds_sum 1.5",
+            "tokenstorm_ttft_seconds_sum 2.5",
             "tokenstorm_ttft_seconds_count 3",
             "tokenstorm_workers{state=\"lost\"} 1",
             "tokenstorm_worker_lost{worker=\"1\",host=\"pod-\\\"a\\\"\"} 1",
@@ -235,6 +245,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("run_time_left"), "absent is not 0");
+        assert!(!text.contains("output_tokens_seconds"), "tokens are no time");
     }
 
     #[test]

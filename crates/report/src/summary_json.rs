@@ -11,8 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use metrics::{
     Books, Drift, FailureClass, FailureSample, GroupResult, Kind, Metric, NotSent, Notes,
-    NullReason, Percentile, Rates, RunFacts, RunResult, Sessions, StageResult, Summary, Verdict,
-    Warning, WindowResult, WorkerResult,
+    NullReason, Percentile, Rates, RunFacts, RunResult, Sessions, StageResult, Summary,
+    TelemetryOut, Verdict, Warning, WindowResult, WorkerResult,
 };
 use serde_json::{Map, Value, json};
 
@@ -47,6 +47,17 @@ pub(crate) fn summary_value(result: &RunResult) -> Value {
         "workers": result.workers.iter().map(worker).collect::<Vec<_>>(),
         "server": server_json::summary(result),
         "records": result.records.as_ref().map(records_json::summary),
+        "telemetry": result.telemetry.as_ref().map(telemetry),
+    })
+}
+
+fn telemetry(told: &TelemetryOut) -> Value {
+    json!({
+        "endpoint": told.endpoint,
+        "traceId": told.trace_id,
+        "spans": {"sent": told.spans_sent, "lost": told.spans_lost},
+        "metricExports": {"sent": told.exports_sent, "lost": told.exports_lost},
+        "problems": told.problems,
     })
 }
 

@@ -112,7 +112,7 @@ impl Generation {
         let start = self.hold_back_headers(connection).await?;
         open.status(200);
         let _written = connection.send(&self.opening(after))?;
-        let _seat = self.begin(connection, &open, start).await?;
+        let _seat = self.begin(connection, &mut open, start).await?;
         let mut frame = TokenFrame::new(&self.answer);
         for index in 0..self.output_tokens {
             while let Some(interruption) = self.faults.next_before(index) {
@@ -240,7 +240,7 @@ impl Generation {
         after: After,
     ) -> Result<After, Gone> {
         let start = self.hold_back_headers(connection).await?;
-        let _seat = self.begin(connection, &open, start).await?;
+        let _seat = self.begin(connection, &mut open, start).await?;
         let mut text = String::new();
         let mut broken = None;
         for index in 0..self.output_tokens {
@@ -327,7 +327,7 @@ impl Generation {
     async fn begin(
         &mut self,
         connection: &mut Connection,
-        open: &OpenRequest,
+        open: &mut OpenRequest,
         start: MonoTime,
     ) -> Result<Seat, Gone> {
         let (seat, seating) = Seat::take(&self.service, self.number, connection).await?;

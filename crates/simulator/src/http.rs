@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+/// By what a client names the span that its request is of (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -25,9 +27,17 @@ pub(crate) struct Request {
     pub(crate) query: String,
     pub(crate) keep_alive: bool,
     pub(crate) authorization: Option<String>,
-    /// Headers named `x-…`, in order.
-    pub(crate) x_headers: Vec<(String, String)>,
+    /// Headers named `x-…` and `traceparent`, in order.
+    pub(crate) listed_headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// The client's span, as the client names it.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        let found = self.listed_headers.iter().find(|(name, _)| name == TRACEPARENT);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 /// Bytes that are not a request that this server can take; the connection cannot go on.
@@ -242,7 +252,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
             query,
             keep_alive: parsed.version == Some(1),
             authorization: None,
-            x_headers: Vec::new(),
+            listed_headers: Vec::new(),
             body: Vec::new(),
         },
         framing: Framing::Sized(0),
@@ -297,7 +307,9 @@ fn apply_header(head: &mut Head, header: &httparse::Header<'_>) -> Result<(), Ht
         "connection" if has_token(value, "keep-alive") => head.request.keep_alive = true,
         "expect" => head.expects_continue = value.eq_ignore_ascii_case("100-continue"),
         "authorization" => head.request.authorization = Some(value.to_owned()),
-        _ if name.starts_with("x-") => head.request.x_headers.push((name, value.to_owned())),
+        _ if name.starts_with("x-") || name == TRACEPARENT => {
+            head.request.listed_headers.push((name, value.to_owned()));
+        }
         _ => {}
     }
     Ok(())
@@ -402,7 +414,7 @@ mod tests {
         assert_eq!(whole.len(), 2);
         assert_eq!((whole[0].path.as_str(), whole[0].query.as_str()), ("/v1/completions", "a=1"));
         assert_eq!((whole[0].body.as_slice(), whole[0].keep_alive), (&b"hello"[..], true));
-        assert_eq!(whole[0].x_headers, [("x-request-id".to_owned(), "r-1".to_owned())]);
+        assert_eq!(whole[0].listed_headers, [("x-request-id".to_owned(), "r-1".to_owned())]);
         assert_eq!(whole[0].authorization.as_deref(), Some("Bearer k"));
         assert_eq!((whole[1].body.as_slice(), whole[1].keep_alive), (&b"abc0123456789"[..], false));
         for piece in 1..TWO.len() {

@@ -38,6 +38,7 @@ mod rate;
 mod raw_client;
 mod routes;
 mod seeded;
+mod served;
 mod server;
 mod service;
 mod spread;
@@ -50,6 +51,7 @@ pub use config::{
 };
 pub use rate::{Rate, RateError};
 pub use raw_client::{RawEnd, RawError, RawLoad, RawReport};
+pub use served::Served;
 pub use server::{Running, Simulator, SimulatorError, raise_descriptor_limit};
 pub use spread::Spread;
 pub use truth::{Outcome, RequestTruth, Truth};

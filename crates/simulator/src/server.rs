@@ -25,6 +25,7 @@ use crate::connection::ReadBuffers;
 use crate::pacer::Pacer;
 use crate::prompt::TokenCounter;
 use crate::routes::serve;
+use crate::served::Served;
 use crate::service::Service;
 use crate::truth::{RequestList, Truth};
 
@@ -73,6 +74,25 @@ impl Simulator {
     /// # Errors
     /// Unusable settings, address or tokenizer file, or a system out of resources.
     pub fn start(config: SimulatorConfig) -> Result<Running, SimulatorError> {
+        Self::start_for(config, None)
+    }
+
+    /// The same, and each request that its client traces is handed over when it is over; what the queue does not take is
+    /// forgotten.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_telling(
+        config: SimulatorConfig,
+        served: SyncSender<Served>,
+    ) -> Result<Running, SimulatorError> {
+        Self::start_for(config, Some(served))
+    }
+
+    fn start_for(
+        config: SimulatorConfig,
+        served: Option<SyncSender<Served>>,
+    ) -> Result<Running, SimulatorError> {
         config.validate().map_err(SimulatorError::Config)?;
         let counter = load_counter(&config)?;
         let listener = listen(&config.listen)
@@ -80,9 +100,10 @@ impl Simulator {
         let addr = listener.local_addr()?;
         let (commands, inbox) = unbounded_channel();
         let (report_start, started) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("simulator".to_owned())
-            .spawn(move || run(config, counter, listener, inbox, &report_start))?;
+        let thread = std::thread::Builder::new().name("simulator".to_owned()).spawn(move || {
+            let engine = Engine { config, counter, served };
+            run(engine, listener, inbox, &report_start);
+        })?;
         let running = Running { addr, commands, thread: Some(thread) };
         let died = || io::Error::other("it ended before it listened");
         started.recv().map_err(|_| died())??;
@@ -206,10 +227,16 @@ fn send_at_once(socket: &Socket) {
     }
 }
 
-/// The simulator's thread.
-fn run(
+/// What the service is made of.
+struct Engine {
     config: SimulatorConfig,
     counter: TokenCounter,
+    served: Option<SyncSender<Served>>,
+}
+
+/// The simulator's thread.
+fn run(
+    engine: Engine,
     listener: StdListener,
     inbox: UnboundedReceiver<Command>,
     report_start: &SyncSender<io::Result<()>>,
@@ -219,7 +246,7 @@ fn run(
         Err(error) => return report(report_start, Err(error)),
     };
     LocalSet::new().block_on(&runtime, async {
-        match open(config, counter, listener) {
+        match open(engine, listener) {
             Err(error) => report(report_start, Err(error)),
             Ok((service, accepting)) => {
                 report(report_start, Ok(()));
@@ -234,14 +261,11 @@ fn report(report_start: &SyncSender<io::Result<()>>, outcome: io::Result<()>) {
     let _unheard = report_start.send(outcome);
 }
 
-fn open(
-    config: SimulatorConfig,
-    counter: TokenCounter,
-    listener: StdListener,
-) -> io::Result<(Rc<Service>, TcpListener)> {
+fn open(engine: Engine, listener: StdListener) -> io::Result<(Rc<Service>, TcpListener)> {
     let pacer = Pacer::new()?;
     let accepting = TcpListener::from_std(listener)?;
-    Ok((Service::new(config, counter, pacer), accepting))
+    let Engine { config, counter, served } = engine;
+    Ok((Service::new(config, counter, pacer, served), accepting))
 }
 
 /// Everything the thread does, until it is told to stop.

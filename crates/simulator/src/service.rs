@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -20,6 +21,7 @@ use crate::openai::Prompt;
 use crate::pacer::{Pacer, ProbeHold};
 use crate::prefix_cache::PrefixCache;
 use crate::prompt::{TokenCounter, cached_tokens};
+use crate::served::Served;
 use crate::truth::{Arrival, Books, Closing, Outcome, RequestList, Ticket, Truth};
 
 /// The simulated engine.
@@ -34,6 +36,7 @@ pub(crate) struct Service {
     batch: RefCell<Batch<oneshot::Sender<()>>>,
     cache: RefCell<PrefixCache>,
     answered: Cell<u64>,
+    served: Option<SyncSender<Served>>,
 }
 
 impl Service {
@@ -41,6 +44,7 @@ impl Service {
         config: SimulatorConfig,
         counter: TokenCounter,
         pacer: Rc<Pacer>,
+        served: Option<SyncSender<Served>>,
     ) -> Rc<Self> {
         let started = MonoTime::now();
         let started_real = ClockPair::now().to_real(started);
@@ -55,6 +59,7 @@ impl Service {
             batch: RefCell::new(Batch::new(cap)),
             cache: RefCell::new(PrefixCache::new(blocks)),
             answered: Cell::new(0),
+            served,
             counter,
             config,
         })
@@ -142,6 +147,9 @@ pub(crate) struct OpenRequest {
     first_token: Option<MonoTime>,
     last_token: Option<MonoTime>,
     output_tokens: u64,
+    prompt_tokens: u64,
+    /// The client's span, where somebody is told of ours.
+    traceparent: Option<String>,
     is_closed: bool,
     _probe: ProbeHold,
 }
@@ -149,7 +157,9 @@ pub(crate) struct OpenRequest {
 impl OpenRequest {
     pub(crate) fn receive(service: &Rc<Service>, request: &Request, arrival: Arrival) -> Self {
         let body_sha256: [u8; 32] = Sha256::digest(&request.body).into();
-        let ticket = service.books.borrow_mut().receive(arrival, body_sha256, &request.x_headers);
+        let ticket =
+            service.books.borrow_mut().receive(arrival, body_sha256, &request.listed_headers);
+        let traceparent = service.served.as_ref().and_then(|_| request.traceparent());
         Self {
             service: Rc::clone(service),
             ticket,
@@ -159,6 +169,8 @@ impl OpenRequest {
             first_token: None,
             last_token: None,
             output_tokens: 0,
+            prompt_tokens: 0,
+            traceparent: traceparent.map(str::to_owned),
             is_closed: false,
             _probe: service.pacer.probe(),
         }
@@ -174,7 +186,8 @@ impl OpenRequest {
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
-    pub(crate) fn prefilled(&self, prompt_tokens: u64, cached_tokens: u64) {
+    pub(crate) fn prefilled(&mut self, prompt_tokens: u64, cached_tokens: u64) {
+        self.prompt_tokens = prompt_tokens;
         self.service.books.borrow_mut().prompt(self.ticket, prompt_tokens, cached_tokens);
     }
 
@@ -220,6 +233,24 @@ impl OpenRequest {
         let closing =
             Closing { outcome, status: self.status, ttft, e2e, output_tokens: self.output_tokens };
         self.service.books.borrow_mut().close(self.ticket, closing);
+        self.tell(outcome, ttft, e2e);
+    }
+
+    /// Hands what is known of a traced request to whoever wants it. A queue that is full loses it: the loop never waits.
+    fn tell(&mut self, outcome: Outcome, ttft: Option<Duration>, e2e: Option<Duration>) {
+        let Some(traceparent) = self.traceparent.take() else { return };
+        let took = e2e.unwrap_or_else(|| MonoTime::now().since(self.arrival.at));
+        let request = Served {
+            traceparent,
+            arrival_unix_ns: self.arrival.real.unix_nanos(),
+            took,
+            ttft,
+            prompt_tokens: self.prompt_tokens,
+            output_tokens: self.output_tokens,
+            status: self.status,
+            outcome,
+        };
+        let _full = self.service.served.as_ref().map(|served| served.try_send(request));
     }
 }
 

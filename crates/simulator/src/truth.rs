@@ -91,7 +91,7 @@ pub struct RequestTruth {
     pub status: Option<u16>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Headers named `x-…`; values of those named like a credential are redacted.
+    /// Headers named `x-…`, and `traceparent`; values of those named like a credential are redacted.
     pub headers: Vec<(String, String)>,
 }
 

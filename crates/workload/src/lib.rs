@@ -16,6 +16,7 @@ pub mod search;
 pub mod shard;
 pub mod sweep;
 pub mod tokenizer;
+mod traces;
 
 pub use config::{Config, ConfigError, Sources};
 pub use plan::{
@@ -23,7 +24,7 @@ pub use plan::{
     HttpVersion, LengthPlan, LengthProblem, LengthShape, Offered, OnWorkerLoss, OutputLengths,
     Pause, Plan, PlanError, PlanInputs, PrefixLevel, PrefixSize, PromptKind, PromptPlan, RampUp,
     RecordPlan, RequiredOfAnswers, SaltPlacement, Sampling, SessionPlan, Stage, StageKind, Target,
-    TextMaterial, ThinkTime, TokenizerChoice, TrafficClass, WeightedTarget,
+    TelemetryPlan, TextMaterial, ThinkTime, TokenizerChoice, TrafficClass, WeightedTarget,
 };
 pub use prompts::{Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
 pub use schedule::{
@@ -31,3 +32,4 @@ pub use schedule::{
 };
 pub use shard::Shard;
 pub use tokenizer::{Tokenizer, TokenizerError};
+pub use traces::Traces;

@@ -24,6 +24,7 @@ mod stage_list;
 mod stage_rules;
 mod stages;
 mod stop_rules;
+mod telemetry;
 mod token_scale;
 mod windows;
 
@@ -93,6 +94,17 @@ pub struct Plan {
     pub sessions: Option<SessionPlan>,
     /// Which requests are recorded one by one; none: only what they come to.
     pub records: Option<RecordPlan>,
+    /// What requests say of themselves in traces.
+    pub telemetry: TelemetryPlan,
+}
+
+/// What requests say of themselves in traces. Where that is sent to is each process's own affair.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TelemetryPlan {
+    /// Each request carries its name, as `traceparent`.
+    pub trace_context: bool,
+    /// Share of the requests that are sampled: those have a span, and ask the server for one.
+    pub sample: f64,
 }
 
 /// Where requests go and how they are asked.

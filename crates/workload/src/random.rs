@@ -40,6 +40,12 @@ pub enum Purpose {
     Turns = 12,
     /// Requests that are recorded; a stream a request.
     Records = 13,
+    /// What the names of a run's traces are drawn from; a stream a salt.
+    TraceKey = 20,
+    /// Names of the run's own spans; stream 0 is the run, then a stream a stage.
+    RunTrace = 21,
+    /// Names of requests; a stream a request.
+    Traces = 22,
 }
 
 /// A stream of random words.

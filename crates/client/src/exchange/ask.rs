@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
-use metrics::FailureClass;
+use metrics::{FailureClass, TraceContext};
 
 use crate::answer::{Failure, Progress};
 use crate::client::Client;
-use crate::endpoint::{head, head_of_http2};
+use crate::endpoint::{RequestHead, head, head_of_http2};
 use crate::event::bounded;
 use crate::reader::Reader;
 use crate::stream::Arrival;
@@ -56,9 +56,23 @@ pub(super) struct Ask {
     pub(super) path: Uri,
     /// Whose headers.
     pub(super) kind: usize,
+    /// By what others know it in traces.
+    pub(super) context: Option<TraceContext>,
     /// Kept until it has been sent, over HTTP/2 until the answer has begun, as the server may refuse to look
     /// at it; a long prompt must not lie here while its answer comes.
     pub(super) body: RefCell<Bytes>,
+}
+
+impl Ask {
+    /// Outside of any measurement.
+    pub(super) fn plain(method: Method, path: Uri, body: Bytes) -> Self {
+        Self { method, path, kind: 0, context: None, body: RefCell::new(body) }
+    }
+
+    fn head<'a>(&'a self, headers: &'a HeaderMap) -> RequestHead<'a> {
+        let Self { method, path, context, .. } = self;
+        RequestHead { method, path, headers, context: context.as_ref() }
+    }
 }
 
 impl Client {
@@ -128,9 +142,8 @@ impl Client {
             let ready = http2.take(&self.connector).await.map_err(connect_trouble)?;
             trace.connect.set(ready.took.or(trace.connect.get()));
             let moved = trace.reconnected.replace(trace.reconnected.get() || ready.replaced);
-            let request =
-                head_of_http2(&self.endpoint, &ask.method, &ask.path, self.headers_of(&ask))
-                    .map_err(|error| Trouble::new(FailureClass::Internal, error.to_string()))?;
+            let request = head_of_http2(&self.endpoint, &ask.head(self.headers_of(&ask)))
+                .map_err(|error| Trouble::new(FailureClass::Internal, error.to_string()))?;
             let gate = || {
                 trace.connected_at.set(Some(self.clock.now()));
                 gate()
@@ -188,7 +201,7 @@ impl Client {
 
     fn outgoing(&self, ask: &Ask) -> Outgoing {
         let body = ask.body.borrow().clone();
-        Outgoing { head: head(&ask.method, &ask.path, self.headers_of(ask), body.len()), body }
+        Outgoing { head: head(&ask.head(self.headers_of(ask)), body.len()), body }
     }
 
     fn sent(&self, trace: &Trace, write: Write, on: &mut impl FnMut(Progress)) {

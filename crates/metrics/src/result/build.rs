@@ -86,6 +86,7 @@ impl RunResult {
             steady,
             server: ServerMetrics::default(),
             records: None,
+            telemetry: None,
         })
     }
 }

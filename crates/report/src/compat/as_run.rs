@@ -43,6 +43,7 @@ impl From<ForeignRun> for StoredRun {
             steady: SteadyState::Not(NotSteady::FewSeconds),
             server: ServerMetrics::default(),
             records: None,
+            telemetry: None,
         };
         Self { directory: run.path, result, config: None, gaps: Vec::new() }
     }

@@ -43,6 +43,7 @@ pub(super) fn result(root: &Node<'_>) -> RunResult {
         steady: objectives::steady(&overall),
         server: ServerMetrics::default(),
         records: records_json::read(root.get("records").raw()),
+        telemetry: None,
     }
 }
 

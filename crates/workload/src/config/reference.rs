@@ -51,6 +51,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("metrics", "What is shown and what is collected beside the load."),
     ("records", "Single requests, beside the figures that they come to."),
     ("recordOptions", "How they are recorded."),
+    ("telemetry", "What OpenTelemetry is told: docs/telemetry.md."),
     ("price", "What tokens cost, for `tokenstorm plan`."),
     ("client", "How a worker sends."),
     ("fleet", "How workers act together."),

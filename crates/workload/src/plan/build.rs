@@ -154,6 +154,7 @@ impl<'a> Builder<'a> {
             targets,
             sessions,
             records,
+            telemetry: self.telemetry(),
         };
         Some(self.with_cooldown_requests(plan))
     }
@@ -245,6 +246,15 @@ impl<'a> Builder<'a> {
             ["connection", "content-length", "content-type", "expect", "transfer-encoding"];
         if CLIENTS_OWN.contains(&name) {
             self.refuse(PlanError::Header { name: name.to_owned() });
+        }
+        if name == "traceparent" && self.config.switch("telemetry.traceContext") {
+            let advice =
+                "each request has a name of its own: remove the header, or turn the key off";
+            self.refuse(PlanError::Excluded {
+                first: "the header traceparent",
+                second: "telemetry.traceContext",
+                advice,
+            });
         }
     }
 
