@@ -91,7 +91,7 @@ fn a_worker_whose_connection_breaks_is_back_before_its_lease_ends() {
 #[test]
 fn a_spare_that_was_not_needed_ends_with_the_run_and_is_no_loss() {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
-    let load = ["--rate", "20", "--requests", "60", "--set", "prompts.outputLength.mean=4"];
+    let load = ["--rate", "20", "--requests", "240", "--set", "prompts.outputLength.mean=4"];
     let leading = coordinator(&bench, 1, &[&load[..], &["--no-probe", "--spares", "1"]].concat());
     let port = port(&leading);
     let first = worker(port, &["--ordinal", "0"]);
@@ -108,7 +108,7 @@ fn a_spare_that_was_not_needed_ends_with_the_run_and_is_no_loss() {
     assert_eq!(late.code, Some(0), "{late:?}");
     assert!(!late.stderr.contains("error: "), "{late:?}");
     let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
-    assert_eq!(number(&summary, "/books/completed"), 60, "{summary:#}");
+    assert_eq!(number(&summary, "/books/completed"), 240, "{summary:#}");
 }
 
 /// A way to the coordinator that lets one connection do its work for a while, then says on it what is no message, and
