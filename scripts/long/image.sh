@@ -106,7 +106,8 @@ before=$(find results -mindepth 1 -maxdepth 1 | wc -l)
 code=$("$engine" wait "$("${compose[@]}" ps --all --quiet coordinator)")
 "${compose[@]}" logs --no-log-prefix coordinator | tail -n 12
 "${compose[@]}" down --volumes
-[[ $code == 0 ]] || fail "the coordinator of the compose file ended with $code"
+# A busy machine may make the run INVALID (4): the fleet came together all the same, and left its results.
+[[ $code == 0 || $code == 4 ]] || fail "the coordinator of the compose file ended with $code"
 after=$(find results -mindepth 1 -maxdepth 1 | wc -l)
 ((after == before + 1)) || fail "the compose file left $((after - before)) results"
 proven "compose: a fleet of three, its results in ./results"

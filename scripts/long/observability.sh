@@ -96,7 +96,8 @@ else
     echo "grafana: skipped, $grafana is not to be had"
 fi
 code=$("$engine" wait "$("${compose[@]}" ps --all --quiet coordinator)")
-check "the run ended well" test "$code" == 0
+# A busy machine may make the run INVALID (4): its series are there all the same.
+check "the run reached its end, with exit code $code" test "$code" == 0 -o "$code" == 4
 due='max_over_time(sum(tokenstorm_requests_due_total)[5m:1s])'
 check "the fleet's series are there: $(asked "$due") requests due" has "$due"
 check "its workers are: $(asked 'max_over_time(sum(tokenstorm_workers_expected)[5m:1s])')" \
