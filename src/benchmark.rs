@@ -32,7 +32,7 @@ use crate::{
     settings::{Loaded, Settings, length},
     site::{Runs, Site},
     sweep, target,
-    telemetry::{TelemetryArgs, Telling},
+    telemetry::{Source, TelemetryArgs, Telling},
 };
 
 /// Threads of the control runtime: actors, snapshots, journal. Lanes have their own.
@@ -206,7 +206,8 @@ fn run_once(
     order: Order<'_>,
 ) -> anyhow::Result<RunEnded> {
     let Loaded { mut config, credentials, otel } = loaded;
-    let told = arguments.telemetry.source(Some(&config), otel).settings()?;
+    let source = arguments.telemetry.source(Some(&config), otel);
+    let told = source.settings()?;
     let (simulator, served) = target::start_simulator(&mut config, told.as_ref())?.unzip();
     site.block_on(async {
         let mut interrupts = Interrupts::listen()?;
@@ -220,7 +221,7 @@ fn run_once(
         let kept = keep(&directory, &config, &prepared.plan);
         let id = name_of(directory.path());
         let mut telling = Telling::start(told.as_ref(), &prepared.plan, &id, served.flatten());
-        let seen_by = SeenBy { observers: &observers, telling: &mut telling };
+        let seen_by = SeenBy { observers: &observers, telling: &mut telling, source: &source };
         let measured = match kept {
             Ok(()) => measure(&prepared, &directory, (crew, site), interrupts, seen_by).await,
             Err(error) => Err(error),
@@ -337,6 +338,8 @@ fn give_way() {
 struct SeenBy<'a> {
     observers: &'a Observers,
     telling: &'a mut Telling,
+    /// For workers that are processes of their own.
+    source: &'a Source,
 }
 
 /// A run that is over.
@@ -374,8 +377,9 @@ async fn measure(
     let listening = interrupts.end(coordinator.interrupter());
     let watching = seen_by.observers.follow(&coordinator);
     seen_by.telling.follow(&coordinator);
+    let telemetry = seen_by.telling.of_workers(seen_by.source);
     let offered_by = async {
-        let hands = crew.gather(&coordinator, &prepared.credentials, site).await?;
+        let hands = crew.gather(&coordinator, &prepared.credentials, &telemetry, site).await?;
         anyhow::Ok((hands, coordinator.finished().await?))
     };
     let over = offered_by.await;

@@ -20,10 +20,11 @@ use crate::{
     benchmark::BUILD,
     exit::{Exit, Stop},
     fleet_secrets::Secrets,
-    local_workers::{LocalWorkers, Share},
+    local_workers::{Inherited, LocalWorkers, Share},
     prepare::Origin,
     randomness,
     site::{Runs, Site, Way},
+    telemetry::WorkersTelemetry,
     told,
     work::cache_folder,
 };
@@ -200,11 +201,14 @@ impl Crew {
         &self,
         coordinator: &Coordinator,
         credentials: &Credentials,
+        telemetry: &WorkersTelemetry<'_>,
         site: &Site,
     ) -> anyhow::Result<Hands> {
         match self {
             Self::ThisProcess => {
+                let listener = telemetry.listener.clone();
                 let options = this_machine(Some(0), credentials.clone())?;
+                let options = WorkerOptions { listener, ..options };
                 let worker = Worker::start(options, coordinator.door()).await?;
                 Ok(Hands::Embedded(Box::new(worker)))
             }
@@ -213,7 +217,12 @@ impl Crew {
                 let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
                 let way = site.let_in(coordinator, any_port, secrets).await?;
                 let share = Share { count: *count, divided_by: *divided_by };
-                let processes = LocalWorkers::start(share, way.address, cookie, credentials)?;
+                let inherited = Inherited {
+                    cookie: cookie.clone(),
+                    credentials: credentials.clone(),
+                    telemetry: telemetry.source.clone(),
+                };
+                let processes = LocalWorkers::start(share, way.address, &inherited)?;
                 let processes = Some(processes);
                 Ok(Hands::Connected(Connected { way, stays: false, processes }))
             }
@@ -308,6 +317,7 @@ pub(crate) fn this_machine(
         cache: None,
         spool: cache_folder(),
         credentials,
+        listener: None,
         last_run: None,
     })
 }

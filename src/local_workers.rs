@@ -18,10 +18,10 @@ use client::Credentials;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::told;
+use crate::{telemetry::Source, told};
 
-/// Time for a worker whose input has closed.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Time for a worker whose input has closed, and that may have something to tell a collector.
+const FAREWELL: Duration = Duration::from_secs(7);
 /// How often its end is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a user has set for workers of another fleet.
@@ -60,8 +60,7 @@ impl LocalWorkers {
     pub(crate) fn start(
         share: Share,
         address: SocketAddr,
-        cookie: &str,
-        credentials: &Credentials,
+        inherited: &Inherited,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
         let processors = std::thread::available_parallelism()?.get();
@@ -83,10 +82,7 @@ impl LocalWorkers {
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
             let mut child = command.spawn()?;
             let words = child.stderr.take();
-            let input = child
-                .stdin
-                .as_mut()
-                .map(|input| writeln!(input, "{}", Inherited::text(cookie, credentials)));
+            let input = child.stdin.as_mut().map(|input| writeln!(input, "{}", inherited.text()));
             all.0.push(LocalWorker { child, listening: None });
             input.transpose()?;
             let thread = std::thread::Builder::new().name(format!("worker-{ordinal}"));
@@ -148,15 +144,19 @@ fn pass_on(words: impl Read, mut say: impl FnMut(&str)) {
 pub(crate) struct Inherited {
     pub(crate) cookie: String,
     pub(crate) credentials: Credentials,
+    pub(crate) telemetry: Source,
 }
 
 impl Inherited {
-    fn text(cookie: &str, credentials: &Credentials) -> Value {
+    fn text(&self) -> Value {
+        let Self { cookie, credentials, telemetry } = self;
         json!({
             "cookie": cookie,
             "apiKey": credentials.api_key,
             "headers": credentials.headers,
             "body": credentials.body,
+            "otlp": telemetry.endpoint,
+            "otel": telemetry.otel,
         })
     }
 
@@ -176,6 +176,7 @@ impl Inherited {
                 headers: pairs("headers")?,
                 body: text("body"),
             },
+            telemetry: Source::new(text("otlp"), pairs("otel")?),
         })
     }
 }
@@ -202,8 +203,12 @@ mod tests {
             headers: vec![("x-pass".to_owned(), "p".to_owned())],
             body: None,
         };
-        let read = Inherited::read(&Inherited::text("cookie", &credentials).to_string()).unwrap();
-        assert_eq!((read.cookie.as_str(), read.credentials), ("cookie", credentials));
+        let otel = vec![("OTEL_EXPORTER_OTLP_HEADERS".to_owned(), "x-key=k".to_owned())];
+        let telemetry = Source::new(Some("http://collector:4318".to_owned()), otel);
+        let told = Inherited { cookie: "cookie".to_owned(), credentials, telemetry };
+        let read = Inherited::read(&told.text().to_string()).unwrap();
+        assert_eq!((read.cookie, read.credentials), (told.cookie, told.credentials));
+        assert!(read.telemetry == told.telemetry);
         assert!(Inherited::read("").is_none());
         assert!(Inherited::read("{}").is_none());
     }

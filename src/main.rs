@@ -30,6 +30,7 @@ mod records;
 mod recover;
 mod repeat;
 mod report;
+mod request_spans;
 mod results;
 mod run;
 mod screen;

@@ -4,7 +4,11 @@
 //! there is no collector, or it takes nothing, the run and its figures are the same, and the result has a line more.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    cell::RefCell,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -13,9 +17,13 @@ use coordinator::Coordinator;
 use metrics::{RunResult, TelemetryOut, TraceContext, Warning};
 use observe::{Exporter, OtlpSettings, OtlpSpan, ServedSpan, Service, SpanQueue, run_spans};
 use simulator::{Outcome, Served};
+use worker::RequestListener;
 use workload::{Api, Config, Plan, Target, Traces};
 
-use crate::{benchmark::BUILD, crew::hostname, exit::Stop, randomness, settings::otel_variables};
+use crate::{
+    benchmark::BUILD, crew::hostname, exit::Stop, randomness, request_spans::RequestSpans,
+    settings::otel_variables,
+};
 
 /// What others know this program by, unless `OTEL_SERVICE_NAME` says otherwise.
 const SERVICE: &str = "tokenstorm";
@@ -43,14 +51,19 @@ impl TelemetryArgs {
     }
 }
 
-/// What says who is told; variables may hold credentials.
+/// What says who is told. A worker process is given the same; variables may hold credentials.
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Source {
-    endpoint: Option<String>,
-    otel: Vec<(String, String)>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) otel: Vec<(String, String)>,
     interval: Option<Duration>,
 }
 
 impl Source {
+    pub(crate) fn new(endpoint: Option<String>, otel: Vec<(String, String)>) -> Self {
+        Self { endpoint, otel, interval: None }
+    }
+
     /// Who is told; `None`: nobody.
     pub(crate) fn settings(&self) -> Result<Option<OtlpSettings>, Stop> {
         let settings = OtlpSettings::read(self.endpoint.as_deref(), &self.otel)
@@ -67,6 +80,8 @@ pub(crate) struct Telling {
 
 struct Told {
     exporter: Exporter,
+    /// Of a worker in this process.
+    requests: Option<Arc<RequestSpans>>,
     endpoint: String,
     traces: Traces,
     service: Service,
@@ -80,11 +95,15 @@ impl Telling {
         id: &str,
         served: Option<Simulated>,
     ) -> Self {
-        let told = settings.map(|settings| Told {
-            exporter: Exporter::start(settings, who(SERVICE, "coordinator", Some(id))),
-            endpoint: settings.endpoint(),
-            traces: Traces::of(plan),
-            service: service_of_all(plan),
+        let told = settings.map(|settings| {
+            let exporter = Exporter::start(settings, who(SERVICE, "coordinator", Some(id)));
+            Told {
+                requests: exporter.spans().map(RequestSpans::new),
+                exporter,
+                endpoint: settings.endpoint(),
+                traces: Traces::of(plan),
+                service: service_of_all(plan),
+            }
         });
         let simulator = settings.zip(served).map(|(settings, served)| served.told(settings));
         Self { told, simulator }
@@ -97,6 +116,12 @@ impl Telling {
         }
     }
 
+    /// What workers need to tell of their requests: one in this process somebody to tell, others the source.
+    pub(crate) fn of_workers<'a>(&self, source: &'a Source) -> WorkersTelemetry<'a> {
+        let requests = self.told.as_ref().and_then(|told| told.requests.clone());
+        WorkersTelemetry { listener: requests.map(|told| told as Arc<dyn RequestListener>), source }
+    }
+
     /// Tells how the run ended, and adds to its result what became of all that was told.
     pub(crate) async fn finish(self, result: &mut RunResult) {
         let simulator = async {
@@ -105,7 +130,10 @@ impl Telling {
                 None => Vec::new(),
             }
         };
-        let Some(Told { exporter, endpoint, traces, .. }) = self.told else { return };
+        let Some(Told { exporter, requests, endpoint, traces, .. }) = self.told else { return };
+        if let Some(requests) = requests {
+            requests.whole().await;
+        }
         let run = traces.run();
         if let Some(queue) = exporter.spans() {
             let spans = run_spans(result, run, |stage| traces.stage(stage));
@@ -126,6 +154,42 @@ impl Telling {
             exports_lost: told.exports_lost,
             problems,
         });
+    }
+}
+
+/// How the workers of a run tell of their requests.
+pub(crate) struct WorkersTelemetry<'a> {
+    pub(crate) listener: Option<Arc<dyn RequestListener>>,
+    pub(crate) source: &'a Source,
+}
+
+/// A worker process that tells of its requests.
+pub(crate) struct OfWorker {
+    exporter: Exporter,
+    /// Of its life that goes on.
+    requests: RefCell<Option<Arc<RequestSpans>>>,
+}
+
+impl OfWorker {
+    /// Begins, inside a runtime.
+    pub(crate) fn start(settings: &OtlpSettings) -> Self {
+        let exporter = Exporter::start(settings, who(SERVICE, "worker", None));
+        Self { exporter, requests: RefCell::default() }
+    }
+
+    /// For a life of its own: each may have another plan.
+    pub(crate) fn listener(&self) -> Option<Arc<dyn RequestListener>> {
+        let requests = RequestSpans::new(self.exporter.spans()?);
+        let _before = self.requests.replace(Some(Arc::clone(&requests)));
+        Some(requests)
+    }
+
+    /// Tells what is left, and says what was not taken.
+    pub(crate) async fn finish(self) -> Vec<String> {
+        if let Some(requests) = self.requests.into_inner() {
+            requests.whole().await;
+        }
+        self.exporter.finish().await.problems
     }
 }
 

@@ -10,6 +10,7 @@ mod waits;
 use std::{io::BufRead, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use client::Credentials;
+use observe::OtlpSettings;
 use protocol::{Cookie, CoordinatorMessage, Node, Peer};
 use tokio::sync::oneshot;
 use worker::{Career, Dialer, Happening, Phase, Wait, Worker, WorkerEnd, WorkerOptions};
@@ -22,7 +23,8 @@ use crate::{
     interrupt::Interrupts,
     local_workers::Inherited,
     randomness,
-    settings::{length, own_credentials},
+    settings::{length, otel_variables, own_credentials},
+    telemetry::{OfWorker, TelemetryArgs, say_problems},
 };
 
 /// What `worker` takes.
@@ -62,6 +64,8 @@ pub(crate) struct WorkerArgs {
     #[arg(long, hide = true)]
     from_parent: bool,
     #[command(flatten)]
+    telemetry: TelemetryArgs,
+    #[command(flatten)]
     secrets: SecretArgs,
 }
 
@@ -69,8 +73,16 @@ pub(crate) struct WorkerArgs {
 struct Identity {
     secrets: Secrets,
     credentials: Credentials,
+    /// Who is told of the requests that it sends.
+    telemetry: Option<OtlpSettings>,
     /// The end of the process that started it, if one did.
     orphaned: oneshot::Receiver<()>,
+}
+
+/// What each of its lives has.
+struct Own {
+    credentials: Credentials,
+    telling: Option<OfWorker>,
 }
 
 /// Takes part in a run, or in as many as its coordinator leads.
@@ -81,7 +93,9 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
     let runtime = control_runtime()?;
     let exit = runtime.block_on(async {
         let mut interrupts = Interrupts::listen()?;
-        let Identity { secrets: Secrets { cookie, trust, .. }, credentials, orphaned } = identity;
+        let Identity { secrets: Secrets { cookie, trust, .. }, credentials, telemetry, orphaned } =
+            identity;
+        let own = Own { credentials, telling: telemetry.as_ref().map(OfWorker::start) };
         let node = Node::start(&format!("worker-{:016x}", randomness::number()?), &cookie).await?;
         let dialer = Dialer { node: node.clone(), host, port, trust };
         let door = dialer.door();
@@ -92,7 +106,7 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
             chance >> 33
         }));
         let ended = tokio::select! {
-            ended = arguments.serve(&door, &credentials, &mut interrupts) => ended,
+            ended = arguments.serve(&door, &own, &mut interrupts) => ended,
             // An error is a worker that nobody started.
             Ok(()) = orphaned => Ok(Exit::Interrupted),
         };
@@ -100,6 +114,9 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
         dialing.abort();
         let _aborted = dialing.await;
         node.end_sessions();
+        if let Some(telling) = own.telling {
+            say_problems(&telling.finish().await);
+        }
         ended
     });
     runtime.shutdown_background();
@@ -112,7 +129,9 @@ impl WorkerArgs {
         if !self.from_parent {
             let secrets = self.secrets.load()?;
             let credentials = own_credentials(self.config.clone(), self.env_file.clone())?;
-            return Ok(Identity { secrets, credentials, orphaned });
+            let otel = otel_variables(self.env_file.as_deref())?;
+            let telemetry = self.telemetry.source(None, otel).settings()?;
+            return Ok(Identity { secrets, credentials, telemetry, orphaned });
         }
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line)?;
@@ -124,26 +143,32 @@ impl WorkerArgs {
             let _ = ended.send(());
         });
         let secrets = Secrets::of_this_machine(Cookie::new(&told.cookie)?);
-        Ok(Identity { secrets, credentials: told.credentials, orphaned })
+        let telemetry = told.telemetry.settings()?;
+        Ok(Identity { secrets, credentials: told.credentials, telemetry, orphaned })
     }
 
-    fn options(
-        &self,
-        credentials: &Credentials,
-        last_run: Option<u64>,
-    ) -> anyhow::Result<WorkerOptions> {
-        let options = this_machine(self.ordinal, credentials.clone())?;
+    fn options(&self, own: &Own, last_run: Option<u64>) -> anyhow::Result<WorkerOptions> {
+        let options = this_machine(self.ordinal, own.credentials.clone())?;
+        let listener = own.telling.as_ref().and_then(OfWorker::listener);
         let processors = self.processors.map_or(options.processors, NonZeroU16::get);
         let cache = self.cache.clone().or_else(cache_folder);
         let host = self.name.clone().unwrap_or_else(|| options.host.clone());
-        Ok(WorkerOptions { processors, spool: cache.clone(), cache, host, last_run, ..options })
+        Ok(WorkerOptions {
+            processors,
+            spool: cache.clone(),
+            cache,
+            host,
+            listener,
+            last_run,
+            ..options
+        })
     }
 
     /// One incarnation after the other, until there is no run to come.
     async fn serve(
         &self,
         door: &Peer<CoordinatorMessage>,
-        credentials: &Credentials,
+        own: &Own,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<Exit> {
         let mut career = Career::new(self.join_timeout, self.rejoin_timeout);
@@ -152,7 +177,7 @@ impl WorkerArgs {
             let happening = match career.phase().clone() {
                 Phase::Gone(leaving) => return leaving::exit(leaving, &self.coordinator),
                 Phase::Looking(wait) => {
-                    let options = self.options(credentials, career.last_run())?;
+                    let options = self.options(own, career.last_run())?;
                     let (placed, happening) = self.look(wait, options, door, interrupts).await?;
                     worker = placed;
                     happening

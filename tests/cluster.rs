@@ -72,6 +72,7 @@ async fn worker_process() {
         cache: Some(directory.join(format!("cache-{ordinal}"))),
         spool: None,
         credentials: Credentials::default(),
+        listener: None,
         last_run: None,
     };
     let worker = Worker::start(options, door).await.unwrap();

@@ -44,6 +44,7 @@ fn worker_options(ordinal: u32) -> WorkerOptions {
         cache: None,
         spool: None,
         credentials: Credentials::default(),
+        listener: None,
         last_run: None,
     }
 }

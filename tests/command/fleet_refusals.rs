@@ -243,6 +243,7 @@ fn stranger(incarnation: u64) -> WorkerOptions {
         cache: None,
         spool: None,
         credentials: Credentials::default(),
+        listener: None,
         last_run: None,
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use workload::{Drive, Plan, Shard};
 
 use crate::{
-    Claim, Lease, client_actor::LaneMessage, link::GOODBYE, recorder_actor::RecorderMessage,
-    records::Spool,
+    Claim, Lease, client_actor::LaneMessage, link::GOODBYE, listener::UnixStart,
+    recorder_actor::RecorderMessage, records::Spool,
 };
 
 /// The actors of an assigned run.
@@ -27,6 +27,8 @@ pub(crate) struct Crew {
     pub(crate) closed_loop: bool,
     /// Where records of single requests wait to be gathered, if any are kept.
     pub(crate) spool: Option<Arc<Spool>>,
+    /// Run time zero on the wall clock.
+    pub(crate) started: UnixStart,
     /// What its goodbye names, once it leaves.
     pub(crate) leaves_at: Option<Limit>,
 }

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorRef};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 use crate::{
-    Gate,
+    Gate, RequestListener,
     link::{Heard, Link, NoPlace},
     threads::LaneThreads,
     worker_actor::{WorkerActor, WorkerArguments},
@@ -36,8 +36,9 @@ pub struct WorkerOptions {
     pub spool: Option<PathBuf>,
     /// From this process's own environment or files; they are in no message, log or report.
     pub credentials: Credentials,
-    /// The last of a coordinator's many runs in which this process has had its part: see
-    /// [`protocol::Hello::last_run`].
+    /// Who is told of sampled requests, off the lanes.
+    pub listener: Option<Arc<dyn RequestListener>>,
+    /// The last of a coordinator's many runs in which this process has had its part: see [`protocol::Hello::last_run`].
     pub last_run: Option<u64>,
 }
 
@@ -130,6 +131,7 @@ impl Worker {
             cache,
             spool,
             credentials,
+            listener,
             last_run,
         } = options;
         let (run, run_known) = watch::channel(None);
@@ -154,6 +156,7 @@ impl Worker {
             heard,
             cache,
             spool,
+            listener,
             held,
             ended: ended.clone(),
             leave: told_to_leave.clone(),

@@ -29,6 +29,7 @@ use crate::{
     inputs::Inputs,
     lane::Lane,
     link::Heard,
+    listener::{RequestListener, Told, UnixStart},
     recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
     records::Records,
     start::Leave,
@@ -60,6 +61,8 @@ pub(crate) struct WorkerArguments {
     pub(crate) cache: Option<PathBuf>,
     /// Where records wait until they are gathered; `None`: in the system's folder for temporary files.
     pub(crate) spool: Option<PathBuf>,
+    /// Who is told of sampled requests.
+    pub(crate) listener: Option<Arc<dyn RequestListener>>,
     /// Since when records wait here without being asked for; `None` where there are none (any more).
     pub(crate) held: watch::Sender<Option<Instant>>,
     /// Told when this worker ends without having completed.
@@ -220,7 +223,11 @@ impl WorkerState {
         let bodies = Bodies::start(&plan, prompts)?;
         let cap = Cap::of(&plan, shard);
         let spool = self.spool(&plan);
-        let records = Records::start(records::takers(&plan, id, spool.as_ref()))?;
+        let started = UnixStart::default();
+        let mut takers = records::takers(&plan, id, spool.as_ref());
+        let listener = self.arguments.listener.as_ref();
+        takers.extend(listener.and_then(|told| Told::of(told, &plan, id.ordinal, &started)));
+        let records = Records::start(takers)?;
         let mut lanes = Vec::with_capacity(count.get() as usize);
         for lane in 0..count.get() {
             let arguments = LaneArguments {
@@ -259,6 +266,7 @@ impl WorkerState {
             clock: None,
             closed_loop,
             spool,
+            started,
             leaves_at: None,
         };
         Ok(crew)
@@ -280,6 +288,7 @@ impl WorkerState {
         if clock.until(Duration::ZERO).is_zero() {
             return Err(Refusal::for_good("the start was already over when it was announced"));
         }
+        crew.started.fix(&clock);
         for lane in &crew.lanes {
             let start = LaneMessage::Start(clock, crew.recorder.clone());
             lane.cast(start).map_err(|error| Refusal::for_good(error.to_string()))?;

@@ -15,7 +15,9 @@ mod server;
 mod text;
 
 pub use exposition::exposition;
-pub use otlp::{Exporter, OtlpSettings, OtlpSpan, ServedSpan, Service, SpanQueue, Told, run_spans};
+pub use otlp::{
+    Exporter, OtlpSettings, OtlpSpan, RequestPlace, ServedSpan, Service, SpanQueue, Told, run_spans,
+};
 pub use promql::{NamedQuery, RunWindow, ask_prometheus};
 pub use scrape::Scraper;
 pub use server::{LiveServer, ServeError, Views};

@@ -10,10 +10,12 @@ mod histogram;
 mod measures;
 mod message;
 mod poster;
+mod requests;
 mod settings;
 mod spans;
 
 pub use exporter::{Exporter, SpanQueue, Told};
 pub use measures::Service;
+pub use requests::RequestPlace;
 pub use settings::OtlpSettings;
 pub use spans::{OtlpSpan, ServedSpan, run_spans};

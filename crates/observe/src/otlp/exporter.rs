@@ -61,6 +61,11 @@ impl SpanQueue {
         }
     }
 
+    /// Counts what should have come and did not.
+    pub fn missed(&self, count: u64) {
+        let _before = self.tally.spans_lost.fetch_add(count, Relaxed);
+    }
+
     fn waiting(&self) -> usize {
         self.spans.max_capacity() - self.spans.capacity()
     }
