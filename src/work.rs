@@ -183,7 +183,10 @@ impl WorkerArgs {
                     happening
                 }
                 Phase::Working => match worker.take() {
-                    Some(worker) => self.until_the_end(worker, door, interrupts).await,
+                    Some(worker) => {
+                        tracing::info!(coordinator = self.coordinator, "this worker has a place");
+                        self.until_the_end(worker, door, interrupts).await
+                    }
                     None => Happening::Ended { end: WorkerEnd::Failed, run: None },
                 },
             };
