@@ -28,6 +28,7 @@ mod telemetry;
 mod timeline;
 mod trace_context;
 mod trend;
+mod varint;
 mod verdict;
 mod warning;
 

@@ -1,11 +1,12 @@
 //! A histogram that is kept for long and seldom read: what each second of a run leaves.
 //!
 //! A list of buckets takes 12 bytes for each. Most lie beside the one before and hold a few samples, so that the distance and
-//! the count, each as a number of as few bytes as it needs (LEB128), are two or three. Over twenty minutes of a large
+//! the count, each as a number of as few bytes as it needs ([`varint`]), are two or three. Over twenty minutes of a large
 //! fleet that is a hundred megabytes instead of half a gigabyte.
 
 use crate::distribution::{highest_of, place_of};
 use crate::sparse::SparseHistogram;
+use crate::varint;
 
 /// See the module's documentation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,7 +17,9 @@ impl PackedHistogram {
     pub(crate) fn unpacked(&self) -> SparseHistogram {
         let mut list = SparseHistogram::default();
         let (mut rest, mut place) = (&*self.0, 0);
-        while let Some((gap, count)) = number(&mut rest).zip(number(&mut rest)) {
+        while let Some((gap, behind)) = varint::take(rest) {
+            let Some((count, behind)) = varint::take(behind) else { break };
+            rest = behind;
             place += gap;
             list.push(highest_of(place), count);
         }
@@ -36,28 +39,12 @@ impl From<&SparseHistogram> for PackedHistogram {
         let (mut bytes, mut last) = (Vec::new(), 0);
         for (value, count) in list.buckets() {
             let place = place_of(value);
-            put(&mut bytes, place - last);
-            put(&mut bytes, count);
+            varint::put(&mut bytes, place - last);
+            varint::put(&mut bytes, count);
             last = place;
         }
         Self(bytes.into_boxed_slice())
     }
-}
-
-/// Seven bits a byte, the lowest first; the last byte is below 128.
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn number(bytes: &mut &[u8]) -> Option<u64> {
-    let end = bytes.iter().position(|byte| byte & 0x80 == 0)?;
-    let (own, rest) = bytes.split_at(end + 1);
-    *bytes = rest;
-    Some(own.iter().rev().fold(0, |number, byte| (number << 7) | u64::from(byte & 0x7f)))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::buckets::{Buckets, empty, highest_of};
 use super::{Bounds, Distribution, Exact};
 use crate::metric::Kind;
 use crate::sparse::SparseHistogram;
+use crate::varint;
 
 /// First word of the compressed form, and of the plain form inside it (HdrHistogram's `EncodableHistogram`: base cookie
 /// | 0x10).
@@ -185,7 +186,8 @@ fn occupied(mut bytes: &[u8], buckets: usize) -> Result<SparseHistogram, DecodeE
     let mut list = SparseHistogram::default();
     let (mut place, mut total) = (0_u64, 0_u64);
     while !bytes.is_empty() {
-        let (number, rest) = varint(bytes).ok_or(DecodeError::Format("a count is cut short"))?;
+        let (number, rest) =
+            varint::take(bytes).ok_or(DecodeError::Format("a count is cut short"))?;
         bytes = rest;
         let zig_zag = ((number >> 1) as i64) ^ -((number & 1) as i64);
         let skipped = match u64::try_from(zig_zag) {
@@ -236,20 +238,6 @@ fn check_figures(decoded: &Distribution) -> Result<(), DecodeError> {
 fn word(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (word, rest) = bytes.split_first_chunk::<4>()?;
     Some((u32::from_be_bytes(*word), rest))
-}
-
-/// One LEB128-64b9B number: seven bits a byte, the ninth byte whole.
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0_u64;
-    for (place, &byte) in bytes.iter().enumerate().take(MAX_COUNT_BYTES) {
-        let last = place == MAX_COUNT_BYTES - 1;
-        let bits = if last { byte } else { byte & 0x7f };
-        value |= u64::from(bits) << (7 * place);
-        if last || byte & 0x80 == 0 {
-            return Some((value, &bytes[place + 1..]));
-        }
-    }
-    None
 }
 
 impl Serialize for Distribution {

@@ -7,6 +7,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::{COMPRESSED_COOKIE, Distribution, EncodedDistribution, Form};
 use crate::distribution::place_of;
+use crate::varint;
 
 /// Writes one distribution after the other in the same memory.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Encoder {
     }
 }
 
-/// Each occupied bucket's count; before it, if buckets in between are empty, their number as a negative one. A single empty
+/// Each occupied bucket's count, zig-zag encoded; before it, if buckets in between are empty, their number as a negative one. A single empty
 /// bucket is a count of zero. So is a histogram without samples.
 fn put_counts(bytes: &mut Vec<u8>, buckets: impl Iterator<Item = (u64, u64)>) {
     let mut next = 0;
@@ -84,27 +85,15 @@ fn put_counts(bytes: &mut Vec<u8>, buckets: impl Iterator<Item = (u64, u64)>) {
         let place = place_of(value);
         match place - next {
             0 => {}
-            1 => put(bytes, 0),
-            empty => put(bytes, 2 * empty - 1),
+            1 => varint::put(bytes, 0),
+            empty => varint::put(bytes, 2 * empty - 1),
         }
-        put(bytes, 2 * count);
+        varint::put(bytes, 2 * count);
         next = place + 1;
     }
     if next == 0 {
-        put(bytes, 0);
+        varint::put(bytes, 0);
     }
-}
-
-/// One LEB128-64b9B number, already zig-zag encoded: seven bits a byte, the ninth byte whole.
-fn put(bytes: &mut Vec<u8>, mut number: u64) {
-    for _ in 0..8 {
-        if number < 0x80 {
-            break;
-        }
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
 }
 
 fn length_of(bytes: &[u8]) -> [u8; 4] {
