@@ -15,8 +15,11 @@ use crate::{
     telemetry::Simulated,
 };
 
-/// Prompts that the server is asked to count, to learn how it counts: some thousand tokens.
-const SAMPLED: u64 = 8;
+/// Tokens of prompts that the server is asked to count, to learn how it counts. Texts differ: of 1,600 tokens the scale
+/// of two runs differed by a hundredth and more.
+const SAMPLED_TOKENS: u64 = 8_000;
+/// Most prompts for it, where prompts are short.
+const SAMPLED: u64 = 64;
 
 /// Starts the simulator that the configuration names, and points the run at it. Where somebody is told of spans, its
 /// requests come too.
@@ -123,12 +126,18 @@ pub(crate) async fn scaled(
 async fn servers_count(plan: &Plan, sample: Plan, credentials: &Credentials) -> Option<f64> {
     let made = tokio::task::spawn_blocking(move || {
         let (source, _) = PromptSource::open(&sample).ok()?;
-        let prompt = |number| source.prompt(number).ok();
-        (0..SAMPLED).map(prompt).collect::<Option<Vec<Prompt>>>()
+        let (mut prompts, mut tokens) = (Vec::new(), 0);
+        while tokens < SAMPLED_TOKENS && (prompts.len() as u64) < SAMPLED {
+            let prompt = source.prompt(prompts.len() as u64).ok()?;
+            tokens += u64::from(prompt.input_tokens?);
+            prompts.push(prompt);
+        }
+        Some(prompts)
     });
     let options = worker::client_options(&plan.client, credentials.clone());
     let (mut ours, mut servers) = (0, 0);
-    for prompt in made.await.ok()?? {
+    let prompts: Vec<Prompt> = made.await.ok()??;
+    for prompt in prompts {
         let Content::Text(text) = prompt.content else { return None };
         servers += client::count_tokens(&plan.target, &options, &text).await.ok()?;
         ours += u64::from(prompt.input_tokens?);

@@ -145,6 +145,7 @@ pub(crate) fn coordinator_command(bench: &Bench, workers: u32, more: &[&str]) ->
     if !more.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
     }
+    command.args(["--set", "benchmark.promptSalt=1"]);
     command.args(["--endpoint", &bench.simulator.base_url()]).args(more);
     command.arg("--output").arg(bench.folder.path().join("results"));
     command.current_dir(bench.folder.path()).env("TOKENSTORM_COOKIE", COOKIE);
