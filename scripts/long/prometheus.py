@@ -5,7 +5,8 @@ First a run that asks it (`metrics.prometheus`): every point of every series in 
 answers to this script for the same instant. Then a run that reads the simulator's own page (`metrics.scrape`) beside the
 same Prometheus: what counters grew by up to each instant must lie between what Prometheus knew of them before and after
 it, and gauges must have the same mean over the run, within a tolerance that is told. The ways to a quantity (a rate of a
-counter, a ratio of two) are gone again here, so that a mistake in them shows.
+counter, a ratio of two) are gone again here, so that a mistake in them shows. Last, every query of the dashboards is asked
+over the first run: Prometheus must take it, and have values where it has the metrics.
 
 usage: scripts/long/prometheus.py [SECONDS]      (20 a run)
 environment: TOKENSTORM, the program (default: target/debug/tokenstorm); PROMETHEUS, its server (default: of PATH)
@@ -16,6 +17,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +29,7 @@ import urllib.request
 
 PROGRAM = os.environ.get("TOKENSTORM", "target/debug/tokenstorm")
 PROMETHEUS = os.environ.get("PROMETHEUS", "prometheus")
+DASHBOARDS = pathlib.Path(__file__).resolve().parent.parent.parent / "dashboards"
 # Prometheus scrapes so often, and a page is answered within that.
 EVERY_S = 0.2
 # Between two ways of one quantity: the instants of their samples differ by up to a second.
@@ -110,6 +113,10 @@ class Prometheus:
         rows = self.range(query, start_ms, end_ms, step_ms)
         return next(iter(rows.values()), {})
 
+    def names(self):
+        """Of all metrics that it has."""
+        return set(get(f"{self.base}/api/v1/label/__name__/values")["data"])
+
     def end(self):
         self.process.terminate()
         self.process.wait()
@@ -190,6 +197,32 @@ def asked_run(checks, prometheus, folder, seconds, base, http):
     named = {series["name"].partition("{")[0] for series in server["series"]}
     missing = [name for name in [*COORDINATORS, "queue_depth", "requests_running", "cache_hit_ratio"] if name not in named]
     checks.check(not missing, f"asked: series of the coordinator and of the server are there {missing or ''}")
+    return start, start + seconds * 1000
+
+
+def dashboards_asked(checks, prometheus, start_ms, end_ms):
+    """Every query as a dashboard sends it, its variables set to all of their values."""
+    names = prometheus.names()
+    for file in sorted(DASHBOARDS.glob("*.json")):
+        dashboard = json.loads(file.read_text())
+        variables = [one["query"]["query"] for one in dashboard["templating"]["list"] if one["type"] == "query"]
+        queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        valued, without, empty = 0, 0, []
+        for query in queries + [re.sub(r"label_values\((.*), \w+\)", r"\1", one) for one in variables]:
+            try:
+                rows = prometheus.range(re.sub(r"\$\w+", ".*", query), start_ms, end_ms)
+            except urllib.error.HTTPError as error:
+                empty.append(f"{query}: {error.read().decode()}")
+                continue
+            asked = set(re.findall(r"\b(?:tokenstorm_\w+|vllm:\w+|inference_\w+|DCGM_\w+)", query))
+            if any(math.isfinite(value) for row in rows.values() for value in row.values()):
+                valued += 1
+            elif asked <= names:
+                empty.append(query)
+            else:
+                without += 1
+        told = f"{valued} queries have values, {without} are of metrics that nothing here has"
+        checks.check(valued and not empty, f"dashboard {file.name}: {told}{''.join(f'; nothing for {one}' for one in empty)}")
 
 
 def scraped_run(checks, prometheus, folder, seconds, base, http):
@@ -250,7 +283,8 @@ def main():
             prometheus = Prometheus(folder, targets)
             prometheus.wait_for(lambda: prometheus.is_up("server"))
             print(f"Prometheus {prometheus.version}, a scrape every {EVERY_S} s, runs of {seconds} s")
-            asked_run(checks, prometheus, folder, seconds, base, http)
+            begun, ended = asked_run(checks, prometheus, folder, seconds, base, http)
+            dashboards_asked(checks, prometheus, begun, ended)
             scraped_run(checks, prometheus, folder, seconds, base, http)
             prometheus.end()
     finally:
