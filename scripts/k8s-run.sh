@@ -96,7 +96,11 @@ ours=app.kubernetes.io/managed-by=k8s-run.sh
 # The minor version, as a number: managed clusters say "30+".
 minor_version() {
     local text=$version
-    [[ -n $text ]] || text=$(kubectl get --raw /version | tr -d ' "\n' | sed 's/.*major:\([0-9]*\),minor:\([0-9]*\).*/\1.\2/')
+    if [[ -z $text ]]; then
+        text=$(kubectl get --raw /version) || die "the cluster does not answer: see what kubectl says" 6
+        text=$(tr -d ' "\n' <<<"$text" | sed 's/.*major:\([0-9]*\),minor:\([0-9]*\).*/\1.\2/')
+        [[ $text != . ]] || die "the cluster does not tell its version: say it with --kubernetes, such as 1.30"
+    fi
     [[ $text =~ ^v?1\.([0-9]+) ]] || die "Kubernetes \`$text\` is no version such as 1.30"
     echo "${BASH_REMATCH[1]}"
 }
