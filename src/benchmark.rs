@@ -22,9 +22,10 @@ use crate::{
     exit::{Exit, Stop},
     hold,
     interrupt::{Interrupts, Listening},
+    known::Known,
     labels::{self, Labels},
     observers::{ObserverArgs, Observers},
-    prepare::{self, Prepared, Probe},
+    prepare::{self, Prepared, Preparing, Probe},
     records,
     repeat::Repeats,
     say,
@@ -78,6 +79,9 @@ pub(crate) struct BenchmarkArgs {
     pub(crate) labels: Labels,
     #[command(flatten)]
     pub(crate) format: Format,
+    /// What all runs of this command need to be told only once.
+    #[arg(skip)]
+    known: Known,
 }
 
 /// How the figures are printed.
@@ -213,9 +217,10 @@ fn run_once(
         let mut interrupts = Interrupts::listen()?;
         crew.check(site).await?;
         let observers = Observers::open(&arguments.observers).await?;
-        let (probe, origin) = (arguments.probe(), crew.origin());
+        let known = &arguments.known;
+        let preparing = Preparing { probe: arguments.probe(), origin: crew.origin(), known };
         let prepared =
-            prepare::prepared(&mut config, credentials, probe, origin, &mut interrupts).await?;
+            prepare::prepared(&mut config, credentials, preparing, &mut interrupts).await?;
         let collecting = ServerSources::of(&config, &prepared.plan)?.start();
         let directory = ResultsDirectory::create(order.output, &prepared.plan.name, now())?;
         let kept = keep(&directory, &config, &prepared.plan);

@@ -16,6 +16,7 @@ mod hold;
 mod import;
 mod interrupt;
 mod judge;
+mod known;
 mod labels;
 mod limits;
 mod local_workers;

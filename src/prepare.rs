@@ -11,8 +11,9 @@ use workload::{Config, Content, Plan, Prompt};
 use crate::{
     exit::{Exit, Stop},
     interrupt::Interrupts,
+    known::{Known, Server},
     limits::{self, Service},
-    target,
+    target::{self, Asking},
 };
 
 /// Who waits for longer wants to know for what.
@@ -58,18 +59,27 @@ pub(crate) enum Origin {
     Elsewhere,
 }
 
+/// What is settled how.
+#[derive(Clone, Copy)]
+pub(crate) struct Preparing<'a> {
+    pub(crate) probe: Probe,
+    pub(crate) origin: Origin,
+    /// What runs before this one were told.
+    pub(crate) known: &'a Known,
+}
+
 /// Prepares a run, tells after a while what is waited for, and ends with a signal.
 pub(crate) async fn prepared(
     config: &mut Config,
     credentials: Credentials,
-    probe: Probe,
-    origin: Origin,
+    preparing: Preparing<'_>,
     interrupts: &mut Interrupts,
 ) -> anyhow::Result<Prepared> {
     let endpoint = config.text("target.endpoint").unwrap_or("the target").to_owned();
+    let is_impatient = preparing.probe.patience().is_zero();
     tokio::select! {
-        prepared = prepare_when_ready(config, credentials, probe, origin) => prepared,
-        never = tell_of_waiting(&endpoint), if probe.patience().is_zero() => match never {},
+        prepared = prepare_when_ready(config, credentials, preparing) => prepared,
+        never = tell_of_waiting(&endpoint), if is_impatient => match never {},
         () = interrupts.next() => Err(interrupted_before_the_load().into()),
     }
 }
@@ -78,12 +88,11 @@ pub(crate) async fn prepared(
 async fn prepare_when_ready(
     config: &mut Config,
     credentials: Credentials,
-    asked: Probe,
-    origin: Origin,
+    preparing: Preparing<'_>,
 ) -> anyhow::Result<Prepared> {
-    let (limit, mut told) = (Instant::now() + asked.patience(), false);
+    let (limit, mut told) = (Instant::now() + preparing.probe.patience(), false);
     loop {
-        match prepare(config, credentials.clone(), asked, origin).await {
+        match prepare(config, credentials.clone(), preparing).await {
             Err(error) if is_not_ready(&error) && Instant::now() + ASK_AGAIN < limit => {
                 if !told {
                     eprintln!("the target is not ready and is asked again: {error}");
@@ -117,11 +126,11 @@ fn interrupted_before_the_load() -> Stop {
 async fn prepare(
     config: &mut Config,
     credentials: Credentials,
-    asked: Probe,
-    origin: Origin,
+    Preparing { probe: asked, origin, known }: Preparing<'_>,
 ) -> anyhow::Result<Prepared> {
     let began = Instant::now();
-    let (mut plan, mut warnings) = target::plan(config, &credentials, asked, began).await?;
+    let asking = Asking { server: Server::of(config), credentials: &credentials, known, began };
+    let (mut plan, mut warnings) = target::plan(config, asked, &asking).await?;
     if origin == Origin::Here {
         let room = limits::check(&plan, Service::of(config));
         warnings.extend(room.map_err(|problems| Stop::bad_configuration(&problems))?);
@@ -137,11 +146,17 @@ async fn prepare(
         Probe::None => {}
         Probe::One { .. } => {
             probe_requests = plan.first_cells().into();
-            warnings.extend(target::check_context(&plan, &credentials, began).await?);
-            plan = target::scaled(config, plan, &credentials, began).await?;
+            warnings.extend(target::check_context(&plan, &asking).await?);
+            let scale = target::scale(config, &plan, &asking).await;
+            if let Some(scale) = &scale {
+                plan = scale.applied(plan);
+            }
             let mut longest = Duration::ZERO;
             for cell in 0..plan.first_cells() {
                 longest = longest.max(probe(&plan, cell, &credentials, began).await?);
+            }
+            if let Some(scale) = scale {
+                scale.keep(config, known)?;
             }
             stagger = plan.ramp_up_for(longest);
         }

@@ -10,6 +10,7 @@ use workload::{Config, Content, Plan, PlanInputs, Prompt, PromptKind, PromptSour
 use crate::{
     exit::{Exit, Stop},
     judge,
+    known::{Counted, Known, Server},
     prepare::Probe,
     randomness,
     telemetry::Simulated,
@@ -50,12 +51,27 @@ pub(crate) fn start_simulator(
     Ok(Some((running, simulated)))
 }
 
+/// Who is asked before the load, and what is known of it already.
+pub(crate) struct Asking<'a> {
+    pub(crate) server: Server,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) known: &'a Known,
+    /// All questions together have the time of one request.
+    pub(crate) began: Instant,
+}
+
+/// How many tokens the server counts for one of the bundled tokenizer's.
+pub(crate) struct Scale {
+    counted: Counted,
+    /// `None` where it does not tell.
+    scale: Option<f64>,
+}
+
 /// The plan, with the model's name asked of the server where nobody gave one.
 pub(crate) async fn plan(
     config: &mut Config,
-    credentials: &Credentials,
     asked: Probe,
-    began: Instant,
+    asking: &Asking<'_>,
 ) -> anyhow::Result<(Plan, Vec<metrics::Warning>)> {
     // Above 2^53 a JSON reader that knows only floating point would change it.
     let prompt_salt = randomness::number()? >> 11;
@@ -65,7 +81,7 @@ pub(crate) async fn plan(
         return Ok((plan, warnings));
     }
     let recorded = plan.prompts_by_class().iter().any(|prompts| is_file(&prompts.kind));
-    match listed(&plan, credentials, began).await.map(|models| models.into_iter().next()) {
+    match listed(&plan, asking).await.map(|models| models.into_iter().next()) {
         // A recorded body keeps its own model beside one that was only found.
         Ok(Some(model)) if recorded => inputs.model = Some(model.id),
         Ok(Some(model)) => config.set("target.model", json!(model.id))?,
@@ -99,27 +115,49 @@ fn is_away(error: &ProbeError) -> bool {
     matches!(error.class, Some(Connect | Timeout | Tls))
 }
 
-/// Lengths are meant in the server's tokens. Where nobody named its tokenizer it is asked, if it can be, what prompts of
-/// the bundled one come to.
-pub(crate) async fn scaled(
-    config: &mut Config,
-    plan: Plan,
-    credentials: &Credentials,
-    began: Instant,
-) -> anyhow::Result<Plan> {
+/// Lengths are meant in the server's tokens. Where nobody named its tokenizer it is asked, if it can be and was not before,
+/// what prompts of the bundled one come to. `None` where there is nothing to ask.
+pub(crate) async fn scale(config: &Config, plan: &Plan, asking: &Asking<'_>) -> Option<Scale> {
     let named = config.has("prompts.tokenizer") || config.has("prompts.tokenScale");
-    let Some(sample) = plan.to_be_scaled().filter(|_| !named) else { return Ok(plan) };
-    let limit = began + plan.client.request_timeout / 2;
-    let asked = tokio::time::timeout_at(limit, servers_count(&plan, sample, credentials)).await;
-    let Some(scale) = asked.ok().flatten() else { return Ok(plan) };
+    let sample = plan.to_be_scaled().filter(|_| !named)?;
+    let counted = Counted::of(&asking.server, &sample);
+    if let Some(scale) = asking.known.scale(&counted) {
+        return Some(Scale { counted, scale });
+    }
+    let limit = asking.began + plan.client.request_timeout / 2;
+    let asked = servers_count(plan, sample, asking.credentials);
+    let scale = tokio::time::timeout_at(limit, asked).await.ok().flatten();
+    Some(Scale { counted, scale })
+}
+
+impl Scale {
+    pub(crate) fn applied(&self, plan: Plan) -> Plan {
+        match self.scale {
+            Some(scale) => plan.with_token_scale(scale),
+            None => plan,
+        }
+    }
+
+    /// For the configuration as run, and for the runs that follow. Only once the target has turned out to be ready: what it
+    /// did not say before that, it may have not said for want of a server.
+    pub(crate) fn keep(self, config: &mut Config, known: &Known) -> anyhow::Result<()> {
+        if let Some(scale) = self.scale {
+            config.set("prompts.tokenScale", json!(scale))?;
+        }
+        if known.keep_scale(self.counted, self.scale) {
+            self.scale.into_iter().for_each(tell_of);
+        }
+        Ok(())
+    }
+}
+
+fn tell_of(scale: f64) {
     if scale != 1.0 {
         let (less, by) = if scale > 1.0 { ("fewer", scale) } else { ("more", 1.0 / scale) };
         eprintln!(
             "the server counts {scale} tokens for one of the bundled tokenizer's: prompts are made of {by:.2} times {less} of them"
         );
     }
-    config.set("prompts.tokenScale", json!(scale))?;
-    Ok(plan.with_token_scale(scale))
 }
 
 /// The first prompts, counted by both; `None` where the server counts for nobody.
@@ -148,32 +186,33 @@ async fn servers_count(plan: &Plan, sample: Plan, credentials: &Credentials) -> 
 /// Whether requests fit the context that the server names for the model, where it names one.
 pub(crate) async fn check_context(
     plan: &Plan,
-    credentials: &Credentials,
-    began: Instant,
+    asking: &Asking<'_>,
 ) -> Result<Option<metrics::Warning>, Stop> {
-    let models = listed(plan, credentials, began).await.unwrap_or_default();
+    let models = listed(plan, asking).await.unwrap_or_default();
     let ours = models.into_iter().find(|model| Some(&model.id) == plan.target.model.as_ref());
     let Some(context) = ours.and_then(|model| model.context) else { return Ok(None) };
     plan.check_context(context).map_err(|problems| Stop::bad_configuration(&problems))
 }
 
-/// The server's list of models; a server without one gets requests all the same, as does one that has not told it in
-/// half of the time that all questions before the load have together.
-async fn listed(
-    plan: &Plan,
-    credentials: &Credentials,
-    began: Instant,
-) -> Result<Vec<Model>, ProbeError> {
-    let options = worker::client_options(&plan.client, credentials.clone());
+/// The server's list of models, asked for once; a server without one gets requests all the same, as does one that has
+/// not told it in half of the time that all questions before the load have together.
+async fn listed(plan: &Plan, asking: &Asking<'_>) -> Result<Vec<Model>, ProbeError> {
+    if let Some(models) = asking.known.models(&asking.server) {
+        return Ok(models);
+    }
+    let options = worker::client_options(&plan.client, asking.credentials.clone());
     let most = plan.client.request_timeout / 2;
-    match tokio::time::timeout_at(began + most, client::models(&plan.target, &options)).await {
-        Ok(answered) => answered,
-        Err(_) => Err(ProbeError {
+    let asked = client::models(&plan.target, &options);
+    let Ok(answered) = tokio::time::timeout_at(asking.began + most, asked).await else {
+        return Err(ProbeError {
             what: format!("no list of models within {most:?}"),
             hint: "name the model with `target.model`".to_owned(),
             class: Some(metrics::FailureClass::Timeout),
-        }),
-    }
+        });
+    };
+    let models = answered?;
+    asking.known.keep_models(asking.server.clone(), models.clone());
+    Ok(models)
 }
 
 fn checked(config: &Config, inputs: &PlanInputs) -> Result<(Plan, Vec<metrics::Warning>), Stop> {

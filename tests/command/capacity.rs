@@ -52,14 +52,14 @@ fn probes(found: &Value) -> usize {
     levels.map(|level| level["runs"].as_array().unwrap().len()).sum()
 }
 
-/// The salts of the prompts of all runs.
-fn salts(ended: &Ended) -> BTreeSet<String> {
+/// The different lines that the runs' configurations have for a key.
+fn lines_of(ended: &Ended, key: &str) -> BTreeSet<String> {
     let runs = std::fs::read_dir(ended.results.as_ref().unwrap().join("runs")).unwrap();
-    let salt = |run: std::fs::DirEntry| {
+    let line = |run: std::fs::DirEntry| {
         let yaml = std::fs::read_to_string(run.path().join("config.yaml")).unwrap();
-        yaml.lines().find(|line| line.contains("promptSalt")).unwrap().to_owned()
+        yaml.lines().find(|line| line.contains(key)).unwrap().to_owned()
     };
-    runs.map(|run| salt(run.unwrap())).collect()
+    runs.map(|run| line(run.unwrap())).collect()
 }
 
 /// Four slots, and each request has one for 20 + 9 · 10 = 110 ms: evenly spaced requests are carried up to 4 / 0.11 =
@@ -82,7 +82,10 @@ fn the_rate_that_four_slots_carry_is_found() {
     for words in ["capacity  ", "held      ttft p90 ≤ 60.0 ms", "knee      "] {
         assert!(ended.stdout.contains(words), "{words}:\n{}", ended.stdout);
     }
-    assert_eq!(salts(&ended).len(), probes(&found), "fresh prompts in each probe");
+    assert_eq!(lines_of(&ended, "promptSalt").len(), probes(&found), "fresh prompts in each probe");
+    // Asked with each probe's own prompts, the server would count a little otherwise each time.
+    assert_eq!(lines_of(&ended, "tokenScale").len(), 1, "one scale for all");
+    assert_eq!(ended.stderr.matches("the server counts").count(), 1, "{}", ended.stderr);
 }
 
 #[test]
