@@ -98,15 +98,16 @@ impl Site {
         Ok(doors.insert(Doors { node, listener }).way(true))
     }
 
-    /// After the last run: sends home whoever waits for another.
+    /// After the last run: sends home whoever waits for another, and ends the node.
     pub(crate) fn dismiss(&self) {
         self.block_on(async {
-            let doors = self.doors.lock().await.take();
-            if let (Some(lobby), Some(Doors { node, listener })) = (&self.lobby, doors) {
+            let Some(Doors { node, listener }) = self.doors.lock().await.take() else { return };
+            if let Some(lobby) = &self.lobby {
                 lobby.dismiss();
                 until_all_are_gone(&node, DISMISSAL).await;
-                drop(listener);
             }
+            drop(listener);
+            node.end().await;
         });
     }
 

@@ -113,7 +113,7 @@ pub(crate) fn work(arguments: &WorkerArgs) -> anyhow::Result<Exit> {
         // What is closed from here on is closed by us, and no connection lost.
         dialing.abort();
         let _aborted = dialing.await;
-        node.end_sessions();
+        node.end().await;
         if let Some(telling) = own.telling {
             say_problems(&telling.finish().await);
         }

@@ -53,6 +53,8 @@ const KEEPALIVE_INTERVAL_S: u32 = 1;
 /// Probes without an answer.
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// How long a node may take to end; nothing depends on it.
+const ENDING: Duration = Duration::from_secs(1);
 /// Addresses without the cookie that are remembered.
 const MOST_STRANGERS: usize = 1_024;
 
@@ -222,6 +224,13 @@ impl Node {
     /// Ends every session: who dials anew must not have two.
     pub fn end_sessions(&self) {
         self.sessions.with(|known| known.open.values_mut().for_each(Session::stop));
+    }
+
+    /// Ends the node and its sessions, before the runtime does: tasks that a runtime drops end one by one, and those
+    /// that still live complain of the others.
+    pub async fn end(&self) {
+        self.end_sessions();
+        let _gone = self.server.stop_and_wait(None, Some(ENDING)).await;
     }
 
     /// Takes a connection that somebody opened to us: secures it and hands it over.
