@@ -1,20 +1,77 @@
 //! Every file in configs/ can be planned, and runs; every run.yaml of Kubernetes can be planned.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use workload::{Config, Plan, PlanInputs, Sources};
 
 use crate::support::{Bench, Ended, number, run_in, tokenstorm};
 
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-    let all = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> =
-        all.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
-    files.sort();
-    assert!(!files.is_empty());
-    files
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
+}
+
+/// The file of the test of this name.
+fn file(test: &str) -> PathBuf {
+    folder().join(test.replace('_', "-")).with_extension("yaml")
+}
+
+/// Two tests for each example, so that they need not wait for each other; they are named as its file is.
+macro_rules! examples {
+    ($($name:ident)*) => {
+        /// Those that have their tests.
+        const TESTED: &[&str] = &[$(stringify!($name)),*];
+
+        mod is_planned_as_it_stands {
+            $(#[test] fn $name() { super::is_planned_as_it_stands(stringify!($name)); })*
+        }
+
+        mod runs_for_two_seconds {
+            $(#[test] fn $name() { super::runs_for_two_seconds(stringify!($name)); })*
+        }
+    };
+}
+
+examples! {
+    bursty
+    cache_effectiveness
+    cap_drop
+    closed_loop
+    concurrency_sweep
+    constant
+    day
+    demo
+    empirical_lengths
+    fleet
+    objectives
+    on_off
+    ramp_steps
+    recorded_bodies
+    rounds
+    schedule
+    sessions
+    shared_prefixes
+    sonnets
+    stage_rules
+    stages
+    targets
+    telemetry
+    think_time
+    throughput_test
+    token_ids
+    trace_replay
+    traffic_classes
+}
+
+#[test]
+fn every_example_has_its_tests() {
+    let all = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let files = all.filter(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    let files: BTreeSet<_> = files.collect();
+    assert_eq!(files, TESTED.iter().map(|test| file(test)).collect());
 }
 
 /// What a file needs that is not at hand here: its endpoint and data set, by flags.
@@ -83,17 +140,29 @@ fn of_the_generator_alone(summary: &Value) -> bool {
         && invalid.all(|reason| of_the_generator.iter().any(|code| reason["code"] == *code))
 }
 
-#[test]
-fn every_example_is_planned_as_it_stands() {
-    let bench = Bench::new(json!({}));
-    for file in files() {
-        let mut command = tokenstorm();
-        command.args(["plan", "--config"]).arg(&file).args(at_hand(&file, &bench));
-        let output = command.output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{}: {stderr}", file.display());
-    }
+fn is_planned_as_it_stands(test: &str) {
+    let (bench, file) = (Bench::new(json!({})), file(test));
+    let mut command = tokenstorm();
+    command.args(["plan", "--config"]).arg(&file).args(at_hand(&file, &bench));
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(bench.simulator.truth().received, 0);
+}
+
+fn runs_for_two_seconds(test: &str) {
+    let (bench, file) = (Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 1})), file(test));
+    let mut command = run_in(bench.folder.path());
+    command.arg("--config").arg(&file).args(at_hand(&file, &bench));
+    let short = ["--set", "benchmark.duration=2", "--set", "benchmark.warmup=0"];
+    let ended = Ended::from(command.args(short).output().unwrap(), bench.folder.path());
+    let summary = ended.summary();
+    // A machine too busy to carry the example's load has to say so, and that is all it may say.
+    let expected = if of_the_generator_alone(&summary) { Some(4) } else { Some(0) };
+    assert_eq!(ended.code, expected, "{}", ended.all_output());
+    assert!(number(&summary, "/books/completed") > 0, "{summary:#}");
+    assert_eq!(number(&summary, "/books/failed"), 0, "{summary:#}");
+    assert_eq!(number(&summary, "/books/lost"), 0, "{summary:#}");
 }
 
 /// Their targets are names in a cluster, and their loads are no single machine's: they are read and checked, no more.
@@ -106,24 +175,5 @@ fn every_run_of_kubernetes_is_a_plan() {
         let (plan, _) =
             Plan::from_config(&config, &PlanInputs { model: None, prompt_salt: 1 }).unwrap();
         assert!(config.text("target.endpoint").is_some_and(|url| plan.target.url.starts_with(url)));
-    }
-}
-
-#[test]
-fn every_example_runs_for_two_seconds() {
-    for file in files() {
-        let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 1}));
-        let mut command = run_in(bench.folder.path());
-        command.arg("--config").arg(&file).args(at_hand(&file, &bench));
-        let short = ["--set", "benchmark.duration=2", "--set", "benchmark.warmup=0"];
-        let ended = Ended::from(command.args(short).output().unwrap(), bench.folder.path());
-        let name = file.display();
-        let summary = ended.summary();
-        // A machine too busy to carry the example's load has to say so, and that is all it may say.
-        let expected = if of_the_generator_alone(&summary) { Some(4) } else { Some(0) };
-        assert_eq!(ended.code, expected, "{name}: {}", ended.all_output());
-        assert!(number(&summary, "/books/completed") > 0, "{name}: {summary:#}");
-        assert_eq!(number(&summary, "/books/failed"), 0, "{name}: {summary:#}");
-        assert_eq!(number(&summary, "/books/lost"), 0, "{name}: {summary:#}");
     }
 }

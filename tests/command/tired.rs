@@ -42,7 +42,9 @@ fn a_processor() -> String {
     allowed.trim().chars().take_while(char::is_ascii_digit).collect()
 }
 
-/// A run on one processor that it shares with three who never rest, against a server that answers at once.
+/// A run on one processor that it shares, from its first request on, with three who never rest, against a server that
+/// answers at once. What comes before the load is not the matter here, and gives way to the neighbours: it would take
+/// half a minute beside them.
 fn beside_neighbours(load: &[&str]) -> Value {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 0, "itlMs": 0}));
     let processor = a_processor();
@@ -59,14 +61,16 @@ fn beside_neighbours(load: &[&str]) -> Value {
     let mut pinned = Command::new("taskset");
     pinned.args(["-c", &processor]).arg(run.get_program()).args(run.get_args());
     pinned.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let running = start(pinned);
+    wait_until("the load has begun", || bench.simulator.truth().received > 0);
     let _neighbours = Neighbours::spin(&processor, 3);
-    Ended::from(pinned.output().unwrap(), bench.folder.path()).summary()
+    Ended::from(running.wait_with_output().unwrap(), bench.folder.path()).summary()
 }
 
 /// A quarter of a processor would have to start 10,000 requests a second.
 #[test]
 fn a_load_beyond_what_the_generator_can_start_is_invalid() {
-    let summary = beside_neighbours(&["--rate", "10000", "--duration", "1"]);
+    let summary = beside_neighbours(&["--rate", "10000", "--duration", "2"]);
     assert!(codes(&summary).contains(&"generator_limit"), "{summary:#}");
     assert_eq!(summary.pointer("/verdict/status"), Some(&json!("INVALID")));
     assert!(number(&summary, "/books/notSentBy/stage_ended") > 0, "{summary:#}");
