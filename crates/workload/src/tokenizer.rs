@@ -162,11 +162,13 @@ impl Tokenizer {
         self.words.get_or_init(|| Words::find(self)).as_ref().map_err(Clone::clone)
     }
 
-    /// The vocabulary's tokens by id, as they stand in the file.
-    fn tokens_by_id(&self) -> Vec<String> {
+    /// The vocabulary's tokens that are `wanted`, by id, as they stand in the file.
+    fn tokens_by_id(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let vocabulary = self.inner.get_vocab(false).into_iter();
         let mut tokens: Vec<(u32, String)> =
-            self.inner.get_vocab(false).into_iter().map(|(token, id)| (id, token)).collect();
-        tokens.sort_unstable();
+            vocabulary.filter(|(token, _)| wanted(token)).map(|(token, id)| (id, token)).collect();
+        // An id has one token: to compare ids alone is faster than pairs.
+        tokens.sort_unstable_by_key(|(id, _)| *id);
         tokens.into_iter().map(|(_, token)| token).collect()
     }
 }

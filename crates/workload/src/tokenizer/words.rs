@@ -36,7 +36,7 @@ impl Words {
     pub(super) fn find(tokenizer: &Tokenizer) -> Result<Self, TokenizerError> {
         let mut seen = std::collections::HashSet::new();
         let mut words: Vec<String> = Vec::new();
-        for token in tokenizer.tokens_by_id() {
+        for token in tokenizer.tokens_by_id(|token| plain_word(token).is_some()) {
             if words.len() == MOST {
                 break;
             }
