@@ -10,25 +10,25 @@ use std::{
 };
 
 use anyhow::Context;
-use coordinator::{Coordinator, CoordinatorOptions, Ending, Merged, Preparation};
-use metrics::{RecordsKept, RunFacts, RunResult};
-use report::{ResultsDirectory, StoredRun};
+use coordinator::{Coordinator, CoordinatorOptions, Ending, Preparation};
+use metrics::RunResult;
+use report::ResultsDirectory;
 use tokio::{runtime::Runtime, time::Instant};
-use workload::{Api, Config, Plan};
+use workload::{Config, Plan};
 
 use crate::{
     capacity,
     crew::{Crew, Hands},
     exit::{Exit, Stop},
+    figures::{Format, describe, present, result_of},
     hold,
     interrupt::{Interrupts, Listening},
     known::Known,
-    labels::{self, Labels},
+    labels::Labels,
     observers::{ObserverArgs, Observers},
     prepare::{self, Prepared, Preparing, Probe},
     records,
     repeat::Repeats,
-    say,
     server_metrics::ServerSources,
     settings::{Loaded, Settings, length},
     site::{Runs, Site},
@@ -82,17 +82,6 @@ pub(crate) struct BenchmarkArgs {
     /// What all runs of this command need to be told only once.
     #[arg(skip)]
     known: Known,
-}
-
-/// How the figures are printed.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Format {
-    /// Print the summary as JSON instead of the table
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// One of many runs, whose figures are printed together.
-    #[arg(skip)]
-    quiet: bool,
 }
 
 /// One run that is over, with its files.
@@ -272,57 +261,6 @@ pub(crate) fn schedule_copy(directory: &ResultsDirectory, schedule: &Path) -> Pa
     directory.path().join("schedule").with_extension(schedule.extension().unwrap_or_default())
 }
 
-/// Prints first: whatever the disk says, the figures have been seen.
-pub(crate) fn present(
-    result: &RunResult,
-    directory: &ResultsDirectory,
-    collect: &[String],
-    format: Format,
-) -> anyhow::Result<Exit> {
-    print(result, collect, format)?;
-    let written = directory.write_result(result);
-    written.context("the figures on stdout are all that there is of this run")?;
-    write_reports(result, directory, format)?;
-    Ok(Exit::of(result))
-}
-
-/// Labels, note and machine: nothing that was measured.
-pub(crate) fn describe(result: &mut RunResult, labels: &Labels) {
-    result.facts.labels = labels.by_name();
-    result.facts.note = labels.note.clone();
-    result.facts.environment = labels::environment();
-}
-
-/// The page and the pictures, after the load: what fails here is told, and costs no figure.
-fn write_reports(
-    result: &RunResult,
-    directory: &ResultsDirectory,
-    format: Format,
-) -> anyhow::Result<()> {
-    let run = StoredRun::of(directory.path(), result.clone(), Vec::new());
-    let written = directory.write_reports(&run);
-    if let Err(error) = &written {
-        eprintln!("warning: {error}; `tokenstorm report` makes it anew");
-    }
-    if format.json || format.quiet {
-        return Ok(());
-    }
-    let path = directory.path().display();
-    say(&format!("Results: {path}"))?;
-    if let Some(told) = &result.telemetry {
-        say(&format!("Trace:   {} at {}", told.trace_id, told.endpoint))?;
-    }
-    if written.is_ok() {
-        say(&format!("Report:  {path}/report.html, pictures in {path}/plots"))?;
-    }
-    if let Some(file) = report::records_file(directory.path()) {
-        let records = result.records.as_ref().map_or(0, RecordsKept::gathered);
-        let folder = file.parent().unwrap_or(directory.path()).display();
-        say(&format!("Records: {folder}, {records} requests as JSON lines and as a table"))?;
-    }
-    Ok(())
-}
-
 /// Where everything runs but the lanes, to which it gives way.
 pub(crate) fn control_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -417,41 +355,6 @@ pub(crate) fn offered(ending: &Ending) -> Result<(), Stop> {
 /// A run is called by its directory.
 pub(crate) fn name_of(directory: &Path) -> String {
     directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The result, with the facts that only the command knows.
-pub(crate) fn result_of(plan: &Plan, id: String, merged: &Merged) -> anyhow::Result<RunResult> {
-    let facts = RunFacts {
-        id,
-        name: plan.name.clone(),
-        model: plan.target.model.clone().unwrap_or_default(),
-        endpoint: plan.target.url.clone(),
-        api: match plan.target.api {
-            Api::Chat => "chat",
-            Api::Completions => "completions",
-        }
-        .to_owned(),
-        streamed: plan.target.stream,
-        seed: plan.seed,
-        prompt_salt: plan.prompt_salt.to_string(),
-        tokenstorm_version: BUILD.to_owned(),
-        ..RunFacts::default()
-    };
-    let mut result = RunResult::build(merged.record(plan, facts))?;
-    records::describe(&mut result, plan, merged.records.as_ref());
-    Ok(result)
-}
-
-pub(crate) fn print(result: &RunResult, collect: &[String], format: Format) -> anyhow::Result<()> {
-    if format.quiet {
-        return Ok(());
-    }
-    if format.json {
-        return Ok(say(&report::summary_json(result)?)?);
-    }
-    let width = terminal_size::terminal_size().map(|(width, _)| width.0);
-    let rows = report::Selection::of(collect);
-    Ok(say(&report::table_of(result, width.unwrap_or(report::DEFAULT_WIDTH), &rows))?)
 }
 
 /// Unix time in seconds, for the directory's name.

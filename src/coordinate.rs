@@ -14,9 +14,10 @@ use coordinator::{Coordinator, CoordinatorError, FleetSize};
 use report::ResultsDirectory;
 
 use crate::{
-    benchmark::{BUILD, BenchmarkArgs, benchmark, describe, name_of, offered, present, result_of},
+    benchmark::{BUILD, BenchmarkArgs, benchmark, name_of, offered},
     crew::{Crew, Gathering, inputs_of},
     exit::{Exit, Stop},
+    figures::{describe, present, result_of},
     fleet_secrets::SecretArgs,
     hold,
     interrupt::Interrupts,

@@ -11,6 +11,7 @@ mod compare;
 mod coordinate;
 mod crew;
 mod exit;
+mod figures;
 mod fleet_secrets;
 mod hold;
 mod import;

@@ -5,6 +5,7 @@
 //! simulator: a plan can be made on a train.
 
 mod curve;
+mod load;
 mod need;
 mod rules;
 mod view;

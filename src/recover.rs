@@ -16,8 +16,9 @@ use report::ResultsDirectory;
 use workload::Plan;
 
 use crate::{
-    benchmark::{Format, name_of, present, print, result_of, schedule_copy},
+    benchmark::{name_of, schedule_copy},
     exit::{Exit, Stop},
+    figures::{Format, present, print, result_of},
 };
 
 /// What `recover` takes.
