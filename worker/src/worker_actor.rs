@@ -1,43 +1,25 @@
 //! The only actor of a worker that the coordinator can reach.
 
+mod hired;
 mod records;
 
-use std::{
-    num::{NonZeroU16, NonZeroU32},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use client::{ClientOptions, Clock, Credentials};
 use protocol::{
     Armed, Assigned, Assignment, CoordinatorHeartbeat, CoordinatorMessage, Over, Peer, Refusal,
     StageEnd, Wire, WorkerId, WorkerMessage,
 };
-use ractor::{
-    Actor, ActorProcessingErr, ActorRef, SupervisionEvent, thread_local::ThreadLocalActor,
-};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::{sync::watch, time::Instant};
-use workload::{ClientPlan, Drive, Plan, PromptSource, Shard};
+use workload::{ClientPlan, Plan, PromptSource};
 
 use crate::{
-    Gate, Lease, WorkerEnd,
-    bodies::Bodies,
-    client_actor::{ClientActor, LaneArguments, LaneMessage},
-    clock_sync::ClockOffset,
-    crew::{Cap, Crew},
-    inputs::Inputs,
-    lane::Lane,
-    link::Heard,
-    listener::{RequestListener, Told, UnixStart},
-    recorder_actor::{Recorder, RecorderArguments, RecorderMessage},
-    records::Records,
-    start::Leave,
-    threads::LaneThreads,
+    Gate, WorkerEnd, client_actor::LaneMessage, clock_sync::ClockOffset, crew::Crew,
+    inputs::Inputs, lane::Lane, link::Heard, listener::RequestListener,
+    recorder_actor::RecorderMessage, start::Leave, threads::LaneThreads,
 };
-
-/// Lanes of a worker, unless the plan says otherwise.
-const MOST_LANES: u16 = 8;
+use hired::Hired;
 
 /// See the module's documentation.
 pub(crate) struct WorkerActor;
@@ -79,17 +61,6 @@ pub(crate) struct WorkerState {
     crew: Option<Crew>,
     /// The coordinator has ended the run: nothing is started any more.
     ended: bool,
-}
-
-/// What an assigned run is made of.
-struct Hired {
-    id: WorkerId,
-    plan: Arc<Plan>,
-    /// None: a spare.
-    shard: Option<Shard>,
-    lanes: NonZeroU32,
-    options: ClientOptions,
-    prompts: Arc<PromptSource>,
 }
 
 impl Actor for WorkerActor {
@@ -198,78 +169,6 @@ impl WorkerState {
         self.crew = Some(crew.map_err(|error| Refusal::for_good(error.to_string()))?);
         let lanes = u16::try_from(lanes.get()).unwrap_or(u16::MAX);
         Ok(Assigned { lanes, tokenizer, warnings })
-    }
-
-    /// One lane a processor but one, which the control runtime keeps; never more lanes than slots. A
-    /// lane carries some 100,000 events a second, so few machines need more than [`MOST_LANES`].
-    fn lanes(&self, plan: &Plan, shard: Option<Shard>) -> NonZeroU32 {
-        let spare = self.arguments.processors.saturating_sub(1).min(MOST_LANES);
-        let lanes = plan.client.lanes.or(NonZeroU16::new(spare)).map_or(1, NonZeroU16::get);
-        // A spare may come to have any share.
-        let units = shard.map_or(u32::MAX, |shard| match plan.drive {
-            Drive::Closed { slots, .. } => shard.share(slots.get()),
-            Drive::Open { cap: Some(cap), .. } => shard.share(cap.get()),
-            Drive::Open { cap: None, .. } => u32::MAX,
-        });
-        NonZeroU32::new(u32::from(lanes).min(units)).unwrap_or(NonZeroU32::MIN)
-    }
-
-    async fn hire(
-        &self,
-        me: &ActorRef<WorkerMessage>,
-        hired: Hired,
-    ) -> Result<Crew, ActorProcessingErr> {
-        let Hired { id, plan, shard, lanes: count, options, prompts } = hired;
-        let bodies = Bodies::start(&plan, prompts)?;
-        let cap = Cap::of(&plan, shard);
-        let spool = self.spool(&plan);
-        let started = UnixStart::default();
-        let mut takers = records::takers(&plan, id, spool.as_ref());
-        let listener = self.arguments.listener.as_ref();
-        takers.extend(listener.and_then(|told| Told::of(told, &plan, id.ordinal, &started)));
-        let records = Records::start(takers)?;
-        let mut lanes = Vec::with_capacity(count.get() as usize);
-        for lane in 0..count.get() {
-            let arguments = LaneArguments {
-                plan: Arc::clone(&plan),
-                shard: shard.map(|shard| shard.lane(lane, count)),
-                gate: Arc::clone(&self.arguments.gate),
-                bodies: bodies.clone(),
-                permits: cap.as_ref().map(|cap| Arc::clone(&cap.permits)),
-                options: options.clone(),
-                place: usize::try_from(lane).unwrap_or(usize::MAX),
-                records: records.clone(),
-            };
-            let spawner = self.arguments.threads.another().await?;
-            let (actor, _) =
-                ClientActor::spawn_linked(None, arguments, me.get_cell(), spawner).await?;
-            lanes.push(actor);
-        }
-        let lease = Lease::new(id, shard, Arc::clone(&self.arguments.gate));
-        let arguments = RecorderArguments {
-            worker: id,
-            door: self.arguments.door.clone(),
-            lanes: lanes.clone(),
-            claims: lease.claims().clone(),
-            in_flight: self.arguments.in_flight.clone(),
-            complete: self.arguments.complete.clone(),
-            records,
-        };
-        let (recorder, _) = Actor::spawn_linked(None, Recorder, arguments, me.get_cell()).await?;
-        let closed_loop = matches!(plan.drive, Drive::Closed { .. });
-        let crew = Crew {
-            id,
-            lanes,
-            recorder,
-            lease,
-            cap,
-            clock: None,
-            closed_loop,
-            spool,
-            started,
-            leaves_at: None,
-        };
-        Ok(crew)
     }
 
     /// Converts the agreed instant to our clock and starts the lanes towards it.
