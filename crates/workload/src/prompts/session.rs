@@ -2,9 +2,10 @@
 //!
 //! What was said before is not here: half of it is the server's own, and is put before these texts where it is known.
 
+use super::class::{ClassPrompts, TextSource};
 use super::lengths::draw;
 use super::synthetic::Made;
-use super::{ClassPrompts, Content, Prompt, PromptError, PromptSource, TextSource};
+use super::{Content, Prompt, PromptError, PromptSource};
 use crate::plan::{SessionPlan, stream_of};
 use crate::random::Purpose;
 
