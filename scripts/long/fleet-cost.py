@@ -2,7 +2,7 @@
 """What a coordinator costs: with many workers, with a thousand sessions for a long time, and with twice the load.
 
   workers   200 worker processes join, offer 100 requests a second for 10 s, and report
-  sessions  1,000 sessions ship 17 histograms a second each, for ten minutes (protocol/examples/crowd.rs): CPU, memory,
+  sessions  1,000 sessions ship 17 histograms a second each, for ten minutes (protocol/examples/crowd): CPU, memory,
             and whether memory stays flat
   rates     2 workers offer 2,000 and then 4,000 requests a second of one token: what grows with the load must be the
             workers' work, not the coordinator's

@@ -9,6 +9,8 @@
 //! TOKENSTORM_COOKIE=… cargo run --release -p tokenstorm-protocol --example crowd -- PORT MEMBERS
 //! ```
 
+mod deltas;
+
 use std::{
     collections::VecDeque,
     error::Error,
@@ -16,13 +18,12 @@ use std::{
     time::Duration,
 };
 
-use metrics::{
-    Books, Distribution, Interval, Kind, Metric, Scope, ScopeRecord, SecondCounts, WindowCounts,
-};
+use deltas::{REQUESTS, counts, record, template};
+use metrics::Scope;
 use protocol::{
     Armed, Assigned, Assignment, COORDINATOR_GROUP, ClassCovers, Cookie, CoordinatorMessage,
-    Covers, Delta, HEARTBEAT_EVERY, Heartbeat, Hello, Node, PROTOCOL_VERSION, Part, Peer, Refusal,
-    TimePing, Welcome, Wire, WorkerId, WorkerMessage, flush_delay, split, worker_group,
+    Covers, HEARTBEAT_EVERY, Heartbeat, Hello, Node, PROTOCOL_VERSION, Part, Peer, Refusal,
+    TimePing, Welcome, Wire, WorkerId, WorkerMessage, flush_delay, worker_group,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
@@ -34,12 +35,6 @@ use workload::Shard;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Requests of a member that are due in each second.
-const REQUESTS: u64 = 20;
-/// Tokens of an answer, each an event.
-const TOKENS: u64 = 150;
-/// Histograms of a delta, as a real worker's.
-const HISTOGRAMS: usize = 17;
 /// As a real worker: what may wait for an acknowledgement, and for how long.
 const UNDER_WAY: usize = 2;
 const RESEND_AFTER: Duration = Duration::from_secs(2);
@@ -383,62 +378,4 @@ impl Member {
         end.last = covers.to >= self.end_second;
         part
     }
-}
-
-/// What became of so many requests: all were answered.
-fn record(requests: u64) -> ScopeRecord {
-    let books = Books { due: requests, completed: requests, ..Books::default() };
-    let window = WindowCounts {
-        due: requests,
-        sent: requests,
-        completed: requests,
-        output_tokens: requests * TOKENS,
-        ..WindowCounts::default()
-    };
-    ScopeRecord { books, window, ..ScopeRecord::default() }
-}
-
-fn counts() -> SecondCounts {
-    SecondCounts {
-        due: REQUESTS,
-        sent: REQUESTS,
-        started: REQUESTS,
-        completed: REQUESTS,
-        output_tokens: REQUESTS * TOKENS,
-        in_flight_max: REQUESTS,
-        ..SecondCounts::default()
-    }
-}
-
-/// A delta with its histograms encoded once: some three thousand samples in those of single tokens, twenty in the others.
-fn template(worker: WorkerId) -> Part {
-    let mut record = record(REQUESTS);
-    // A generator of few lines; what counts is that the buckets are many and differ from member to member.
-    let mut state = worker.incarnation | 1;
-    for metric in Metric::ALL.into_iter().take(HISTOGRAMS) {
-        let samples =
-            if matches!(metric, Metric::Icl | Metric::Itl) { REQUESTS * TOKENS } else { REQUESTS };
-        let mut distribution = Distribution::new(metric.kind());
-        for _ in 0..samples {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let spread = state >> 44;
-            distribution.record(match metric.kind() {
-                Kind::Latency => 9_000 + ((spread * spread) >> 26),
-                Kind::Count => 100 + spread % 100,
-                Kind::Rate => 80_000 + spread % 40_000,
-            });
-        }
-        record.distributions.insert(metric, distribution);
-    }
-    let mut interval = Interval::default();
-    interval.scopes.insert(Scope::default(), record);
-    let delta = Delta {
-        interval,
-        in_flight: REQUESTS,
-        start_skew: Some(Duration::from_micros(100)),
-        kernel_stamps: true,
-        ..Delta::default()
-    };
-    let mut parts = split(worker, 1, delta);
-    parts.remove(0)
 }
