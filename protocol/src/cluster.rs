@@ -242,8 +242,7 @@ impl Node {
         stream: TcpStream,
         trust: Option<&Trust>,
     ) -> Result<(), ClusterError> {
-        watch_peer(&stream)?;
-        let peer = stream.peer_addr()?.to_string();
+        let peer = watched(&stream)?;
         let halves = match trust {
             None => in_the_clear(stream),
             Some(trust) => secured(in_time(trust.acceptor().accept(stream)).await?),
@@ -261,8 +260,7 @@ impl Node {
         host: &str,
         trust: Option<&Trust>,
     ) -> Result<(), ClusterError> {
-        watch_peer(&stream)?;
-        let peer = stream.peer_addr()?.to_string();
+        let peer = watched(&stream)?;
         let halves = match trust {
             None => in_the_clear(stream),
             Some(trust) => {
@@ -304,15 +302,16 @@ async fn in_time<T>(
     Ok(ended.map_err(|_| ClusterError::HandshakeTimeout)??)
 }
 
-/// A frozen or vanished peer sends no FIN; without this its connection would stay for a quarter of an hour.
-fn watch_peer(stream: &TcpStream) -> std::io::Result<()> {
+/// The address of a peer whose end is noticed. A frozen or vanished peer sends no FIN; without this its connection would
+/// stay for a quarter of an hour.
+fn watched(stream: &TcpStream) -> std::io::Result<String> {
     stream.set_nodelay(true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_S)?;
     setsockopt(stream, sockopt::TcpKeepInterval, &KEEPALIVE_INTERVAL_S)?;
     setsockopt(stream, sockopt::TcpKeepCount, &KEEPALIVE_PROBES)?;
     setsockopt(stream, sockopt::TcpUserTimeout, &USER_TIMEOUT_MS)?;
-    Ok(())
+    Ok(stream.peer_addr()?.to_string())
 }
 
 /// Ends sessions that do not authenticate in time: the library waits for ever. And lets a peer in that dials
