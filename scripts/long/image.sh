@@ -10,17 +10,12 @@
 #   IMAGE_BUILD_FLAGS  for `docker build`, such as "--network host" where registries can be reached by the host alone
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source scripts/long/engine.sh
 
 most_mib=48
 image=${1:-}
 
-engine=''
-for candidate in docker podman; do
-    if command -v "$candidate" >/dev/null && "$candidate" info >/dev/null 2>&1; then
-        engine=$candidate
-        break
-    fi
-done
+engine=$(container_engine)
 if [[ -z $engine ]]; then
     echo "skipped: neither docker nor podman answers here"
     exit 0
@@ -87,12 +82,7 @@ proven "read-only, not root: a run of 40 requests"
 scripts/long/static-names.py "$scratch/tokenstorm" || fail "names are not resolved"
 proven "names: resolved"
 
-compose=()
-if "$engine" compose version >/dev/null 2>&1; then
-    compose=("$engine" compose)
-elif command -v docker-compose >/dev/null; then
-    compose=(docker-compose)
-fi
+mapfile -t compose < <(compose_of "$engine")
 if ((${#compose[@]} == 0)); then
     echo "compose: skipped, there is no compose here"
     echo "$passed passed, 0 failed"

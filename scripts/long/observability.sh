@@ -7,25 +7,15 @@
 # it says so and ends with 0, as it does for a Grafana whose image is not to be had. COMPOSE_FILE may name other files.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source scripts/long/engine.sh
 
-engine=''
-for candidate in docker podman; do
-    if command -v "$candidate" >/dev/null && "$candidate" info >/dev/null 2>&1; then
-        engine=$candidate
-        break
-    fi
-done
-compose=()
-if [[ -n $engine ]] && "$engine" compose version >/dev/null 2>&1; then
-    compose=("$engine" compose)
-elif [[ -n $engine ]] && command -v docker-compose >/dev/null; then
-    compose=(docker-compose)
-fi
 skip() {
     echo "skipped: $1"
     exit 0
 }
+engine=$(container_engine)
 [[ -n $engine ]] || skip "neither docker nor podman answers here"
+mapfile -t compose < <(compose_of "$engine")
 ((${#compose[@]} > 0)) || skip "there is no compose here"
 
 export COMPOSE_FILE=${COMPOSE_FILE:-docker-compose.yaml} COMPOSE_PROFILES=observability UID GID
