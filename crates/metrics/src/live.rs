@@ -394,6 +394,13 @@ impl Default for Live {
 }
 
 impl Live {
+    /// Workers that are here for a share of the load, at most as many as are wanted, and those beyond them: spares that
+    /// wait for somebody's loss.
+    pub fn crew(&self) -> (u32, u32) {
+        let owners = self.workers_here.min(self.workers_expected);
+        (owners, self.workers_here - owners)
+    }
+
     /// The metric that stands for the distance of tokens: `itl`, or `icl` where an event is not a token.
     pub fn token_gap(&self) -> Metric {
         if self.so_far.itl.count > 0 || self.so_far.icl.count == 0 {
@@ -539,6 +546,14 @@ mod tests {
         let books = Books { due: 5, ..Books::default() };
         let verdict = verdict_so_far(&books, &ScopeRecord::default(), Vec::new(), &BTreeMap::new());
         assert_eq!(verdict, Verdict { status: Status::Valid, reasons: Vec::new() });
+    }
+
+    #[test]
+    fn who_is_beyond_the_wanted_is_a_spare() {
+        let crew = |workers_here, workers_expected| {
+            Live { workers_here, workers_expected, ..Live::default() }.crew()
+        };
+        assert_eq!([crew(1, 2), crew(2, 2), crew(3, 2)], [(1, 0), (2, 0), (2, 1)]);
     }
 
     #[test]

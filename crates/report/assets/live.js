@@ -160,13 +160,20 @@
     fill(at("workers").tBodies[0], rows);
   };
 
+  // Whoever is beyond the wanted workers is a spare.
+  const crew = (live) => {
+    const spares = Math.max(0, live.workersHere - live.workersExpected);
+    const beside = spares ? " and " + spares + (spares === 1 ? " spare" : " spares") : "";
+    return live.workersHere - spares + " of " + live.workersExpected + (live.workersExpected === 1 ? " worker" : " workers") + beside;
+  };
+
   const head = (live) => {
     const stage = live.stage ? ", stage " + live.stage.name + " (" + (live.stage.index + 1) + " of " + live.stage.of + ")" : "";
     document.title = live.name + ": " + live.phase + ", " + live.verdict.status;
     at("name").textContent = live.name;
     at("about").textContent = [live.model, live.endpoint].filter(Boolean).join(" at ");
     at("contact").className = "state";
-    at("contact").textContent = live.phase + stage + ", " + live.workersHere + " of " + live.workersExpected + (live.workersExpected === 1 ? " worker" : " workers");
+    at("contact").textContent = live.phase + stage + ", " + crew(live);
     at("verdict").className = "verdict " + live.verdict.status.toLowerCase();
     at("status").textContent = live.verdict.status;
     at("meaning").textContent = MEANING[live.verdict.status];

@@ -86,7 +86,7 @@
     };
     if (side === "y") it.size = 64;
     if (definition.scale === "log") {
-      it.splits = logTicks;
+      it.splits = definition.whole ? wholeTicks : logTicks;
       it.filter = (plot, ticks) => ticks;
     }
     if (definition.scale === "percentile") {

@@ -24,6 +24,8 @@ pub(crate) enum Scale {
     Linear,
     /// By their logarithm. All values are above 0.
     Log,
+    /// The same of what is counted: nothing between two whole numbers has a label.
+    LogOfWhole,
     /// The logarithm of 1 / (1 − q): as much room for 90 to 99 % as for 99 to 99.9 %. Values are 1 / (1 − q).
     Percentile,
 }
@@ -116,8 +118,8 @@ impl Chart {
             .map(|band| json!({"name": band.name, "from": band.from, "to": band.to}));
         json!({
             "id": self.id,
-            "x": {"label": self.x.label, "scale": self.x.scale.name()},
-            "y": {"label": self.y.label, "scale": self.y.scale.name()},
+            "x": self.x.to_json(),
+            "y": self.y.to_json(),
             "at": self.at.iter().copied().map(rounded).collect::<Vec<_>>(),
             "series": series.collect::<Vec<_>>(),
             "bands": bands.collect::<Vec<_>>(),
@@ -125,11 +127,18 @@ impl Chart {
     }
 }
 
+impl Axis {
+    fn to_json(&self) -> Value {
+        let is_whole = self.scale == Scale::LogOfWhole;
+        json!({"label": self.label, "scale": self.scale.name(), "whole": is_whole})
+    }
+}
+
 impl Scale {
     fn name(self) -> &'static str {
         match self {
             Self::Linear => "linear",
-            Self::Log => "log",
+            Self::Log | Self::LogOfWhole => "log",
             Self::Percentile => "percentile",
         }
     }

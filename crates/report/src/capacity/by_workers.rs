@@ -158,7 +158,7 @@ fn chart(table: &CapacityByWorkers) -> Chart {
         note: "The capacity lies between the lines. Where more workers find no more, the service is the limit."
             .to_owned(),
         // Numbers of workers are doubled rather than counted.
-        x: Axis { label: "workers", scale: Scale::Log },
+        x: Axis { label: "workers", scale: Scale::LogOfWhole },
         y: Axis { label: table.unit, scale: Scale::Linear },
         at: table.views().map(|view| f64::from(view.workers)).collect(),
         series: vec![

@@ -38,7 +38,7 @@ impl Ruler {
         let last = places.next_back().map_or(first + 1.0, |place| chart.at[place]);
         match chart.x.scale {
             Scale::Linear => Self::new(&chart.x, first, last, 1.0),
-            Scale::Log => Self::new(&chart.x, first, last, 1.02),
+            Scale::Log | Scale::LogOfWhole => Self::new(&chart.x, first, last, 1.02),
             Scale::Percentile => Self::new(&chart.x, first.max(1.0), last, 1.0),
         }
     }
@@ -53,7 +53,7 @@ impl Ruler {
             Scale::Linear => {
                 Self::new(&chart.y, 0.0, if high > 0.0 { high * room } else { 1.0 }, 1.0)
             }
-            Scale::Log | Scale::Percentile => {
+            Scale::Log | Scale::LogOfWhole | Scale::Percentile => {
                 Self::new(&chart.y, values().reduce(f64::min).unwrap_or(0.1), high, 1.3)
             }
         }
@@ -81,7 +81,7 @@ impl Ruler {
     fn place(&self, value: f64) -> f64 {
         match self.scale {
             Scale::Linear => (value - self.low) / (self.high - self.low),
-            Scale::Log | Scale::Percentile => {
+            Scale::Log | Scale::LogOfWhole | Scale::Percentile => {
                 (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
             }
         }
@@ -95,6 +95,10 @@ impl Ruler {
                 PERCENTILES.map(|(value, _)| value).into_iter().filter(inside).collect()
             }
             Scale::Log => decades(self.low, self.high).into_iter().filter(inside).collect(),
+            Scale::LogOfWhole => {
+                let all = decades(self.low, self.high).into_iter().filter(inside);
+                all.filter(|value| value.fract() == 0.0).collect()
+            }
         }
     }
 }
@@ -163,6 +167,12 @@ mod tests {
     fn labels_are_few_and_round() {
         assert_eq!(ruler(Scale::Log, 0.9, 12.0).labelled(10), [1.0, 2.0, 5.0, 10.0]);
         assert_eq!(ruler(Scale::Log, 0.9, 1_200.0).labelled(10), [1.0, 10.0, 100.0, 1_000.0]);
+        assert_eq!(ruler(Scale::Log, 0.98, 2.04).labelled(10), [1.0, 1.2, 1.5, 2.0]);
+        assert_eq!(ruler(Scale::LogOfWhole, 0.98, 2.04).labelled(10), [1.0, 2.0]);
+        assert_eq!(
+            ruler(Scale::LogOfWhole, 7.8, 33.0).labelled(10),
+            [8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0]
+        );
         let percentiles = ruler(Scale::Percentile, 1.0, 1_000.0);
         let names: Vec<_> =
             percentiles.labelled(10).iter().map(|at| percentiles.format_ext(at)).collect();

@@ -119,12 +119,20 @@ fn again(pause: &PlannedPause) -> String {
 }
 
 fn sessions(sessions: PlannedSessions) -> String {
-    let turns = plain(sessions.turns);
+    let turns = mean(sessions.turns);
     format!(
-        "conversations of {turns} turns on average, the next asked {}; what is counted below is \
+        "conversations of {turns}, the next asked {}; what is counted below is \
          sessions, and a turn's input has all that was said before",
         again(&sessions.pause)
     )
+}
+
+/// `3.4 turns on average`; all of them may have as many as a whole number says.
+fn mean(turns: f64) -> String {
+    if turns.fract() == 0.0 {
+        return format!("{} on average", counted(turns as u64, "turn"));
+    }
+    format!("{turns:.1} turns on average")
 }
 
 /// A configured length of time is mostly round: 5 min, not 5 min 00 s.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Live, LivePoint};
 
-use crate::figures::{ABSENT, milliseconds, quantity, thousands};
+use crate::figures::{ABSENT, counted, milliseconds, quantity, thousands};
 
 /// The line, without a line break, under 120 columns; `None` before there is anything to tell. Latencies are in
 /// milliseconds and of the last ten seconds, medians where nothing else is said.
@@ -24,10 +24,20 @@ pub fn progress_line(live: &Live) -> Option<String> {
         format!("{} tok/s", quantity_of(last.per_second(last.output_tokens))),
         format!("{} failed", thousands(live.books.failed)),
     ];
-    if live.workers_expected > 1 {
-        parts.push(format!("{}/{} workers", live.workers_here, live.workers_expected));
+    if let Some(workers) = workers(live) {
+        parts.push(workers);
     }
     Some(parts.join(" · "))
+}
+
+/// How many of the wanted workers are here, and the spares beside them; a worker alone is no news.
+fn workers(live: &Live) -> Option<String> {
+    let (owners, spares) = live.crew();
+    let spares = (spares > 0).then(|| format!(" + {}", counted(spares.into(), "spare")));
+    let is_news = live.workers_expected > 1 || spares.is_some();
+    let noun = if live.workers_expected == 1 { "worker" } else { "workers" };
+    is_news
+        .then(|| format!("{owners}/{} {noun}{}", live.workers_expected, spares.unwrap_or_default()))
 }
 
 /// Where the run is.
@@ -130,6 +140,17 @@ mod tests {
         let line = progress_line(&Live { last: Some(last), ..view() }).unwrap();
         assert!(line.contains("99.5/100 req/s") || line.contains("100/100 req/s"), "{line}");
         assert!(line.contains("3,104 tok/s"), "{line}");
+    }
+
+    #[test]
+    fn a_spare_is_none_of_the_wanted_workers() {
+        let of = |workers_here, workers_expected| {
+            let view = Live { workers_here, workers_expected, ..view() };
+            progress_line(&view).unwrap().rsplit(" · ").next().unwrap().to_owned()
+        };
+        assert_eq!(of(3, 2), "2/2 workers + 1 spare");
+        assert_eq!(of(3, 1), "1/1 worker + 2 spares");
+        assert_eq!(of(1, 1), "3 failed", "a worker alone is no news");
     }
 
     #[test]

@@ -139,11 +139,11 @@ fn closed_loop() -> PlanView {
 fn what_is_counted_of_sessions_is_sessions() {
     let mean = seconds(2.0);
     let pause = PlannedPause::Think { distribution: "exponential", mean };
-    let sessions = Some(PlannedSessions { turns: 3.5, pause });
+    let sessions = Some(PlannedSessions { turns: 3.385, pause });
     let view = PlanView { sessions, request_limit: Some(40), ..open_loop() };
     let text = plan_text(&view, 100);
     for words in [
-        "sessions     conversations of 3.5 turns on average",
+        "sessions     conversations of 3.4 turns on average",
         "the next asked about 2 s after the answer (exponential)",
         "5 min or 40 sessions, whichever comes first",
         "sessions/s",
@@ -159,7 +159,7 @@ fn what_is_counted_of_sessions_is_sessions() {
         );
     }
     assert!(!text.contains("requests/s") && !text.contains("a request"), "{text}");
-    assert_eq!(plan_json(&view)["sessions"]["meanTurns"], 3.5);
+    assert_eq!(plan_json(&view)["sessions"]["meanTurns"], 3.385);
 }
 
 #[test]
