@@ -26,6 +26,7 @@ mod stages;
 mod stop_rules;
 mod telemetry;
 mod token_scale;
+mod told_once;
 mod windows;
 
 use std::net::IpAddr;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Api, ClientPlan, Drive, HttpVersion, OnWorkerLoss, Plan, PlanError, PromptPlan,
-    RequiredOfAnswers, Target, TrafficClass, WeightedTarget, endpoint,
+    RequiredOfAnswers, Target, TrafficClass, WeightedTarget, endpoint, told_once::Told,
 };
 use crate::config::{Config, DEFAULT_SEED};
 
@@ -64,13 +64,18 @@ impl<'a> Builder<'a> {
         Self { config, problems: Vec::new(), warnings: Vec::new() }
     }
 
-    /// Takes over what another has found about a stage of the list.
-    pub(super) fn absorb(&mut self, other: Builder<'_>, stage: &str) {
-        let of_stage =
-            |problem| PlanError::OfStage { stage: stage.to_owned(), problem: Box::new(problem) };
-        self.problems.extend(other.problems.into_iter().map(of_stage));
-        for warning in other.warnings {
-            self.warn(&warning.code, format!("stage `{stage}`: {}", warning.message));
+    /// Takes over what others have found, each about a stage of the list.
+    pub(super) fn absorb(&mut self, others: Vec<(&str, Builder<'_>)>) {
+        let (mut problems, mut warnings) = (Told::of(others.len()), Told::of(others.len()));
+        for (stage, other) in others {
+            other.problems.into_iter().for_each(|problem| problems.add(stage, problem));
+            other.warnings.into_iter().for_each(|warning| warnings.add(stage, warning));
+        }
+        let of_stages =
+            |(stages, problem)| PlanError::OfStages { stages, problem: Box::new(problem) };
+        self.problems.extend(problems.by_stages().map(of_stages));
+        for (stages, warning) in warnings.by_stages() {
+            self.warn(&warning.code, format!("{stages}: {}", warning.message));
         }
     }
 

@@ -120,11 +120,11 @@ pub enum PlanError {
         /// Longest.
         max: Duration,
     },
-    /// A problem of one stage of a list.
-    #[error("stage `{stage}`: {problem}")]
-    OfStage {
-        /// Its name.
-        stage: String,
+    /// A problem of one stage of a list, or of several that have it from one place.
+    #[error("{stages}: {problem}")]
+    OfStages {
+        /// Which, in words.
+        stages: String,
         /// What is wrong.
         problem: Box<PlanError>,
     },

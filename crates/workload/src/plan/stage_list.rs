@@ -21,9 +21,12 @@ impl Builder<'_> {
         let names = self.names(list);
         let configs: Vec<Config> = list.iter().map(|entry| self.config.of_stage(entry)).collect();
         let mut listed = Listed { parts: Vec::new(), levels: Vec::new() };
-        let others_are = some_are_chosen(list);
+        let (others_are, mut found) = (some_are_chosen(list), Vec::new());
         for (index, ((entry, name), config)) in list.iter().zip(&names).zip(&configs).enumerate() {
-            if let Some((level, mut parts)) = self.of_entry(entry, name, config) {
+            let mut inner = Builder::new(config);
+            let built = inner.of_entry(entry, name);
+            found.push((name.as_str(), inner));
+            if let Some((level, mut parts)) = built {
                 let own = self.own_rules(index, entry, level, &parts);
                 // The way to a level is not chosen with it, unless it is all that there is.
                 let is_ramp_alone = parts.iter().all(|part| part.kind == StageKind::Ramp);
@@ -39,6 +42,7 @@ impl Builder<'_> {
                 listed.levels.push(level);
             }
         }
+        self.absorb(found);
         self.warn_of_idle_keys(&configs.iter().collect::<Vec<_>>());
         self.one_drive(&names, &listed.levels);
         self.one_cap(&names, &configs);
@@ -59,19 +63,14 @@ impl Builder<'_> {
         names
     }
 
-    /// The parts of one entry. The one that is held has its name, and the way to it that with `-ramp`.
-    fn of_entry(
-        &mut self,
-        entry: &Map<String, Value>,
-        name: &str,
-        config: &Config,
-    ) -> Option<(Level, Vec<Part>)> {
-        let mut inner = Builder::new(config);
+    /// The parts of one entry, by a configuration of its own. The one that is held has its name, and the way to it that
+    /// with `-ramp`.
+    fn of_entry(&mut self, entry: &Map<String, Value>, name: &str) -> Option<(Level, Vec<Part>)> {
         let length = entry.get("duration").and_then(Value::as_f64);
         let length = length.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let level = inner.level();
+        let level = self.level();
         let mut parts =
-            level.map(|level| inner.parts(level, length, RampShare::Whole)).unwrap_or_default();
+            level.map(|level| self.parts(level, length, RampShare::Whole)).unwrap_or_default();
         let is_ramp_alone = parts.iter().all(|part| part.kind == StageKind::Ramp);
         for part in &mut parts {
             let suffix = part.name.strip_prefix(StageKind::Ramp.name()).map(str::to_owned);
@@ -81,7 +80,6 @@ impl Builder<'_> {
                 None => name.to_owned(),
             };
         }
-        self.absorb(inner, name);
         Some((level?, parts))
     }
 

@@ -503,6 +503,25 @@ fn every_problem_of_a_list_names_its_stage() {
 }
 
 #[test]
+fn a_mistake_that_stages_inherit_is_told_once() {
+    let of = |list: &str| {
+        let load = ["target.endpoint=http://t/v1", "load.type=ramp", "load.ramp.shape=exponential"];
+        refusal(&[&load[..], &[list]].concat())
+    };
+    let problem = "`load.ramp.shape: exponential` needs `load.ramp.from` above 0";
+    let lines = of("stages=[{name: a, rate: 5, duration: 9}, {name: b, rate: 7, duration: 9}]");
+    assert_eq!(lines, [format!("every stage: {problem}")]);
+    let lines = of(
+        "stages=[{name: a, rate: 5, duration: 9}, {name: b, rate: 7, duration: 9, type: constant}, \
+        {name: c, rate: 7, duration: 9}]",
+    );
+    assert_eq!(lines, [format!("stages `a` and `c`: {problem}")]);
+    let lines = of("stages=[{name: a, duration: 9}, {name: b, duration: 9}]");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].starts_with("every stage: no load"), "{lines:#?}");
+}
+
+#[test]
 fn a_mean_alone_is_exact_and_bounds_alone_pull_the_default_inside() {
     let lengths =
         plan(&["load.rate=1", "prompts.outputLength.mean=64", "prompts.inputLength.max=100"])
