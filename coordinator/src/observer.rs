@@ -3,6 +3,8 @@
 //! It only reads, and costs the ledger no more than the merge of what came in since the last view: what it adds up over
 //! the run it adds up itself, second by second, instead of folding the whole ledger each time.
 
+mod turns;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -18,6 +20,7 @@ use metrics::{
 use tokio::time::Instant;
 use workload::{Drive, Plan};
 
+use self::turns::Turns;
 use crate::{Account, Ledger, Member, Role, Standing};
 
 /// The latencies of the last seconds are of as many views.
@@ -67,6 +70,7 @@ pub(crate) struct Observer {
     headline: ScopeRecord,
     /// Of the last views, the newest last.
     recent: VecDeque<Samples>,
+    turns: Turns,
     /// Since the last point.
     since_point: Samples,
     points: Arc<Vec<LivePoint>>,
@@ -85,6 +89,7 @@ impl Observer {
             members: Vec::new(),
         };
         let mut observer = Self {
+            turns: Turns::of(&plan),
             plan,
             expected,
             fleet,
@@ -107,6 +112,7 @@ impl Observer {
     /// Takes what was merged since the last view.
     pub(crate) fn take(&mut self, merged: &Interval, ledger: &Ledger) {
         self.add(merged);
+        self.turns.take(&self.plan, merged);
         let samples = sparse(merged);
         join(&mut self.since_point, &samples);
         self.recent.push_back(samples);
@@ -128,6 +134,7 @@ impl Observer {
 
     /// Bounds were compared when the ledger merged the same.
     fn add(&mut self, merged: &Interval) {
+        self.turns.add(&self.plan, merged);
         for (scope, record) in &merged.scopes {
             let _ = self.all.merge(record);
             if self.plan.headline(scope.stage) {
@@ -166,6 +173,7 @@ impl Observer {
             recent: self.latencies(&recent),
             recent_seconds: u32::try_from(self.recent.len()).unwrap_or(u32::MAX),
             so_far: LiveLatencies::of(percentiles, self.chunks_are_tokens()),
+            turns: self.turns.view(),
             books: LiveBooks::from(&self.all.books),
             in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
             output_tokens: ledger.total().seconds.values().map(|second| second.output_tokens).sum(),

@@ -37,6 +37,25 @@ fn run(port: u16) -> Option<Value> {
 }
 
 #[test]
+fn the_turns_of_sessions_are_seen_apart() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 1}));
+    let sessions = ["--rate", "20", "--duration", "60", "--set", "sessions.turns.mean=3"];
+    let mut child = start(bench.command(&[&["--http", "0", "--json"], &sessions[..]].concat()));
+    let port = port(&mut child);
+    let count = |run: &Value, turn: usize| run["turns"]["each"][turn]["soFar"]["count"].as_u64();
+    wait_until("the third turn is told", || run(port).is_some_and(|run| count(&run, 2) > Some(10)));
+    let live = run(port).unwrap();
+    assert_eq!(live["turns"]["each"][2]["name"], "turn 3");
+    let each: u64 = (0..3).filter_map(|turn| count(&live, turn)).sum();
+    assert_eq!(live["soFar"]["ttft"]["count"], each, "{live:#}");
+    assert!(live["turns"]["later"]["recent"]["p50Us"].as_u64() >= Some(10_000), "{live:#}");
+    let metrics = get(port, "/metrics").unwrap();
+    assert!(metrics.contains("tokenstorm_turn_ttft_seconds_count{turn=\"3\"} "), "{metrics}");
+    signal(child.id(), "INT");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+}
+
+#[test]
 fn what_is_served_while_it_goes_on_is_what_the_result_says_then() {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 1}));
     let arguments = ["--http", "0", "--rate", "20", "--duration", "60", "--json"];

@@ -45,8 +45,8 @@ pub use drift::Drift;
 pub use interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts};
 pub use live::{
     LATENCY_BOUNDS_US, LIVE_DISTRIBUTIONS, LIVE_LATENCIES, LIVE_SCHEMA_VERSION, Live, LiveBooks,
-    LiveLatencies, LivePercentiles, LivePoint, LiveStage, LiveState, LiveWorker, Phase,
-    verdict_so_far,
+    LiveLatencies, LivePercentiles, LivePoint, LiveStage, LiveState, LiveTurn, LiveTurns,
+    LiveWorker, Phase, verdict_so_far,
 };
 pub use metric::{Kind, Metric};
 pub use record::{

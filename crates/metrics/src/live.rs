@@ -4,6 +4,10 @@
 //! what `/api/v1/run` serves. Nothing in it is the result: books are open, and the verdict is that of the rules which
 //! can speak before the end. Percentiles follow the result's law: none where fewer than one sample lies beyond it.
 
+mod latencies;
+mod turns;
+mod worker;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,61 +19,16 @@ use crate::distribution::Distribution;
 use crate::interval::{ScopeRecord, SecondCounts};
 use crate::metric::Metric;
 use crate::result::held_back;
-use crate::sparse::SparseHistogram;
 use crate::verdict::{Evidence, Reason, Status, Thresholds, Verdict, judge_so_far};
+
+pub use latencies::{
+    LATENCY_BOUNDS_US, LIVE_DISTRIBUTIONS, LIVE_LATENCIES, LiveLatencies, LivePercentiles,
+};
+pub use turns::{LiveTurn, LiveTurns};
+pub use worker::{LiveState, LiveWorker};
 
 /// Of the JSON that [`Live`] is shown as. Keys may be added, never renamed.
 pub const LIVE_SCHEMA_VERSION: u32 = 1;
-
-/// Upper bounds of the buckets that a latency is told in, microseconds: 0.5 ms to 10 min.
-pub const LATENCY_BOUNDS_US: [u64; 23] = [
-    500,
-    1_000,
-    2_500,
-    5_000,
-    7_500,
-    10_000,
-    15_000,
-    25_000,
-    50_000,
-    75_000,
-    100_000,
-    250_000,
-    500_000,
-    750_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    30_000_000,
-    60_000_000,
-    120_000_000,
-    300_000_000,
-    600_000_000,
-];
-
-/// The latencies that are shown while a run goes on.
-pub const LIVE_LATENCIES: [Metric; 6] = [
-    Metric::Ttft,
-    Metric::Itl,
-    Metric::Icl,
-    Metric::E2eLatency,
-    Metric::ScheduleLag,
-    Metric::GeneratorLag,
-];
-
-/// What others are told as histograms, which they can add up.
-pub const LIVE_DISTRIBUTIONS: [Metric; 9] = [
-    Metric::Ttft,
-    Metric::Itl,
-    Metric::Icl,
-    Metric::Tpot,
-    Metric::E2eLatency,
-    Metric::ScheduleLag,
-    Metric::GeneratorLag,
-    Metric::OutputTokens,
-    Metric::InputTokens,
-];
 
 /// Where the run is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,31 +91,6 @@ pub struct LiveStage {
     pub headline: bool,
     /// When it ends, in run time; `None` where a number of requests ends it.
     pub ends_at_ms: Option<u64>,
-}
-
-/// Percentiles of a latency; `None` where too few samples support one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct LivePercentiles {
-    pub count: u64,
-    pub p50_us: Option<u64>,
-    pub p90_us: Option<u64>,
-    pub p99_us: Option<u64>,
-}
-
-/// The latencies of a stretch of the run, over all workers and stages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "each is the metric of its name")]
-pub struct LiveLatencies {
-    pub ttft: LivePercentiles,
-    /// Empty where an event is not a token.
-    pub itl: LivePercentiles,
-    pub icl: LivePercentiles,
-    pub e2e_latency: LivePercentiles,
-    pub schedule_lag: LivePercentiles,
-    pub generator_lag: LivePercentiles,
 }
 
 /// What became of the requests that were due so far.
@@ -244,64 +178,6 @@ impl LivePoint {
     }
 }
 
-/// What a worker does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum LiveState {
-    /// It has a place, and is not ready to start.
-    #[default]
-    Joined,
-    /// It offers its share, or will from the agreed instant on.
-    Sending,
-    /// It has told nothing for some seconds.
-    Silent,
-    /// It waits for somebody's loss.
-    Spare,
-    /// Its books are complete.
-    Complete,
-    /// It is counted as lost.
-    Lost,
-}
-
-impl LiveState {
-    /// Every state, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Joined, Self::Sending, Self::Silent, Self::Spare, Self::Complete, Self::Lost];
-
-    /// The name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Joined => "joined",
-            Self::Sending => "sending",
-            Self::Silent => "silent",
-            Self::Spare => "spare",
-            Self::Complete => "complete",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-/// A worker, or one incarnation of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct LiveWorker {
-    pub ordinal: u32,
-    pub host: String,
-    pub state: LiveState,
-    /// Its part of all that was due so far, 0 to 1.
-    pub share: Option<f64>,
-    pub books: LiveBooks,
-    /// At its last report.
-    pub in_flight: u64,
-    pub generator_lag_p99_us: Option<u64>,
-    pub ttft_p50_us: Option<u64>,
-    /// The second of run time before which it has told everything.
-    pub reported_to_s: u32,
-    /// CPU time of its lanes.
-    pub cpu_ms: u64,
-}
-
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -324,7 +200,7 @@ pub struct Live {
     pub time_left_ms: Option<u64>,
     /// `None` before the start and after the last stage.
     pub stage: Option<LiveStage>,
-    /// Requests a second that the plan asks for now; `None` in a closed loop.
+    /// Requests a second that the plan asks for now, of `turns` sessions; `None` in a closed loop.
     pub asked_per_s: Option<f64>,
     /// Requests in flight that it asks for now; `None` in an open loop.
     pub asked_in_flight: Option<f64>,
@@ -336,6 +212,8 @@ pub struct Live {
     pub recent_seconds: u32,
     /// Latencies from the start, warm-up included.
     pub so_far: LiveLatencies,
+    /// The TTFT of each turn; `None` where requests stand alone.
+    pub turns: Option<LiveTurns>,
     /// From the start.
     pub books: LiveBooks,
     /// Requests in flight, by each worker's last report.
@@ -379,6 +257,7 @@ impl Default for Live {
             recent: LiveLatencies::default(),
             recent_seconds: 0,
             so_far: LiveLatencies::default(),
+            turns: None,
             books: LiveBooks::default(),
             in_flight: 0,
             output_tokens: 0,
@@ -401,6 +280,11 @@ impl Live {
         (owners, self.workers_here - owners)
     }
 
+    /// What the plan asks so many of a second: requests, or sessions, each of which makes several.
+    pub fn asked_unit(&self) -> &'static str {
+        if self.turns.is_some() { "sessions/s" } else { "req/s" }
+    }
+
     /// The metric that stands for the distance of tokens: `itl`, or `icl` where an event is not a token.
     pub fn token_gap(&self) -> Metric {
         if self.so_far.itl.count > 0 || self.so_far.icl.count == 0 {
@@ -408,58 +292,6 @@ impl Live {
         } else {
             Metric::Icl
         }
-    }
-}
-
-impl LiveLatencies {
-    /// Of samples by metric; `itl` only where an event is a token.
-    pub fn of(samples: impl Fn(Metric) -> LivePercentiles, chunks_are_tokens: bool) -> Self {
-        let itl = if chunks_are_tokens { samples(Metric::Itl) } else { LivePercentiles::default() };
-        Self {
-            ttft: samples(Metric::Ttft),
-            itl,
-            icl: samples(Metric::Icl),
-            e2e_latency: samples(Metric::E2eLatency),
-            schedule_lag: samples(Metric::ScheduleLag),
-            generator_lag: samples(Metric::GeneratorLag),
-        }
-    }
-
-    /// The figures of one of [`LIVE_LATENCIES`].
-    pub fn get(&self, metric: Metric) -> Option<&LivePercentiles> {
-        match metric {
-            Metric::Ttft => Some(&self.ttft),
-            Metric::Itl => Some(&self.itl),
-            Metric::Icl => Some(&self.icl),
-            Metric::E2eLatency => Some(&self.e2e_latency),
-            Metric::ScheduleLag => Some(&self.schedule_lag),
-            Metric::GeneratorLag => Some(&self.generator_lag),
-            _ => None,
-        }
-    }
-}
-
-const SHOWN: [f64; 3] = [0.5, 0.9, 0.99];
-
-impl From<&Distribution> for LivePercentiles {
-    fn from(samples: &Distribution) -> Self {
-        let values = samples.quantiles(&SHOWN);
-        let at = |place: usize| values.get(place).copied();
-        Self::supported(samples.count(), [at(0), at(1), at(2)])
-    }
-}
-
-impl From<&SparseHistogram> for LivePercentiles {
-    fn from(samples: &SparseHistogram) -> Self {
-        Self::supported(samples.count(), SHOWN.map(|q| samples.quantile(q)))
-    }
-}
-
-impl LivePercentiles {
-    /// A percentile needs a sample beyond it: count × (1 − q) ≥ 1.
-    fn supported(count: u64, [p50, p90, p99]: [Option<u64>; 3]) -> Self {
-        let least = |samples: u64, value: Option<u64>| value.filter(|_| count >= samples);
-        Self { count, p50_us: least(2, p50), p90_us: least(10, p90), p99_us: least(100, p99) }
     }
 }
 
@@ -517,18 +349,6 @@ mod tests {
         let mut distribution = Distribution::new(Metric::Ttft.kind());
         samples.iter().for_each(|&us| distribution.record(us));
         distribution
-    }
-
-    #[test]
-    fn a_percentile_needs_a_sample_beyond_it() {
-        let of = |count: u64| {
-            LivePercentiles::from(&latencies(&(1..=count).map(|n| n * 10).collect::<Vec<_>>()))
-        };
-        assert_eq!(of(0), LivePercentiles::default());
-        assert_eq!((of(1).count, of(1).p50_us), (1, None));
-        assert_eq!((of(9).p50_us, of(9).p90_us), (Some(50), None));
-        assert_eq!((of(99).p90_us.is_some(), of(99).p99_us), (true, None));
-        assert_eq!(of(100).p99_us, Some(990));
     }
 
     #[test]

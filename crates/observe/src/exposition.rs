@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 use metrics::{
-    Distribution, Kind, LATENCY_BOUNDS_US, Live, LiveState, LiveWorker, Metric, Phase, Status,
+    Distribution, Kind, LATENCY_BOUNDS_US, Live, LiveState, LiveTurn, LiveWorker, Phase, Status,
 };
 
 /// The whole text.
@@ -18,7 +18,21 @@ pub fn exposition(live: &Live, version: &str) -> String {
     run(&mut page, live, version);
     requests(&mut page, live);
     let latencies = live.distributions.iter().filter(|(metric, _)| metric.kind() == Kind::Latency);
-    latencies.for_each(|(metric, samples)| page.histogram(*metric, samples));
+    for (metric, samples) in latencies {
+        page.histogram(
+            &format!("{}_seconds", metric.name()),
+            metric.definition(),
+            [(None, samples)],
+        );
+    }
+    if let Some(turns) = &live.turns {
+        let help = "The same as ttft_seconds, of each turn of sessions.";
+        let label = |turn: &LiveTurn| turn.name.trim_start_matches("turn ").to_owned();
+        let labels: Vec<_> = turns.each.iter().map(label).collect();
+        let labelled = labels.iter().zip(&turns.each);
+        let series = labelled.map(|(label, turn)| (Some(("turn", label.as_str())), &turn.ttft));
+        page.histogram("turn_ttft_seconds", help, series);
+    }
     workers(&mut page, live);
     page.text
 }
@@ -45,7 +59,7 @@ fn run(page: &mut Page, live: &Live, version: &str) {
         page.head("stage_info", "gauge", "The stage that runs.");
         page.sample("stage_info", &[("stage", &stage.name)], 1);
     }
-    let asked = "Requests a second that the plan asks for now.";
+    let asked = "Requests a second, or sessions, that the plan asks for now.";
     page.gauge("asked_requests_per_second", asked, live.asked_per_s);
     let asked = "Requests in flight that the plan asks for now, in a closed loop.";
     page.gauge("asked_requests_in_flight", asked, live.asked_in_flight);
@@ -163,21 +177,35 @@ impl Page {
         }
     }
 
-    fn histogram(&mut self, metric: Metric, samples: &Distribution) {
-        let name = format!("{}_seconds", metric.name());
-        self.head(&name, "histogram", metric.definition());
+    /// Of one or several series, each with a label where there are several.
+    fn histogram<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Option<(&'a str, &'a str)>, &'a Distribution)>,
+    ) {
+        self.head(name, "histogram", help);
         let bucket = format!("{name}_bucket");
-        for (bound_us, count) in
-            LATENCY_BOUNDS_US.into_iter().zip(samples.cumulative(&LATENCY_BOUNDS_US))
-        {
-            let bound = (bound_us as f64 / 1e6).to_string();
-            self.sample(&bucket, &[("le", &bound)], count);
+        for (label, samples) in series {
+            let counts = samples.cumulative(&LATENCY_BOUNDS_US);
+            for (bound_us, count) in LATENCY_BOUNDS_US.into_iter().zip(counts) {
+                let bound = (bound_us as f64 / 1e6).to_string();
+                self.sample(&bucket, &labelled(label, Some(&bound)), count);
+            }
+            self.sample(&bucket, &labelled(label, Some("+Inf")), samples.count());
+            let sum_us = samples.sum().unwrap_or(u64::MAX);
+            self.sample(&format!("{name}_sum"), &labelled(label, None), sum_us as f64 / 1e6);
+            self.sample(&format!("{name}_count"), &labelled(label, None), samples.count());
         }
-        self.sample(&bucket, &[("le", "+Inf")], samples.count());
-        let sum_us = samples.sum().unwrap_or(u64::MAX);
-        self.sample(&format!("{name}_sum"), &[], sum_us as f64 / 1e6);
-        self.sample(&format!("{name}_count"), &[], samples.count());
     }
+}
+
+/// A series' own label, and the bucket's bound.
+fn labelled<'a>(
+    label: Option<(&'a str, &'a str)>,
+    bound: Option<&'a str>,
+) -> Vec<(&'a str, &'a str)> {
+    label.into_iter().chain(bound.map(|bound| ("le", bound))).collect()
 }
 
 /// A label's value, as the text format wants it.
@@ -187,7 +215,7 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use metrics::LiveBooks;
+    use metrics::{LiveBooks, LiveTurns, Metric, SparseHistogram};
 
     use super::*;
 
@@ -248,9 +276,34 @@ mod tests {
         assert!(!text.contains("output_tokens_seconds"), "tokens are no time");
     }
 
+    fn turns() -> LiveTurns {
+        let turn = |name: &str, values: &[u64]| {
+            LiveTurn::new(name, &SparseHistogram::default(), samples(Metric::Ttft, values))
+        };
+        let each =
+            vec![turn("turn 1", &[200_000]), turn("turn 2 and later", &[300_000, 2_000_000])];
+        LiveTurns { each, later: turn("later turns", &[300_000, 2_000_000]) }
+    }
+
+    #[test]
+    fn each_turn_is_a_series_that_adds_up_to_all() {
+        let text = exposition(&Live { turns: Some(turns()), ..live() }, "1");
+        for line in [
+            "# TYPE tokenstorm_turn_ttft_seconds histogram",
+            "tokenstorm_turn_ttft_seconds_bucket{turn=\"1\",le=\"0.25\"} 1",
+            "tokenstorm_turn_ttft_seconds_bucket{turn=\"2 and later\",le=\"+Inf\"} 2",
+            "tokenstorm_turn_ttft_seconds_sum{turn=\"2 and later\"} 2.3",
+            "tokenstorm_turn_ttft_seconds_count{turn=\"1\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.matches("# TYPE tokenstorm_turn_ttft_seconds ").count(), 1);
+        assert!(!exposition(&live(), "1").contains("turn_ttft"), "single requests have no turns");
+    }
+
     #[test]
     fn no_series_is_told_twice() {
-        let mut twice = live();
+        let mut twice = Live { turns: Some(turns()), ..live() };
         twice.workers.push(worker(1, LiveState::Sending, 5));
         let text = exposition(&twice, "1");
         let series: Vec<_> = text

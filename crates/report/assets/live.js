@@ -121,7 +121,7 @@
   const tiles = (live) => {
     const last = live.last;
     const of = (count) => (last ? last[count] / Math.max(1, last.seconds) : null);
-    const asked = live.askedPerS != null ? "asked: " + figure(live.askedPerS) : live.askedInFlight != null ? "asked in flight: " + figure(live.askedInFlight) : "";
+    const asked = live.askedPerS != null ? "asked: " + figure(live.askedPerS) + (live.turns ? " sessions/s" : "") : live.askedInFlight != null ? "asked in flight: " + figure(live.askedInFlight) : "";
     const books = live.books;
     const failures = Object.entries(books.failedBy).map(([name, count]) => name + " " + whole(count)).join(", ");
     fill(at("tiles"), [
@@ -146,7 +146,10 @@
     const names = { ttft: "ttft", [gap]: gap, e2eLatency: "e2e_latency", scheduleLag: "schedule_lag", generatorLag: "generator_lag" };
     const of = (figures) => ["p50Us", "p90Us", "p99Us"].map((name) => figure(ms(figures[name])));
     at("recent").textContent = "last " + live.recentSeconds + " s";
-    fill(at("latencies").tBodies[0], Object.entries(names).map(([key, name]) => row([name, ...of(live.recent[key]), ...of(live.soFar[key]), whole(live.soFar[key].count)], 1)));
+    const line = (name, recent, soFar) => row([name, ...of(recent), ...of(soFar), whole(soFar.count)], 1);
+    const turns = live.turns ? live.turns.each.map((turn) => line("ttft, " + turn.name, turn.recent, turn.soFar)) : [];
+    const all = Object.entries(names).map(([key, name]) => line(name, live.recent[key], live.soFar[key]));
+    fill(at("latencies").tBodies[0], [all[0], ...turns, ...all.slice(1)]);
   };
 
   const workers = (live) => {

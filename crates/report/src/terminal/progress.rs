@@ -52,6 +52,10 @@ pub(crate) fn stage(live: &Live) -> &str {
 /// Sent of what is asked, or completed where nothing is.
 pub(crate) fn rate(live: &Live, last: &LivePoint) -> String {
     match live.asked_per_s {
+        Some(asked) if live.turns.is_some() => {
+            let sent = quantity_of(last.per_second(last.sent));
+            format!("{sent} req/s of {} {}", quantity_of(asked), live.asked_unit())
+        }
         Some(asked) => {
             format!("{}/{} req/s", quantity_of(last.per_second(last.sent)), quantity(asked))
         }
@@ -78,7 +82,10 @@ fn clock(live: &Live, last: &LivePoint) -> String {
 
 #[cfg(test)]
 mod tests {
-    use metrics::{LiveBooks, LiveLatencies, LivePercentiles, LiveStage};
+    use metrics::{
+        Distribution, LiveBooks, LiveLatencies, LivePercentiles, LiveStage, LiveTurn, LiveTurns,
+        Metric, SparseHistogram,
+    };
 
     use super::*;
 
@@ -140,6 +147,18 @@ mod tests {
         let line = progress_line(&Live { last: Some(last), ..view() }).unwrap();
         assert!(line.contains("99.5/100 req/s") || line.contains("100/100 req/s"), "{line}");
         assert!(line.contains("3,104 tok/s"), "{line}");
+    }
+
+    #[test]
+    fn sessions_that_are_asked_for_are_no_requests() {
+        let turn = |name: &str| {
+            let ttft = Distribution::new(Metric::Ttft.kind());
+            LiveTurn::new(name, &SparseHistogram::default(), ttft)
+        };
+        let each = vec![turn("turn 1"), turn("turn 2")];
+        let turns = Some(LiveTurns { each, later: turn("later turns") });
+        let line = progress_line(&Live { turns, asked_per_s: Some(40.0), ..view() }).unwrap();
+        assert!(line.contains(" · 99 req/s of 40 sessions/s · "), "{line}");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use metrics::{Live, LivePoint, LiveState, LiveWorker, Metric, Status};
+use metrics::{
+    Live, LivePercentiles, LivePoint, LiveState, LiveTurn, LiveTurns, LiveWorker, Metric, Status,
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -166,17 +168,19 @@ fn load(live: &Live, palette: Palette) -> Vec<Line<'static>> {
         live.last.map_or_else(|| "–".to_owned(), |last| quantity_of(last.per_second(count(&last))))
     };
     let asked = match (live.asked_per_s, live.asked_in_flight) {
-        (Some(rate), _) => format!("asked {} req/s", quantity(rate)),
+        (Some(rate), _) => format!("asked {} {}", quantity(rate), live.asked_unit()),
         (None, Some(users)) => format!("asked {} in flight", quantity(users)),
         (None, None) => "asked –".to_owned(),
     };
+    // After sessions a number alone would be one of them.
+    let requests = if live.turns.is_some() { " req/s" } else { "" };
     let books = &live.books;
     let failures = books.failed_by.iter().map(|(class, n)| format!("{class} {}", thousands(*n)));
     let failures: Vec<_> = failures.collect();
     let failed = if books.failed > 0 { palette.of(Color::Red) } else { Style::new() };
     let mut lines = vec![
         Line::from(format!(
-            "Rate      {asked} · sent {} · completed {} · {} tok/s",
+            "Rate      {asked} · sent {}{requests} · completed {} · {} tok/s",
             of(|last| last.sent),
             of(|last| last.completed),
             of(|last| last.output_tokens)
@@ -225,12 +229,25 @@ fn latencies(live: &Live, palette: Palette) -> Vec<Line<'static>> {
         let Some((now, all)) = live.recent.get(metric).zip(live.so_far.get(metric)) else {
             continue;
         };
-        let three = |f: &metrics::LivePercentiles| {
-            format!("{:>8}{:>8}{:>8}", ms(f.p50_us), ms(f.p90_us), ms(f.p99_us))
-        };
-        lines.push(Line::from(format!("{:<14}{}    {}", metric.name(), three(now), three(all))));
+        lines.push(percentiles(metric.name(), now, all));
+        if metric == Metric::Ttft {
+            lines.extend(live.turns.iter().flat_map(turns));
+        }
     }
     lines
+}
+
+/// The TTFT of the first turn, and of those that carry what was said before.
+fn turns(turns: &LiveTurns) -> Vec<Line<'static>> {
+    let line =
+        |turn: &LiveTurn| percentiles(&format!("  {}", turn.name), &turn.recent, &turn.so_far);
+    turns.each.iter().take(1).chain([&turns.later]).map(line).collect()
+}
+
+fn percentiles(name: &str, now: &LivePercentiles, all: &LivePercentiles) -> Line<'static> {
+    let three =
+        |f: &LivePercentiles| format!("{:>8}{:>8}{:>8}", ms(f.p50_us), ms(f.p90_us), ms(f.p99_us));
+    Line::from(format!("{name:<14}{}    {}", three(now), three(all)))
 }
 
 /// A row each.

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use metrics::{LiveBooks, LiveLatencies, LivePercentiles, LiveStage, Phase, Reason, Verdict};
+use metrics::{
+    Distribution, LiveBooks, LiveLatencies, LivePercentiles, LiveStage, Phase, Reason,
+    SparseHistogram, Verdict,
+};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
@@ -92,6 +95,29 @@ fn live() -> Live {
         points: Arc::new((0..42).map(point).collect()),
         ..Live::default()
     }
+}
+
+fn with_turns() -> Live {
+    let turn = |name: &str, ttft_us: u64| {
+        let mut ttft = Distribution::new(Metric::Ttft.kind());
+        ttft.record_n(ttft_us, 20);
+        LiveTurn::new(name, &SparseHistogram::from(&ttft), ttft)
+    };
+    let each = vec![turn("turn 1", 50_000), turn("turn 2", 55_000), turn("turn 3", 62_000)];
+    Live { turns: Some(LiveTurns { each, later: turn("later turns", 60_000) }), ..live() }
+}
+
+#[test]
+fn the_first_turn_and_the_later_ones_are_below_all() {
+    let screen = drawn(&with_turns(), &[], 80, 24);
+    let rows: Vec<_> = screen.lines().skip_while(|line| !line.contains("ttft ")).take(3).collect();
+    assert!(rows[1].trim_matches(['"', ' ']).starts_with("turn 1"), "{screen}");
+    assert!(rows[2].contains("later turns"), "{screen}");
+    assert_eq!(
+        (rows[1].matches("50.0").count(), rows[2].matches("60.0").count()),
+        (4, 4),
+        "{screen}"
+    );
 }
 
 fn drawn(live: &Live, messages: &[&str], width: u16, height: u16) -> String {
