@@ -4,6 +4,9 @@
 //! JSON on the lane's own thread would delay the stamps of the streams that it reads meanwhile. An order
 //! that is not ready in time is a counted event (`queue_empty`), never a silent delay. How many orders wait
 //! to be built is a gauge of its own: it grows before a body is late.
+//!
+//! A later turn of a session begins with what the server has said, so its body waits for that. What it asks does not: text,
+//! tokens and JSON of the question can be made while the answer before it is streamed, and are then only put behind it.
 
 use std::{
     io,
@@ -47,10 +50,12 @@ pub(crate) struct Body {
 /// What was said in a session, up to what this request asks.
 #[derive(Clone, Debug)]
 pub(crate) struct Conversation {
+    /// The session.
+    pub(crate) number: u64,
     /// How many turns it has.
     pub(crate) turns: u32,
     /// This one, from 0.
-    turn: u32,
+    pub(crate) turn: u32,
     /// Messages as JSON, with commas between.
     messages: String,
 }
@@ -79,13 +84,40 @@ struct Order {
     number: u64,
     /// Of a session, from 0.
     turn: u32,
-    /// What was said before it.
-    history: Option<String>,
-    ready: Ready,
+    wanted: Wanted,
 }
 
-/// Who waits for it.
-type Ready = oneshot::Sender<Result<Body, String>>;
+/// What is to be made, and who waits for it.
+enum Wanted {
+    /// A body.
+    Body(Before, oneshot::Sender<Result<Body, String>>),
+    /// As much of one as does not depend on what is said before it.
+    Question(oneshot::Sender<Result<Question, String>>),
+}
+
+/// What there is already of a turn's body; nothing of a first one's.
+#[derive(Default)]
+struct Before {
+    /// What was said before it.
+    history: Option<String>,
+    /// What it asks, ordered while the answer before it came.
+    asked: Option<Asked>,
+}
+
+/// What a request asks.
+#[derive(Debug)]
+struct Question {
+    /// Of a turn without its text, which is in the message.
+    prompt: Prompt,
+    /// Of a turn: what is asked, as JSON.
+    message: Option<String>,
+    /// How long the builder took.
+    took: Duration,
+}
+
+/// A question that has been ordered.
+#[derive(Debug)]
+pub(crate) struct Asked(oneshot::Receiver<Result<Question, String>>);
 
 /// When a body can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,21 +143,16 @@ impl Bodies {
         let queue = Arc::new(Mutex::new(queue));
         let waiting = Arc::new(AtomicU64::new(0));
         let targets: Arc<[Target]> = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
-        let sessions = if plan.sessions.is_some() { Kind::Turns } else { Kind::Single };
+        let kind = if plan.sessions.is_some() { Kind::Turns } else { Kind::Single };
         let traces = plan.telemetry.trace_context.then(|| Traces::of(plan));
+        let builder = Builder { targets, prompts, kind, traces };
         for _ in 0..builders() {
             let (queue, waiting) = (Arc::clone(&queue), Arc::clone(&waiting));
-            let (targets, prompts) = (Arc::clone(&targets), Arc::clone(&prompts));
+            let builder = builder.clone();
             thread::Builder::new().name("bodies".to_owned()).spawn(move || {
                 while let Some(order) = next(&queue) {
                     waiting.fetch_sub(1, Relaxed);
-                    if !order.ready.is_closed() {
-                        let mut built = build(&targets, &prompts, sessions, &order);
-                        if let (Some(traces), Ok(body)) = (&traces, &mut built) {
-                            body.context = Some(traces.turn(order.number, order.turn));
-                        }
-                        let _ = order.ready.send(built);
-                    }
+                    builder.serve(order);
                 }
             })?;
         }
@@ -134,7 +161,7 @@ impl Bodies {
 
     /// Orders the body of a request, or of a session's first turn.
     pub(crate) fn order(&self, number: u64) -> Ordered {
-        self.order_as(Made::Ahead, |ready| Order { number, turn: 0, history: None, ready })
+        self.order_body(number, 0, Before::default(), Made::Ahead)
     }
 
     /// Orders the body of a later turn, after what was said.
@@ -142,18 +169,28 @@ impl Bodies {
         &self,
         number: u64,
         turn: u32,
-        history: String,
+        (history, asked): (String, Option<Asked>),
         made: Made,
     ) -> Ordered {
-        let history = Some(history);
-        self.order_as(made, |ready| Order { number, turn, history, ready })
+        self.order_body(number, turn, Before { history: Some(history), asked }, made)
     }
 
-    fn order_as(&self, made: Made, order: impl FnOnce(Ready) -> Order) -> Ordered {
+    /// Orders what a later turn asks, before it is known what it follows.
+    pub(crate) fn ask(&self, number: u64, turn: u32) -> Asked {
         let (ready, receiver) = oneshot::channel();
-        self.waiting.fetch_add(1, Relaxed);
-        let _ = self.orders.send(order(ready));
+        self.send(Order { number, turn, wanted: Wanted::Question(ready) });
+        Asked(receiver)
+    }
+
+    fn order_body(&self, number: u64, turn: u32, before: Before, made: Made) -> Ordered {
+        let (ready, receiver) = oneshot::channel();
+        self.send(Order { number, turn, wanted: Wanted::Body(before, ready) });
         Ordered { made, ready: receiver }
+    }
+
+    fn send(&self, order: Order) {
+        self.waiting.fetch_add(1, Relaxed);
+        let _ = self.orders.send(order);
     }
 
     /// Bodies that all lanes of the worker have ordered and no builder has begun.
@@ -201,50 +238,93 @@ enum Kind {
     Turns,
 }
 
-fn build(
-    targets: &[Target],
-    prompts: &PromptSource,
+/// What a thread builds with.
+#[derive(Clone)]
+struct Builder {
+    targets: Arc<[Target]>,
+    prompts: Arc<PromptSource>,
     kind: Kind,
-    order: &Order,
-) -> Result<Body, String> {
-    let begun_ns = Clock::monotonic_ns();
-    let (number, turn) = (order.number, order.turn);
-    let mut prompt = prompts.turn(number, turn).map_err(|error| error.to_string())?;
-    let conversation = match kind {
-        Kind::Single => None,
-        Kind::Turns => Some(put_after(order, prompts, &mut prompt)?),
-    };
-    let cell = prompt.class;
-    let target = targets.get(usize::from(cell)).ok_or("no such class")?;
-    let bytes = client::body(target, &prompt, target.model.as_deref())
-        .map_err(|error| error.to_string())?;
-    Ok(Body {
-        cell,
-        bytes,
-        input_tokens: prompt.input_tokens.map(u64::from),
-        output_tokens: prompt.output_tokens.map(u64::from),
-        recount: match turn {
-            0 => prompts.check(number).map_err(|error| error.to_string())?,
-            _ => None,
-        },
-        wrapped: prompts.has_wrapped(number),
-        conversation,
-        context: None,
-        took: Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns)),
-    })
+    traces: Option<Traces>,
 }
 
-/// Puts what is asked after what was said before, and counts it no more: half of that is the server's.
-fn put_after(
-    order: &Order,
-    prompts: &PromptSource,
-    prompt: &mut Prompt,
-) -> Result<Conversation, String> {
+impl Builder {
+    /// Makes what somebody still waits for.
+    fn serve(&self, Order { number, turn, wanted }: Order) {
+        match wanted {
+            Wanted::Body(before, ready) if !ready.is_closed() => {
+                let _ = ready.send(self.body(number, turn, before));
+            }
+            Wanted::Question(ready) if !ready.is_closed() => {
+                let _ = ready.send(self.question(number, turn));
+            }
+            Wanted::Body(..) | Wanted::Question(_) => {}
+        }
+    }
+
+    /// What is asked, and of a turn its message.
+    fn question(&self, number: u64, turn: u32) -> Result<Question, String> {
+        let begun_ns = Clock::monotonic_ns();
+        let mut prompt = self.prompts.turn(number, turn).map_err(|error| error.to_string())?;
+        let message = match self.kind {
+            Kind::Single => None,
+            Kind::Turns => Some(message_of(&mut prompt)?),
+        };
+        Ok(Question { prompt, message, took: since(begun_ns) })
+    }
+
+    fn body(&self, number: u64, turn: u32, before: Before) -> Result<Body, String> {
+        // A question is ordered before its body, so whoever makes it has begun, or is done.
+        let made = before.asked.and_then(|asked| asked.0.blocking_recv().ok());
+        let Question { mut prompt, message, took } =
+            made.unwrap_or_else(|| self.question(number, turn))?;
+        let begun_ns = Clock::monotonic_ns();
+        let prompts = &self.prompts;
+        let conversation = match message {
+            None => None,
+            Some(asked) => {
+                let turns = prompts.turns(number).map_err(|error| error.to_string())?;
+                let messages = put_after(before.history, asked, &mut prompt);
+                Some(Conversation { number, turns, turn, messages })
+            }
+        };
+        let cell = prompt.class;
+        let target = self.targets.get(usize::from(cell)).ok_or("no such class")?;
+        let bytes = client::body(target, &prompt, target.model.as_deref())
+            .map_err(|error| error.to_string())?;
+        Ok(Body {
+            cell,
+            bytes,
+            input_tokens: prompt.input_tokens.map(u64::from),
+            output_tokens: prompt.output_tokens.map(u64::from),
+            recount: match turn {
+                0 => prompts.check(number).map_err(|error| error.to_string())?,
+                _ => None,
+            },
+            wrapped: prompts.has_wrapped(number),
+            conversation,
+            context: self.traces.as_ref().map(|traces| traces.turn(number, turn)),
+            took: took + since(begun_ns),
+        })
+    }
+}
+
+fn since(begun_ns: u64) -> Duration {
+    Duration::from_nanos(Clock::monotonic_ns().saturating_sub(begun_ns))
+}
+
+/// The question as a message, taken out of the prompt.
+fn message_of(prompt: &mut Prompt) -> Result<String, String> {
     let Content::Text(asked) = &prompt.content else {
         return Err("a prompt that is no plain text begins no conversation".to_owned());
     };
-    let asked = client::message("user", asked);
-    let messages = match &order.history {
+    let message = client::message("user", asked);
+    prompt.content = Content::Messages(String::new());
+    Ok(message)
+}
+
+/// Puts what is asked after what was said before, and counts it no more: half of that is the server's.
+fn put_after(history: Option<String>, asked: String, prompt: &mut Prompt) -> String {
+    let messages = match history {
         None => asked,
         Some(before) => {
             prompt.input_tokens = None;
@@ -252,16 +332,20 @@ fn put_after(
         }
     };
     prompt.content = Content::Messages(format!("[{messages}]"));
-    let turns = prompts.turns(order.number).map_err(|error| error.to_string())?;
-    Ok(Conversation { turns, turn: order.turn, messages })
+    messages
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
+pub(crate) mod tests {
+    use std::rc::Rc;
+
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::lane::tests::{lane, plan};
+    use crate::lane::{
+        Lane,
+        tests::{lane, plan},
+    };
 
     #[tokio::test]
     async fn what_no_builder_has_begun_is_counted_once() {
@@ -272,6 +356,83 @@ mod tests {
             ordered.collect().await.unwrap();
         }
         assert_eq!(lane.bodies.waiting(), 0);
+    }
+
+    /// Orders that nobody takes but the test, and who makes what is ordered.
+    pub(crate) struct ByHand {
+        builder: Builder,
+        queue: mpsc::UnboundedReceiver<Order>,
+    }
+
+    impl ByHand {
+        /// Of a lane of sessions, in place of its own threads.
+        pub(crate) fn of(lane: &mut Rc<Lane>) -> Self {
+            let (orders, queue) = mpsc::unbounded_channel();
+            let builder = builder(&lane.plan);
+            Rc::get_mut(lane).unwrap().bodies = Bodies { orders, waiting: Arc::default() };
+            Self { builder, queue }
+        }
+
+        /// Waits for the next order and makes it; what it was, for which session and turn.
+        pub(crate) async fn make_next(&mut self) -> (&'static str, u64, u32) {
+            let order = self.queue.recv().await.unwrap();
+            let kind = match order.wanted {
+                Wanted::Body(..) => "body",
+                Wanted::Question(_) => "question",
+            };
+            let told = (kind, order.number, order.turn);
+            served(&self.builder, order);
+            told
+        }
+    }
+
+    fn builder(plan: &Plan) -> Builder {
+        let prompts = Arc::new(PromptSource::open(plan).unwrap().0);
+        let targets = (0..plan.cells()).map(|cell| plan.target_of(cell)).collect();
+        Builder { targets, prompts, kind: Kind::Turns, traces: None }
+    }
+
+    /// On a thread of its own, as builders are: they may wait for each other.
+    fn served(builder: &Builder, order: Order) {
+        thread::scope(|threads| threads.spawn(|| builder.serve(order)).join().unwrap());
+    }
+
+    #[test]
+    fn what_a_turn_asks_is_what_was_made_while_it_was_not_known_what_it_follows() {
+        let with_salt = |salt: u64| {
+            let keys = [
+                ("load.rate", json!(1)),
+                ("sessions.turns.mean", json!(3)),
+                ("benchmark.promptSalt", json!(salt)),
+            ];
+            builder(&plan("http://127.0.0.1:9", &keys))
+        };
+        let (first, other) = (with_salt(1), with_salt(2));
+        let (ready, asked) = oneshot::channel();
+        served(&first, Order { number: 7, turn: 1, wanted: Wanted::Question(ready) });
+        let after = |builder: &Builder, asked: Option<Asked>| {
+            let history = Some(client::message("assistant", "said"));
+            let (ready, mut built) = oneshot::channel();
+            let wanted = Wanted::Body(Before { history, asked }, ready);
+            served(builder, Order { number: 7, turn: 1, wanted });
+            let body: Body = built.try_recv().unwrap().unwrap();
+            (body.bytes, body.output_tokens, body.conversation.map(|said| said.messages))
+        };
+        let alone = after(&first, None);
+        assert_ne!(after(&other, None), alone, "another text");
+        // Who puts it behind the history would have asked otherwise, and was not asked.
+        assert_eq!(after(&other, Some(Asked(asked))), alone);
+    }
+
+    #[test]
+    fn a_question_that_was_never_made_is_made_with_its_body() {
+        let keys: [(&str, Value); 2] = [("load.rate", json!(1)), ("sessions.turns.mean", json!(2))];
+        let builder = builder(&plan("http://127.0.0.1:9", &keys));
+        let (_, asked) = oneshot::channel();
+        let (ready, mut built) = oneshot::channel();
+        let before = Before { history: Some("{}".to_owned()), asked: Some(Asked(asked)) };
+        served(&builder, Order { number: 0, turn: 1, wanted: Wanted::Body(before, ready) });
+        assert!(built.try_recv().unwrap().is_ok());
     }
 
     #[tokio::test]

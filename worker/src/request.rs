@@ -6,9 +6,10 @@ use client::{Clock, Failure, Progress};
 use metrics::{FailureClass, NotSent, Notes};
 
 use crate::{
-    bodies::{Body, Conversation, Made, Ordered},
+    bodies::{Asked, Body, Conversation, Made, Ordered},
     booking::{Booking, Fate},
     lane::Lane,
+    session::ask_next,
 };
 
 /// What became of a request, for who goes on after it.
@@ -26,6 +27,8 @@ pub(crate) struct Turn {
     pub(crate) turns: u32,
     /// All messages so far, as JSON with commas between.
     pub(crate) messages: String,
+    /// What the next one asks, where that was ordered while this one was answered.
+    pub(crate) next: Option<Asked>,
 }
 
 /// How far a request came.
@@ -93,7 +96,13 @@ pub(crate) async fn request(
         held_back.set(reason);
         false
     };
-    let on = |progress: Progress| booking.progress(&progress);
+    let (said, next) = (body.conversation.as_ref(), Cell::new(None));
+    let on = |progress: Progress| {
+        booking.progress(&progress);
+        if let (Progress::Sent { .. }, Some(said)) = (&progress, said) {
+            next.set(ask_next(lane, said));
+        }
+    };
     // Given away: a long prompt must not lie here while its answer comes.
     let bytes = std::mem::take(&mut body.bytes);
     let (client, kind) = lane.client_of(body.cell);
@@ -104,6 +113,7 @@ pub(crate) async fn request(
             let turn = conversation.zip(answer.text).map(|(conversation, said)| Turn {
                 turns: conversation.turns,
                 messages: conversation.answered(&said),
+                next: next.take(),
             });
             Ended { came: Came::Far, turn }
         }

@@ -1,7 +1,8 @@
 //! The later turns of a session, one after the other, on the lane that began it.
 //!
 //! A turn's body holds what the server said before, so it cannot be made ahead as those of single requests are: it is
-//! ordered when the turn before has ended, and built off the lane while the user thinks. Whatever ends a session early
+//! ordered when the turn before has ended, and built off the lane while the user thinks. What it asks is its own, and where
+//! nobody thinks it is made before that, while the answer comes. Whatever ends a session early
 //! (a turn without an answer, the end of the load, a task that is dropped) is booked once, by the guard that it is: its
 //! open turn is in the books as any request is, and the turns behind it are *not reached*: never due, and counted as what
 //! its first body said there would be, less what was due. So those of a session that is lost with its worker are counted too.
@@ -11,7 +12,7 @@ use std::{rc::Rc, time::Duration};
 use metrics::{Notes, Scope};
 
 use crate::{
-    bodies::Made,
+    bodies::{Asked, Conversation, Made},
     booking::{Booking, Due},
     lane::Lane,
     offer::ASK_AGAIN,
@@ -59,7 +60,8 @@ impl Session {
         let at = lane.plan.next_turn_at(number, turn, answered);
         let _in_time = lane.plan.stage_at(at)?;
         let made = if at > answered { Made::Ahead } else { Made::WhenDue };
-        let ordered = lane.bodies.order_turn(number, turn, before.messages, made);
+        let before = (before.messages, before.next);
+        let ordered = lane.bodies.order_turn(number, turn, before, made);
         let ready = thought(&lane, at).await?;
         let (scheduled, stage, permission) = granted(&lane, permission, ready).await?;
         // A stage that a rule has ended, or that has ended meanwhile, takes no more turns.
@@ -71,6 +73,13 @@ impl Session {
         let booking = Booking::open(Rc::clone(&lane), due);
         request(&lane, booking, ordered, stage, permission).await.turn
     }
+}
+
+/// Orders what the next turn asks while this one is answered, where its user will not think: there is no other time for it.
+pub(crate) fn ask_next(lane: &Lane, said: &Conversation) -> Option<Asked> {
+    let (number, turn) = (said.number, said.turn + 1);
+    let is_at_once = || lane.plan.next_turn_at(number, turn, Duration::ZERO).is_zero();
+    (turn < said.turns && is_at_once()).then(|| lane.bodies.ask(number, turn))
 }
 
 impl Drop for Session {
@@ -132,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        bodies::tests::ByHand,
         claims::Claim,
         lane::tests::{lane, plan},
         offer::{Load, offer},
@@ -290,6 +300,48 @@ mod tests {
         let (turns, notes) = offered(&server, &keys).await;
         assert_eq!(completed(&turns).iter().sum::<u64>(), 20);
         assert!(notes.queue_empty <= 1, "only the first one's may be late: {notes:?}");
+    }
+
+    /// What is ordered of a session of two turns whose first one a server answers after so long.
+    async fn ordered(ttft_ms: u64, more: &[(&str, Value)]) -> Vec<(&'static str, u64, u32)> {
+        let server = server(json!({"fixed": true, "ttftMs": ttft_ms, "itlMs": 1}));
+        let keys = [
+            ("load.concurrency", json!(1)),
+            ("load.rampUp", json!(0)),
+            ("benchmark.requests", json!(1)),
+            ("sessions.turns.mean", json!(2)),
+        ];
+        let mut lane = lane(plan(&server.base_url(), &[&keys[..], more].concat()));
+        let mut by_hand = ByHand::of(&mut lane);
+        let claim = Claim { class: Shard::WHOLE, from: Duration::ZERO, first_round: 0 };
+        let tasks = LocalSet::new();
+        let offering = async {
+            let load = Load::prepare(&lane, claim).await;
+            let mut pacer = TimerfdPacer::new(lane.clock).unwrap();
+            offer(&lane, load, &mut pacer).await;
+        };
+        let making = async { [by_hand.make_next().await, by_hand.make_next().await].to_vec() };
+        tasks
+            .run_until(async {
+                tokio::select! { orders = making => orders, () = offering => Vec::new() }
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_at_once_is_made_before_the_answer_is_there() {
+        // The first turn is not answered for an hour.
+        let orders = ordered(3_600_000, &[]).await;
+        assert_eq!(orders, [("body", 0, 0), ("question", 0, 1)]);
+    }
+
+    #[tokio::test]
+    async fn who_thinks_leaves_time_for_the_whole_body() {
+        let thinking = [
+            ("sessions.thinkTime.distribution", json!("fixed")),
+            ("sessions.thinkTime.mean", json!(0.01)),
+        ];
+        assert_eq!(ordered(1, &thinking).await, [("body", 0, 0), ("body", 0, 1)]);
     }
 
     #[tokio::test]
