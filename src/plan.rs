@@ -17,6 +17,7 @@ use anyhow::Context;
 
 use metrics::Warning;
 use report::PlanView;
+use simulator::SimulatorConfig;
 use workload::{Config, Plan, PlanInputs, PromptSource, sweep::Sweep};
 
 use crate::{
@@ -45,6 +46,20 @@ pub(crate) struct PlanArgs {
     png: Option<PathBuf>,
 }
 
+/// What a run would hear of its own simulator: requests that are longer than its model's context. A server elsewhere says
+/// its own when it is asked.
+fn beyond_context(config: &Config, plan: &Plan) -> Vec<Warning> {
+    let settings = config.simulator().and_then(|it| serde_json::from_value(it).ok());
+    let Some(SimulatorConfig { context_length, .. }) = settings else { return Vec::new() };
+    match plan.check_context(context_length) {
+        Ok(warning) => warning.into_iter().collect(),
+        Err(problems) => {
+            let told = problems.iter().map(ToString::to_string);
+            told.map(|line| Warning::new("beyond_context", line)).collect()
+        }
+    }
+}
+
 /// Prints the plan; what this machine cannot carry is told after it, as `run` would refuse it.
 pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     let Loaded { config, credentials, .. } = arguments.settings.load()?;
@@ -56,6 +71,7 @@ pub(crate) fn plan(arguments: PlanArgs) -> anyhow::Result<Exit> {
     let (prompts, of_prompts) =
         PromptSource::open(&plan).map_err(|problems| judge::refusal(&config, &problems))?;
     warnings.extend(of_prompts);
+    warnings.extend(beyond_context(&config, &plan));
     let service = Service::of(&config);
     let limits = this_machine(&plan, service, arguments.workers);
     warnings.extend(limits.iter().flatten().cloned());

@@ -26,6 +26,20 @@ fn json_of(arguments: &[&str]) -> Value {
 }
 
 #[test]
+fn a_plan_knows_the_context_of_its_own_simulator() {
+    let sets = ["load.rate=5", "simulator.contextLength=700", "sessions.turns.mean=4"];
+    let lengths = ["prompts.inputLength.mean=200", "prompts.outputLength.mean=50"];
+    let sets: Vec<&str> = sets.iter().chain(&lengths).flat_map(|set| ["--set", *set]).collect();
+    let (code, stdout, stderr) = planned(&sets);
+    assert_eq!(code, Some(0), "{stderr}");
+    let told = [stdout, stderr].concat().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("a session of 4.0 turns, the average, comes to about 1000 tokens"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_plan_sends_nothing_and_the_run_does_what_it_said() {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 1}));
     let load = [

@@ -16,12 +16,28 @@ impl Plan {
         if let Some(rows) = self.rows().filter(|rows| rows.tell_lengths()) {
             return of_rows(rows, context).map_err(|problem| vec![problem]);
         }
-        if !self.classes.is_empty() {
-            let classes = self.classes.iter().map(|class| Some(&class.prompts));
-            return of_classes(classes, context);
-        }
-        let longest = longest_of(&self.prompts, context).map_err(|problem| vec![problem])?;
-        Ok(warning(longest, context))
+        let of_one = if self.classes.is_empty() {
+            let longest = longest_of(&self.prompts, context).map_err(|problem| vec![problem])?;
+            warning(longest, context)
+        } else {
+            of_classes(self.classes.iter().map(|class| Some(&class.prompts)), context)?
+        };
+        Ok(self.grown_beyond(context).or(of_one))
+    }
+
+    /// A session's last turn sends all that was said before it, and that is seldom meant to be cut.
+    fn grown_beyond(&self, context: u64) -> Option<Warning> {
+        let turns = self.sessions.as_ref()?.turns.as_ref()?.mean();
+        let prompts = self.prompts_by_class().into_iter();
+        let grown = prompts.filter_map(|prompts| grown(prompts, turns)).max()?;
+        let message = || {
+            format!(
+                "a session of {turns:.1} turns, the average, comes to about {grown} tokens with all that was said \
+                 before, the model's context is {context}: the server will refuse its later turns, and the session is \
+                 cut; set fewer `sessions.turns`, or shorten `prompts.inputLength` and `prompts.outputLength`"
+            )
+        };
+        (grown > context).then(|| Warning::new("beyond_context", message()))
     }
 }
 
@@ -45,6 +61,17 @@ impl Builder<'_> {
         };
         problems.into_iter().for_each(|problem| self.refuse(problem));
     }
+}
+
+/// Tokens of a session of so many turns; only the first has the shared beginnings. `None` where a data set decides.
+fn grown(prompts: &PromptPlan, turns: f64) -> Option<u64> {
+    let (PromptKind::Synthetic, OutputLengths::Drawn(output)) =
+        (&prompts.kind, &prompts.output_length)
+    else {
+        return None;
+    };
+    let turn = prompts.input_length.mean() + output.mean();
+    Some(prompts.prefix_tokens() + (turns * turn).round() as u64)
 }
 
 /// Each class by itself, as far as it is known what it asks.
@@ -145,6 +172,20 @@ mod tests {
             plan.check_context(599),
             Err(vec![PlanError::BeyondContext { tokens: 600, context: 599 }])
         );
+    }
+
+    #[test]
+    fn sessions_are_held_against_the_context_with_all_that_they_say() {
+        // A turn is 100 + 50 tokens, four of them 600.
+        let plan = plan(&[
+            ("sessions.turns.mean", json!(4)),
+            ("prompts.inputLength.mean", json!(100)),
+            ("prompts.outputLength.mean", json!(50)),
+        ]);
+        assert_eq!(plan.check_context(600), Ok(None));
+        let warning = plan.check_context(599).unwrap().unwrap();
+        assert!(warning.message.starts_with("a session of 4.0 turns"), "{}", warning.message);
+        assert!(warning.message.contains("about 600 tokens"), "{}", warning.message);
     }
 
     #[test]
