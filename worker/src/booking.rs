@@ -48,7 +48,7 @@ pub(crate) struct Booking {
     booked: bool,
     stream: Stream,
     /// Of a request whose record is kept.
-    followed: Option<Box<Followed>>,
+    followed: Option<Followed>,
 }
 
 /// What has arrived so far.
@@ -58,7 +58,6 @@ struct Stream {
     events: u64,
     tokens: u64,
     first: Option<(Duration, u32)>,
-    /// The last event; of a request whose record is kept it stands there.
     last: Option<Duration>,
     first_visible: Option<Duration>,
     reasoning: Reasoning,
@@ -77,7 +76,7 @@ impl Booking {
     pub(crate) fn open(lane: Rc<Lane>, due: Due) -> Self {
         lane.recorder.borrow_mut().due(due.scope, due.scheduled);
         let is_drawn = lane.records.as_ref().is_some_and(|tap| tap.draws(due.number));
-        let followed = is_drawn.then(Box::default);
+        let followed = is_drawn.then(Followed::default);
         Self { lane, due, booked: false, stream: Stream::default(), followed }
     }
 
@@ -142,10 +141,12 @@ impl Booking {
     }
 
     fn content(&mut self, at: Duration, tokens: u32, shared: bool, visible: bool) {
-        let gap = match &mut self.stream.last {
-            Some(last) => Some(at.saturating_sub(std::mem::replace(last, at))),
-            None => self.first_or_followed(at, tokens),
-        };
+        let gap = self.stream.last.replace(at).map(|last| at.saturating_sub(last));
+        if let Some(gap) = gap {
+            self.followed.iter_mut().for_each(|followed| followed.gap(gap));
+        } else {
+            self.first_event(at, tokens);
+        }
         let stream = &mut self.stream;
         stream.events += 1;
         stream.tokens += u64::from(tokens);
@@ -158,28 +159,16 @@ impl Booking {
         self.lane.recorder.borrow_mut().event(self.due.scope, &sample);
     }
 
-    /// The first event of a stream, or any of a request whose record is kept. Its last instant stands in the record, so
-    /// that a token of all others costs nothing for there being records.
+    /// Once a stream, so that a token need not look at what only the first one does.
     #[cold]
-    fn first_or_followed(&mut self, at: Duration, tokens: u32) -> Option<Duration> {
-        let stream = &mut self.stream;
-        if stream.first.is_none() {
-            stream.first = Some((at, tokens));
-            if let Some(sent) = stream.sent {
-                self.lane.recorder.borrow_mut().first_token(at, at.saturating_sub(sent));
-            }
+    fn first_event(&mut self, at: Duration, tokens: u32) {
+        self.stream.first = Some((at, tokens));
+        if let Some(followed) = &mut self.followed {
+            followed.begin();
         }
-        match &mut self.followed {
-            Some(followed) => followed.event(at),
-            None => {
-                stream.last = Some(at);
-                None
-            }
+        if let Some(sent) = self.stream.sent {
+            self.lane.recorder.borrow_mut().first_token(at, at.saturating_sub(sent));
         }
-    }
-
-    fn last_event(&self) -> Option<Duration> {
-        self.stream.last.or_else(|| self.followed.as_ref()?.last())
     }
 
     /// It was answered: it completed, unless the answer lacks what the plan requires.
@@ -211,7 +200,7 @@ impl Booking {
             connect: answer.connect,
             headers: answer.headers,
             first_token: stream.first.map(|(at, _)| at),
-            last_token: self.last_event(),
+            last_token: stream.last,
             first_output: stream.first_visible,
             finished: answer.finished,
             events: stream.events,
@@ -303,7 +292,7 @@ impl Booking {
             headers: None,
             first_token: stream.first.map(|(at, _)| at),
             first_output: stream.first_visible,
-            last_token: followed.last(),
+            last_token: stream.last,
             ended,
             events: stream.events,
             gaps_us: followed.into_gaps(),

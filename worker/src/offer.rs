@@ -393,7 +393,10 @@ mod tests {
     use workload::Shard;
 
     use super::*;
-    use crate::lane::tests::{lane, plan};
+    use crate::{
+        lane::tests::{lane, plan, recorded_lane},
+        records::{RecordTap, tests::collecting},
+    };
 
     const WHOLE: Claim = Claim { class: Shard::WHOLE, from: Duration::ZERO, first_round: 0 };
 
@@ -544,14 +547,14 @@ mod tests {
     }
 
     /// Allocations of the lane's thread for a closed loop of ten answers of so many tokens.
-    fn allocations(server: &Running, tokens: u64) -> u64 {
+    fn allocations(server: &Running, tokens: u64, records: Option<RecordTap>) -> u64 {
         let keys = [
             ("load.concurrency", json!(2)),
             ("benchmark.requests", json!(10)),
             ("load.rampUp", json!(0)),
             ("prompts.outputLength.mean", json!(tokens)),
         ];
-        let lane = lane(plan(&server.base_url(), &keys));
+        let lane = recorded_lane(plan(&server.base_url(), &keys), records);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let tasks = LocalSet::new();
         let counted = allocation_counter::measure(|| {
@@ -576,11 +579,18 @@ mod tests {
             ..SimulatorConfig::default()
         };
         let server = Simulator::start(config).unwrap();
-        let (few, many) = (allocations(&server, 20), allocations(&server, 1_000));
+        let (few, many) = (allocations(&server, 20, None), allocations(&server, 1_000, None));
         // Seconds of the run have an entry each, and a buffer grows when an event first comes in pieces.
         assert!(
             many.saturating_sub(few) <= 60,
             "{few} allocations for 200 tokens, {many} for 10,000"
+        );
+        // Room for the gaps of a request whose record is kept is doubled twice from 200 tokens to 1,000.
+        let (records, _seen) = collecting();
+        let recorded = allocations(&server, 1_000, Some(records.tap(0)));
+        assert!(
+            recorded.saturating_sub(few) <= 60 + 10 * 6,
+            "{few} allocations for 200 tokens, {recorded} for 10,000 with their records"
         );
     }
 

@@ -162,10 +162,9 @@ impl RecordTap {
 
     /// Hands over what there is.
     pub(crate) fn flush(&self) {
-        let fresh = Vec::with_capacity(BATCH);
         let mut batch = self.batch.borrow_mut();
         if !batch.is_empty() {
-            let records = std::mem::replace(&mut *batch, fresh);
+            let records = std::mem::replace(&mut *batch, Vec::with_capacity(BATCH));
             self.records.hand_over(Batch { records, bytes: self.bytes.take() });
         }
     }
