@@ -19,10 +19,13 @@ impl Followed {
         self.gaps_us.reserve(FIRST_ROOM);
     }
 
-    /// Another event has arrived, so long after the one before it.
+    /// Another event has arrived, so long after the one before it. Once a token: arithmetic in 32 bits, and inline.
+    #[inline]
     pub(super) fn gap(&mut self, gap: Duration) {
         if self.gaps_us.len() < MOST_GAPS {
-            self.gaps_us.push(u32::try_from(gap.as_micros()).unwrap_or(u32::MAX));
+            let seconds = u32::try_from(gap.as_secs()).unwrap_or(u32::MAX);
+            self.gaps_us
+                .push(seconds.saturating_mul(1_000_000).saturating_add(gap.subsec_micros()));
         }
     }
 
@@ -40,9 +43,9 @@ mod tests {
     fn gaps_are_kept_in_order_and_their_number_is_bounded() {
         let mut followed = Followed::default();
         followed.begin();
-        [20, 0, 5].map(Duration::from_micros).into_iter().for_each(|gap| followed.gap(gap));
+        [20, 0, 2_000_005].map(Duration::from_micros).into_iter().for_each(|gap| followed.gap(gap));
         (0..20_000).for_each(|_| followed.gap(Duration::from_secs(5_000)));
         let gaps = followed.into_gaps();
-        assert_eq!((gaps.len(), &gaps[..4]), (MOST_GAPS, &[20, 0, 5, u32::MAX][..]));
+        assert_eq!((gaps.len(), &gaps[..4]), (MOST_GAPS, &[20, 0, 2_000_005, u32::MAX][..]));
     }
 }
