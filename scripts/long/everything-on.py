@@ -43,8 +43,8 @@ CLIENT = "crates/client/src/"
 # A request's task, from its body to its record.
 TASK = "worker::request::request::{{closure}}"
 WAIT = "epoll_wait"
-# By how much waits a token may differ.
-ALIKE = 0.05
+# By how much waits a token may differ: a twentieth of a wait is 1 % of a token.
+ALIKE = 0.03
 
 
 def arguments() -> argparse.Namespace:
