@@ -5,13 +5,14 @@
 //! slow answer cannot move them.
 
 mod completion;
+mod evenly;
 mod in_flight;
 
 pub use completion::{Completion, TokenSource, TokenUsage};
 
 use std::time::Duration;
 
-use self::in_flight::InFlight;
+use self::{evenly::evenly, in_flight::InFlight};
 use crate::books::{FailureClass, NotSent};
 use crate::distribution::{Distribution, whole_micros};
 use crate::interval::{Interval, Notes, Scope, ScopeRecord, SecondCounts, WindowCounts, add};
@@ -161,12 +162,19 @@ impl Recorder {
     }
 
     /// A request completed: its per-request metrics enter the histograms, and the tokens that its events did not show
-    /// are credited to its end.
+    /// are credited: those that were streamed evenly between first and last event, as where an event holds several, and
+    /// those that were not at its end.
     pub fn completed(&mut self, scope: Scope, timeline: &Timeline, completion: &Completion) {
         self.second(timeline.finished).completed += 1;
         self.in_window(scope, timeline.finished, |window| window.completed += 1);
         let unseen = timeline.output_tokens.saturating_sub(completion.event_tokens);
-        self.credit_output(scope, timeline.finished, unseen);
+        let streamed = timeline.streamed_tokens.saturating_sub(completion.event_tokens).min(unseen);
+        let finished = timeline.finished;
+        let first = timeline.first_token.unwrap_or(finished);
+        for (at, tokens) in evenly(first..timeline.last_token.unwrap_or(finished), streamed) {
+            self.credit_output(scope, at, tokens);
+        }
+        self.credit_output(scope, finished, unseen - streamed);
         self.credit_input(scope, timeline.sent, timeline.input_tokens.unwrap_or(0));
 
         let samples = timeline.samples();

@@ -13,6 +13,7 @@ use crate::interval::{Interval, Scope, SecondCounts};
 use crate::metric::Metric;
 use crate::packed::PackedHistogram;
 use crate::sparse::SparseHistogram;
+use crate::summary::Percentile;
 
 /// More points are joined with their neighbours.
 pub const MAX_POINTS: usize = 1_200;
@@ -30,14 +31,14 @@ struct Kept {
     samples: BTreeMap<(u16, Metric), PackedHistogram>,
 }
 
-/// Three percentiles of one metric in one point.
+/// Three percentiles of one metric in one point. Each needs a sample beyond it, here as everywhere: count × (1 − q) ≥ 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct PointPercentiles {
     pub count: u64,
-    pub p50: u64,
-    pub p90: u64,
-    pub p99: u64,
+    pub p50: Option<u64>,
+    pub p90: Option<u64>,
+    pub p99: Option<u64>,
 }
 
 /// One point of the time series.
@@ -235,14 +236,28 @@ fn percentiles(stretch: &Kept) -> BTreeMap<Metric, PointPercentiles> {
 }
 
 impl PointPercentiles {
+    /// Takes the percentiles away that are beyond what is known.
+    pub(crate) fn censor(&mut self, is_censored: impl Fn(Percentile) -> bool) {
+        let figures = [
+            (Percentile::P50, &mut self.p50),
+            (Percentile::P90, &mut self.p90),
+            (Percentile::P99, &mut self.p99),
+        ];
+        for (percentile, figure) in figures {
+            if is_censored(percentile) {
+                *figure = None;
+            }
+        }
+    }
+
+    /// `None` without a sample.
     fn of(samples: &SparseHistogram) -> Option<Self> {
-        let quantile = |q| samples.quantile(q);
-        Some(Self {
-            count: samples.count(),
-            p50: quantile(0.5)?,
-            p90: quantile(0.9)?,
-            p99: quantile(0.99)?,
-        })
+        let count = samples.count();
+        let figure = |percent: u64| {
+            let beyond = count * (100 - percent) / 100;
+            samples.quantile(percent as f64 / 100.0).filter(|_| beyond >= 1)
+        };
+        (count > 0).then(|| Self { count, p50: figure(50), p90: figure(90), p99: figure(99) })
     }
 }
 
@@ -282,7 +297,7 @@ mod tests {
             .collect();
         assert_eq!(seen, [(0, 1, 3), (1, 1, 0), (2, 1, 1)]);
         let first = points[0].percentiles[&Metric::Ttft];
-        assert_eq!(first, PointPercentiles { count: 3, p50: 20, p90: 30, p99: 30 });
+        assert_eq!(first, PointPercentiles { count: 3, p50: Some(20), p90: None, p99: None });
         assert!(points[1].percentiles.is_empty());
     }
 

@@ -105,6 +105,9 @@ fn rates(window: &WindowResult) -> impl Iterator<Item = Vec<String>> {
         ("total_tokens_per_second", "per_s", rates.total_tokens_per_second),
         ("error_rate", "share", rates.error_rate),
         ("goodput", "per_s", rates.goodput),
+        ("slo_attainment", "share", rates.slo_attainment),
+        ("ttft_over_3s", "share", window.ttft_over_3s),
+        ("cache_hit_ratio", "share", rates.cache_hit_ratio),
     ];
     named.into_iter().map(|(name, unit, rate)| {
         let mut row = vec![String::new(); OWN];
@@ -144,7 +147,7 @@ mod tests {
         let text = csv(&run).unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
-        assert_eq!(rows.len(), 4 * (Metric::ALL.len() + 8), "headline and three stages");
+        assert_eq!(rows.len(), 4 * (Metric::ALL.len() + 11), "headline and three stages");
         let ttft = rows.iter().find(|row| &row[1] == "overall" && &row[3] == "ttft").unwrap();
         assert_eq!((&ttft[12], &ttft[13]), ("", ""), "p99 is censored, p99.9 has few samples");
         assert_eq!(&ttft[15], "p99:censored p99_9:few_samples");

@@ -85,13 +85,16 @@ pub(crate) fn rough(value: f64) -> String {
     }
 }
 
-/// A share as percent: 0 %, 0.01 %, 0.25 %, 12.5 %, 100 %; anything above nothing is more than 0 %.
+/// A share as percent: 0 %, 0.01 %, 0.25 %, 12.5 %, 99.97 %, 100 %; anything above nothing is more than 0 %, and all but
+/// everything is less than 100 %.
 pub(crate) fn percent(share: f64) -> String {
     match share * 100.0 {
         percent if percent <= 0.0 => "0 %".to_owned(),
         percent if percent < 0.005 => "<0.01 %".to_owned(),
         percent if percent < 9.995 => format!("{percent:.2} %"),
         percent if percent < 99.95 => format!("{percent:.1} %"),
+        percent if percent < 99.995 => format!("{percent:.2} %"),
+        percent if percent < 100.0 => ">99.99 %".to_owned(),
         _ => "100 %".to_owned(),
     }
 }
@@ -171,8 +174,8 @@ mod tests {
         );
         assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
-            [0.0, 0.000_01, 0.0025, 0.5, 1.0].map(percent),
-            ["0 %", "<0.01 %", "0.25 %", "50.0 %", "100 %"]
+            [0.0, 0.000_01, 0.0025, 0.5, 0.999_7, 0.999_99, 1.0].map(percent),
+            ["0 %", "<0.01 %", "0.25 %", "50.0 %", "99.97 %", ">99.99 %", "100 %"]
         );
     }
 

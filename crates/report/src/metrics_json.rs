@@ -57,9 +57,9 @@ fn percentiles(metric: Metric, figures: &PointPercentiles) -> Value {
     let kind = metric.kind();
     json!({
         "count": figures.count,
-        "p50": shown(kind, figures.p50),
-        "p90": shown(kind, figures.p90),
-        "p99": shown(kind, figures.p99),
+        "p50": figures.p50.map(|value| shown(kind, value)),
+        "p90": figures.p90.map(|value| shown(kind, value)),
+        "p99": figures.p99.map(|value| shown(kind, value)),
     })
 }
 

@@ -17,7 +17,17 @@ pub(crate) fn cells(result: &SloResult) -> [String; 4] {
         Bound::AtMost => "≤",
         Bound::AtLeast => "≥",
     };
-    let figure = result.figure.map(|value| shown(slo.figure.unit(), value));
+    let unit = slo.figure.unit();
+    let limit = shown(unit, slo.limit);
+    let figure = result.figure.map(|value| (shown(unit, value), value));
+    let (limit, figure) = match figure {
+        // Rounded they would be the same, and the outcome would contradict them.
+        Some((text, value)) if text == limit && value != slo.limit => {
+            let [limit, figure] = told_apart(unit, [slo.limit, value]);
+            (limit, Some(figure))
+        }
+        figure => (limit, figure.map(|(text, _)| text)),
+    };
     let outcome = match result.outcome {
         Outcome::Met => "met".to_owned(),
         Outcome::Missed => "MISSED".to_owned(),
@@ -25,7 +35,7 @@ pub(crate) fn cells(result: &SloResult) -> [String; 4] {
     };
     [
         slo.figure.to_string(),
-        format!("{side} {}", shown(slo.figure.unit(), slo.limit)),
+        format!("{side} {limit}"),
         figure.unwrap_or_else(|| ABSENT.to_owned()),
         outcome,
     ]
@@ -39,6 +49,22 @@ pub(crate) fn shown(unit: &str, value: f64) -> String {
         "per_s" => format!("{}/s", quantity(value)),
         _ => quantity(value),
     }
+}
+
+/// Most decimals that are ever shown.
+const MOST_DECIMALS: usize = 6;
+
+/// Two values with as many decimals as tell them apart.
+fn told_apart(unit: &str, values: [f64; 2]) -> [String; 2] {
+    let (scale, name) = match unit {
+        "us" => (1e-3, " ms"),
+        "share" => (100.0, " %"),
+        "per_s" => (1.0, "/s"),
+        _ => (1.0, ""),
+    };
+    let with = |decimals: usize| values.map(|value| format!("{:.decimals$}{name}", value * scale));
+    let differ = |[one, other]: &[String; 2]| one != other;
+    (0..MOST_DECIMALS).map(with).find(differ).unwrap_or_else(|| with(MOST_DECIMALS))
 }
 
 fn words(reason: NullReason) -> &'static str {
@@ -68,4 +94,28 @@ pub(crate) fn stopped_words(result: &RunResult) -> Vec<String> {
         format!("at {}{stage} by the rule {}: {reason}", length(*at), reason.rule.name())
     });
     of_stages.chain(of_run).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{Figure, Metric, RateFigure, Slo, Statistic};
+
+    use super::*;
+
+    fn missed(figure: Figure, limit: f64, value: f64) -> [String; 2] {
+        let slo = Slo { figure, limit };
+        let result = SloResult { slo, figure: Some(value), outcome: Outcome::Missed };
+        let [_, limit, value, _] = cells(&result);
+        [limit, value]
+    }
+
+    #[test]
+    fn what_misses_its_limit_does_not_look_like_it() {
+        let attainment = Figure::Rate(RateFigure::SloAttainment);
+        assert_eq!(missed(attainment, 0.9999, 0.9996), ["≥ 99.99 %", "99.96 %"]);
+        assert_eq!(missed(attainment, 0.999_99, 0.999_97), ["≥ 99.999 %", "99.997 %"]);
+        let p95 = Figure::Of(Metric::Ttft, Statistic::Percentile(9_500));
+        assert_eq!(missed(p95, 200_000.0, 200_400.0), ["≤ 200.0 ms", "200.4 ms"]);
+        assert_eq!(missed(p95, 200_000.0, 400_000.0), ["≤ 200 ms", "400 ms"]);
+    }
 }

@@ -103,15 +103,16 @@ fn itl_is_recorded_once_a_token_and_icl_once_a_gap() {
 }
 
 #[test]
-fn tokens_that_no_event_showed_are_credited_to_the_end() {
+fn tokens_that_no_event_showed_are_spread_over_the_stream_or_at_the_end_where_none_were_streamed() {
     let mut recorder = two_stages();
     recorder.event(STAGE_0, &event(500, None, 1));
     let completion = Completion { usage: usage(12, 4), event_tokens: 1, ..Completion::default() };
     let timeline = Timeline { streamed_tokens: 8, ..answer(100, 1_500, 12) };
     recorder.completed(STAGE_0, &timeline, &completion);
     let interval = recorder.take();
-    assert_eq!(interval.seconds[&0].output_tokens, 1);
-    assert_eq!(interval.seconds[&1].output_tokens, 11);
+    // Seven more were streamed from 0.2 to 1.5 s, and four never were.
+    assert_eq!(interval.seconds[&0].output_tokens, 1 + 4);
+    assert_eq!(interval.seconds[&1].output_tokens, 3 + 4);
 }
 
 #[test]

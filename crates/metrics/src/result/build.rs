@@ -64,7 +64,10 @@ impl RunResult {
         let sessions = context.sessions(&turns);
         let books = record.merged.books();
         let verdict = context.verdict(&stages, &headline, &books);
-        let seconds = record.series.points(&record.merged.seconds);
+        let mut seconds = record.series.points(&record.merged.seconds);
+        for point in &mut seconds {
+            point.percentiles.retain(|metric, _| is_told(&overall, *metric));
+        }
         let steady = context.steady(&overall);
         let RunRecord { facts, workers, mut warnings, failures, stopped, .. } = record;
         warnings.extend(drift::warnings(&overall.notes));
@@ -238,9 +241,19 @@ impl Context<'_> {
         let by = if self.record.facts.streamed { Metric::Ttft } else { Metric::E2eLatency };
         let within = headline.start..headline.end;
         let counts = &self.record.merged.seconds;
-        SteadyState::detect(by, &self.record.series, counts, within, |stage| {
+        let mut steady = SteadyState::detect(by, &self.record.series, counts, within, |stage| {
             self.record.stages.get(usize::from(stage)).is_some_and(|stage| stage.headline)
-        })
+        });
+        if let SteadyState::From(window) = &mut steady {
+            window.percentiles.retain(|metric, _| is_told(headline, *metric));
+            for (metric, figures) in &mut window.percentiles {
+                let nulls = headline.metrics.get(metric).map(|summary| &summary.nulls);
+                figures.censor(|percentile| {
+                    nulls.and_then(|nulls| nulls.get(&percentile)) == Some(&NullReason::Censored)
+                });
+            }
+        }
+        steady
     }
 
     /// By exact sums: tokens, not requests, are what a cache saves.
@@ -326,6 +339,12 @@ impl Context<'_> {
 }
 
 /// The planned end, else the last completion, else the last failure.
+/// Whether a metric means anything in this run: over time and in the steady part as in the table.
+fn is_told(headline: &WindowResult, metric: Metric) -> bool {
+    let reason = headline.metrics.get(&metric).and_then(|summary| summary.null_reason);
+    !matches!(reason, Some(NullReason::ChunksAreNotTokens | NullReason::NotStreamed))
+}
+
 fn stage_span(stage: &StageDescription, record: &ScopeRecord) -> Span {
     let start = stage.window.start;
     let answered = record.last_completed.or(record.last_failed).unwrap_or(start);

@@ -137,7 +137,7 @@ pub(super) fn over_time(view: &ComparisonView) -> Vec<Chart> {
         let value = |wanted: &i64| {
             let point =
                 run.seconds.iter().find(|point| since(point.second, begun(run)) == *wanted)?;
-            point.percentiles.get(&metric).map(|figures| log_ms(figures.p50))
+            point.percentiles.get(&metric).and_then(|figures| figures.p50).map(log_ms)
         };
         Series::line(run.facts.id.clone(), at.iter().map(value).collect())
     };

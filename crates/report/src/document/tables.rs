@@ -374,7 +374,10 @@ pub(super) fn definitions() -> Table {
         ("offered_rate, achieved_rate", "due and sent requests / second, by due and sent instants"),
         ("throughput", "completed requests / second, by completion instant"),
         ("tokens_per_second", "output tokens / second, by the instant the tokens arrived"),
-        ("goodput", "requests / second that met every objective, by completion instant"),
+        (
+            "goodput",
+            "requests / second within every limit of `slos.perRequest`, by completion instant",
+        ),
         ("error_rate", "failed / (completed + failed), of the requests due in the window"),
         (
             "verdict",

@@ -72,12 +72,8 @@ fn percentiles(metrics: &Value) -> BTreeMap<Metric, PointPercentiles> {
         let metric = Metric::from_name(name)?;
         let figure = |key: &str| recorded(metric.kind(), &figures[key]);
         let count = figures["count"].as_u64()?;
-        let point = PointPercentiles {
-            count,
-            p50: figure("p50")?,
-            p90: figure("p90")?,
-            p99: figure("p99")?,
-        };
+        let point =
+            PointPercentiles { count, p50: figure("p50"), p90: figure("p90"), p99: figure("p99") };
         Some((metric, point))
     };
     metrics.as_object().into_iter().flatten().filter_map(point).collect()

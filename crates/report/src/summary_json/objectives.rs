@@ -82,8 +82,8 @@ fn percentiles(kind: metrics::Kind, point: &PointPercentiles) -> Value {
     json!({
         "unit": kind.unit(),
         "count": point.count,
-        "p50": shown(kind, point.p50),
-        "p90": shown(kind, point.p90),
-        "p99": shown(kind, point.p99),
+        "p50": point.p50.map(|value| shown(kind, value)),
+        "p90": point.p90.map(|value| shown(kind, value)),
+        "p99": point.p99.map(|value| shown(kind, value)),
     })
 }

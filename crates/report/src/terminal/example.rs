@@ -237,9 +237,10 @@ pub(crate) fn an_hour() -> RunResult {
             point.counts.in_flight_max = 100 + wave / 3;
             for figures in point.percentiles.values_mut() {
                 figures.count = 1_000;
-                figures.p50 += wave * 20;
-                figures.p90 += wave * 40;
-                figures.p99 += wave * 90;
+                let waved = |us: Option<u64>, factor| Some(us.unwrap_or(50_000) + wave * factor);
+                figures.p50 = waved(figures.p50, 20);
+                figures.p90 = waved(figures.p90, 40);
+                figures.p99 = waved(figures.p99, 90);
             }
             point
         })
@@ -330,7 +331,8 @@ pub(crate) fn demanded() -> RunResult {
     };
     run.stopped = Some(StoppedEarly { at: ms(20_000), reason });
     let mut result = RunResult::build(run).unwrap();
-    let point = PointPercentiles { count: 150, p50: 54_000, p90: 58_000, p99: 59_000 };
+    let point =
+        PointPercentiles { count: 150, p50: Some(54_000), p90: Some(58_000), p99: Some(59_000) };
     result.steady = SteadyState::From(SteadyWindow {
         by: Metric::Ttft,
         start: ms(5_000),

@@ -86,8 +86,13 @@ pub(super) fn steady(result: &RunResult, width: u16) -> String {
     let mut parts = vec![format!("{}/s completed", quantity(window.throughput))];
     for metric in [Metric::Ttft, Metric::E2eLatency] {
         let Some(point) = window.percentiles.get(&metric) else { continue };
-        let [p50, p99] = [point.p50, point.p99].map(|us| milliseconds(us as f64));
-        parts.push(format!("{} p50 {p50} p99 {p99} ms", metric.name()));
+        let figures = [("p50", point.p50), ("p99", point.p99)].into_iter();
+        let figures = figures
+            .filter_map(|(name, us)| Some(format!(" {name} {}", milliseconds(us? as f64))))
+            .collect::<String>();
+        if !figures.is_empty() {
+            parts.push(format!("{}{figures} ms", metric.name()));
+        }
     }
     let [start, end] = [window.start, window.end].map(length);
     let text = format!("run time {start} to {end} (MSER-5): {}", parts.join(", "));

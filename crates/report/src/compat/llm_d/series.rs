@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{Metric, PointPercentiles, SecondCounts, SeriesPoint, StageResult};
+use metrics::{Metric, SecondCounts, SeriesPoint, StageResult};
 use serde_json::{Map, Value, json};
 
 use super::{LATENCIES, instant};
@@ -52,20 +52,14 @@ fn stamp(run: &StoredRun, point: &SeriesPoint) -> Option<String> {
     instant(run.result.facts.started_at_unix_ns.saturating_add(offset_ns))
 }
 
-/// A percentile needs a sample beyond it, here as everywhere.
 fn percentiles(points: &[(String, &SeriesPoint)], metric: Metric, units: &str) -> Value {
     let point = |(ts, point): &(String, &SeriesPoint)| {
         let figures = point.percentiles.get(&metric)?;
-        let value = |least: u64, of: fn(&PointPercentiles) -> u64| {
-            (figures.count >= least).then(|| of(figures) as f64 / base_unit(metric))
-        };
+        let value = |figure: Option<u64>| figure.map(|value| value as f64 / base_unit(metric));
         let mut members = Map::new();
         let _none = members.insert("ts".to_owned(), json!(ts));
-        let all = [
-            ("p50", value(2, |figures| figures.p50)),
-            ("p90", value(10, |figures| figures.p90)),
-            ("p99", value(100, |figures| figures.p99)),
-        ];
+        let all =
+            [("p50", value(figures.p50)), ("p90", value(figures.p90)), ("p99", value(figures.p99))];
         let there =
             all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
         members.extend(there);
