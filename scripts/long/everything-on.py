@@ -11,7 +11,7 @@ OpenTelemetry from both to a collector every second with 1 % of the requests sam
 
 Compared is what the requests' tasks run: their bodies, sockets, events, histograms and records, which is where all that
 is on has its part. The rest of the lane's thread (the runtime, a timer every 10 ms) is shown beside it: at this rate,
-which callgrind bears, it is as much again, and at 500 requests a second little of it is left.
+which callgrind bears, it is as much again with the flush of each second, and at 500 requests a second little of it is left.
 
 A run counts only if every request was answered, and one that is on only if the records are complete, spans and metrics
 were taken and each request came with a `traceparent`. The two kinds are comparable only if the thread waited about as
