@@ -1,9 +1,9 @@
 //! A search that is over, as it is shown and written.
 
-use std::path::Path;
+use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
-use metrics::{Metric, Percentile, RunResult};
-use report::{CapacityView, TriedLevel, write_file};
+use metrics::{Metric, Percentile, RunResult, Status};
+use report::{CapacityView, TriedLevel, TriedRun, write_file};
 use workload::search::{Found, Judgement, Level, Outcome, Search, SearchBy, knee};
 
 use super::Tried;
@@ -37,14 +37,19 @@ pub(super) fn view(
         by: by_name(by),
         unit: by.unit(),
         outcome: outcome_name(found.outcome),
-        meaning: meaning(found.outcome).to_owned(),
+        meaning: meaning(found).to_owned(),
         holds: found.holds,
         fails: found.fails,
+        not_offered: found.not_offered,
         certain: found.certain,
         knee: knee(&curve).map(|place| levels[place].level),
         workers,
         objectives,
-        remarks: tried.iter().filter_map(|run| remark(run, by, workers)).collect(),
+        remarks: tried
+            .iter()
+            .filter_map(|run| remark(run, by, workers))
+            .chain(doubts(tried, by.unit()))
+            .collect(),
         levels,
     }
 }
@@ -65,8 +70,31 @@ fn remark(run: &Tried, by: SearchBy, asked: u32) -> Option<String> {
         .then(|| format!("a run at {level} {} was offered by {had} of {asked} workers", by.unit()))
 }
 
+/// At which levels a verdict was not VALID and why, a line for each reason, the graver first: such a level may have been
+/// judged by what the reason made of its figures.
+fn doubts(tried: &[Tried], unit: &str) -> Vec<String> {
+    let mut levels: BTreeMap<(Reverse<Status>, &str), Vec<f64>> = BTreeMap::new();
+    for run in tried {
+        let reasons = run.result.verdict.reasons.iter();
+        for reason in reasons.filter(|reason| reason.status != Status::Valid) {
+            levels
+                .entry((Reverse(reason.status), reason.code.as_str()))
+                .or_default()
+                .push(run.level);
+        }
+    }
+    let line = |((Reverse(status), code), mut levels): ((Reverse<Status>, &str), Vec<f64>)| {
+        levels.sort_by(f64::total_cmp);
+        levels.dedup();
+        let shown: Vec<String> = levels.into_iter().map(super::shown).collect();
+        format!("{} for `{code}` at {} {unit}", status.name(), shown.join(", "))
+    };
+    levels.into_iter().map(line).collect()
+}
+
+/// Of the run and of its classes.
 fn objectives(result: &RunResult) -> Vec<String> {
-    result.overall.slos.iter().map(|slo| report::objective(slo).0).collect()
+    super::reading::objectives(result).map(|objective| objective.demand()).collect()
 }
 
 fn line(level: &Level, repeats: usize, tried: &[Tried]) -> TriedLevel {
@@ -95,7 +123,16 @@ fn line(level: &Level, repeats: usize, tried: &[Tried]) -> TriedLevel {
         tokens_per_second: of(&|result| result.overall.rates.tokens_per_second),
         ttft_us: both(Metric::Ttft),
         e2e_us: both(Metric::E2eLatency),
-        directories: runs.iter().map(|run| run.directory.clone()).collect(),
+        runs: runs.into_iter().map(tried_run).collect(),
+    }
+}
+
+fn tried_run(run: &Tried) -> TriedRun {
+    let verdict = &run.result.verdict;
+    TriedRun {
+        directory: run.directory.clone(),
+        status: verdict.status,
+        codes: verdict.reasons.iter().map(|reason| reason.code.clone()).collect(),
     }
 }
 
@@ -115,18 +152,32 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-fn meaning(outcome: Outcome) -> &'static str {
-    match outcome {
+fn meaning(found: Found) -> &'static str {
+    match found.outcome {
         Outcome::Bracketed => "the objectives hold at one level and not at the other",
         Outcome::AtLeast => "the highest level that may be tried holds: raise `search.most`",
         Outcome::NoneHolds => "the objectives fail even at the lowest level",
-        Outcome::GeneratorLimit => {
-            "the generator reached its limit before the service did: use more workers"
-        }
+        Outcome::GeneratorLimit => of_the_generator(found.holds.is_some(), found.fails.is_some()),
         Outcome::TooFewSamples => {
             "probes are too short for these objectives: raise `benchmark.duration`"
         }
         Outcome::ProbesUsedUp => "the search ended before the bounds were as narrow as asked for",
+    }
+}
+
+/// What was known of the service where the generator ended a search.
+fn of_the_generator(a_level_holds: bool, a_level_fails: bool) -> &'static str {
+    match (a_level_holds, a_level_fails) {
+        (true, false) => "the generator reached its limit before the service did: use more workers",
+        (true, true) => {
+            "the generator could not offer what lies between the level that holds and the one that fails: use more workers"
+        }
+        (false, true) => {
+            "the generator could not offer what lies under the level that fails: use more workers"
+        }
+        (false, false) => {
+            "nothing is known of the service: the generator could offer no level at which its objectives can be judged"
+        }
     }
 }
 

@@ -106,6 +106,57 @@ fn whole_users_are_searched_too() {
     assert!((2.0..=4.0).contains(&holds), "{printed:#}");
 }
 
+/// One probe, whatever comes of it: what is known then.
+fn after_one_probe(bench: &Bench, load: &[&str]) -> (Ended, Value) {
+    let more = ["--set", "search.probes=1", "--set", "prompts.outputLength.mean=4"];
+    let slos = "slos={ttft: {p50: 200ms}}";
+    let ended = bench.run(&search(["--rate", "40"], "2", slos, &[load, &more].concat()));
+    assert_eq!(ended.code, Some(4), "nothing holds so far: {}", ended.all_output());
+    // A curve needs two levels.
+    let found = read_json(&ended.results.as_ref().unwrap().join("capacity.json"));
+    (ended, found)
+}
+
+/// What is known of the only level: that it fails, with which words, and with which reasons of its run's verdict.
+fn only_level(found: &Value) -> (&str, Vec<&str>) {
+    let level = &found["levels"][0];
+    assert_eq!((&level["judgement"], &level["certain"]), (&json!("fails"), &json!(true)));
+    assert_eq!(
+        (&found["bounds"]["holds"], &found["bounds"]["fails"]),
+        (&Value::Null, &json!(40.0))
+    );
+    let verdict = &level["verdicts"][0];
+    assert_eq!(verdict["status"], "SUSPECT", "{found:#}");
+    let codes = verdict["codes"].as_array().unwrap().iter().filter_map(Value::as_str);
+    (level["nearestObjective"].as_str().unwrap(), codes.collect())
+}
+
+/// Requests of 50 ms and one in flight: at 40 a second every other one is dropped, and those that are not are fast.
+#[test]
+fn a_level_that_the_cap_has_dropped_does_not_hold() {
+    let bench = slots(4);
+    let cap = ["--set", "load.concurrency=1", "--set", "load.capPolicy=drop"];
+    let (ended, found) = after_one_probe(&bench, &cap);
+    let (words, codes) = only_level(&found);
+    assert!(words.contains("the cap on requests in flight dropped"), "{words}");
+    assert!(codes.contains(&"cap_dropped"), "{codes:?}");
+    let remark = "remark    SUSPECT for `cap_dropped` at 40 requests/s";
+    assert!(ended.stdout.contains(remark), "{}", ended.stdout);
+}
+
+#[test]
+fn a_service_that_refuses_most_of_the_load_does_not_hold_by_the_rest() {
+    let bench = Bench::new(json!({
+        "ttftMs": 20, "itlMs": 5, "faults": {"status": {"code": 503, "rate": 0.6}},
+    }));
+    let (ended, found) = after_one_probe(&bench, &["--no-probe"]);
+    let (words, codes) = only_level(&found);
+    assert!(words.ends_with("and no objective speaks of errors"), "{words}");
+    assert!(codes.contains(&"failures"), "{codes:?}");
+    let remark = "remark    SUSPECT for `failures` at 40 requests/s";
+    assert!(ended.stdout.contains(remark), "{}", ended.stdout);
+}
+
 #[test]
 fn a_search_without_objectives_or_level_sends_nothing() {
     let bench = Bench::new(json!({}));

@@ -2,6 +2,7 @@
 
 mod by_workers;
 
+use metrics::Status;
 use serde_json::{Value, json};
 
 pub use by_workers::{
@@ -17,6 +18,17 @@ use crate::html::page;
 use crate::plot::picture;
 use crate::summary_json::SCHEMA_VERSION;
 use crate::terminal::aligned;
+
+/// One run of a level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriedRun {
+    /// Its results, as a path from the search's own directory.
+    pub directory: String,
+    /// Its verdict.
+    pub status: Status,
+    /// The codes of the verdict's reasons, remarks among them.
+    pub codes: Vec<String>,
+}
 
 /// One level, with the figures of its runs (the median of each).
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +51,8 @@ pub struct TriedLevel {
     pub ttft_us: [Option<f64>; 2],
     /// End-to-end latency in microseconds: p50 and p99.
     pub e2e_us: [Option<f64>; 2],
-    /// The results of its runs, as paths from the search's own directory.
-    pub directories: Vec<String>,
+    /// In the order in which they were made.
+    pub runs: Vec<TriedRun>,
 }
 
 /// A search that is over.
@@ -60,7 +72,9 @@ pub struct CapacityView {
     pub holds: Option<f64>,
     /// The lowest that fails.
     pub fails: Option<f64>,
-    /// Both are more than chance.
+    /// The lowest between the two that the generator could not offer.
+    pub not_offered: Option<f64>,
+    /// Both bounds are more than chance.
     pub certain: bool,
     /// The level of greatest power (throughput / latency).
     pub knee: Option<f64>,
@@ -75,20 +89,35 @@ pub struct CapacityView {
 }
 
 impl CapacityView {
-    /// `holds at 41.2 requests/s, fails at 43.1`.
+    /// `41.2 requests/s (fails at 43.1)`.
     fn answer(&self) -> String {
         let shown = |level: Option<f64>| level.map(quantity);
-        match (shown(self.holds), shown(self.fails)) {
-            (Some(low), Some(high)) => format!("{low} {} (fails at {high})", self.unit),
+        let (holds, fails) = (shown(self.holds), shown(self.fails));
+        let answer = match (&holds, &fails) {
+            (Some(low), Some(_)) => format!("{low} {}", self.unit),
             (Some(low), None) => format!("at least {low} {}", self.unit),
             (None, Some(high)) => format!("under {high} {}", self.unit),
             (None, None) => "not found".to_owned(),
-        }
+        };
+        let above = shown(self.not_offered).map(|level| format!("not offered at {level}"));
+        let beyond = fails.filter(|_| holds.is_some()).map(|level| format!("fails at {level}"));
+        let limits: Vec<String> = above.into_iter().chain(beyond).collect();
+        if limits.is_empty() { answer } else { format!("{answer} ({})", limits.join(", ")) }
+    }
+
+    /// Both bounds for programs.
+    fn bounds(&self) -> Value {
+        json!({
+            "holds": self.holds,
+            "fails": self.fails,
+            "certain": self.certain,
+            "notOffered": self.not_offered,
+        })
     }
 
     /// Runs in all.
     fn probes(&self) -> usize {
-        self.levels.iter().map(|level| level.directories.len()).sum()
+        self.levels.iter().map(|level| level.runs.len()).sum()
     }
 
     fn each_worker(&self) -> Option<f64> {
@@ -98,6 +127,7 @@ impl CapacityView {
 
 /// The answer for programs.
 pub fn capacity_json(view: &CapacityView) -> Value {
+    let verdict = |run: &TriedRun| json!({"status": run.status.name(), "codes": run.codes});
     let level = |level: &TriedLevel| {
         json!({
             "level": level.level,
@@ -111,7 +141,8 @@ pub fn capacity_json(view: &CapacityView) -> Value {
             "ttftP99Us": level.ttft_us[1],
             "e2eP50Us": level.e2e_us[0],
             "e2eP99Us": level.e2e_us[1],
-            "runs": level.directories,
+            "runs": level.runs.iter().map(|run| &run.directory).collect::<Vec<_>>(),
+            "verdicts": level.runs.iter().map(verdict).collect::<Vec<_>>(),
         })
     };
     json!({
@@ -121,7 +152,7 @@ pub fn capacity_json(view: &CapacityView) -> Value {
         "unit": view.unit,
         "outcome": view.outcome,
         "capacity": view.holds,
-        "bounds": {"holds": view.holds, "fails": view.fails, "certain": view.certain},
+        "bounds": view.bounds(),
         "knee": view.knee,
         "workers": view.workers,
         "capacityPerWorker": view.each_worker(),
@@ -240,7 +271,7 @@ fn document(view: &CapacityView) -> Document {
 /// Of one search or of several.
 fn verdict(is_certain: bool) -> VerdictView {
     VerdictView {
-        status: if is_certain { metrics::Status::Valid } else { metrics::Status::Suspect },
+        status: if is_certain { Status::Valid } else { Status::Suspect },
         name: if is_certain { "CERTAIN" } else { "IN DOUBT" },
         meaning: match is_certain {
             true => "both bounds are more than chance".into(),
@@ -329,7 +360,11 @@ mod tests {
             tokens_per_second: Some(level * 10.0),
             ttft_us: [Some(20_000.0), Some(90_000.0)],
             e2e_us: [Some(200_000.0), None],
-            directories: vec!["runs/x".to_owned()],
+            runs: vec![TriedRun {
+                directory: "runs/x".to_owned(),
+                status: Status::Suspect,
+                codes: vec!["failures".to_owned()],
+            }],
         };
         CapacityView {
             name: "demo".to_owned(),
@@ -339,6 +374,7 @@ mod tests {
             meaning: "the objectives hold at one level and not at the other".to_owned(),
             holds: Some(19.5),
             fails: Some(20.5),
+            not_offered: None,
             certain: false,
             knee: Some(10.0),
             workers: 2,
@@ -366,10 +402,34 @@ mod tests {
         let json = capacity_json(&view());
         assert_eq!((&json["capacity"], &json["bounds"]["fails"]), (&json!(19.5), &json!(20.5)));
         assert_eq!(json["capacityPerWorker"], 9.75);
+        assert_eq!(json["levels"][0]["runs"], json!(["runs/x"]));
+        let verdicts = json!([{"status": "SUSPECT", "codes": ["failures"]}]);
+        assert_eq!(json["levels"][0]["verdicts"], verdicts);
         assert!(capacity_html(&view()).unwrap().contains("IN DOUBT"));
         assert!(capacity_plot(&view()).unwrap().is_some());
         let none = CapacityView { holds: None, fails: None, levels: Vec::new(), ..view() };
         assert!(capacity_text(&none, 80).contains("not found"));
         assert_eq!(capacity_plot(&none).unwrap(), None);
+    }
+
+    #[test]
+    fn what_could_not_be_offered_stands_beside_what_fails_and_never_for_it() {
+        let answer = |holds, not_offered, fails| {
+            CapacityView { holds, not_offered, fails, ..view() }.answer()
+        };
+        let cases = [
+            (
+                (Some(19.5), Some(20.0), Some(40.0)),
+                "19.5 requests/s (not offered at 20.0, fails at 40.0)",
+            ),
+            ((Some(19.5), Some(20.0), None), "at least 19.5 requests/s (not offered at 20.0)"),
+            ((None, Some(20.0), Some(40.0)), "under 40.0 requests/s (not offered at 20.0)"),
+            ((None, Some(20.0), None), "not found (not offered at 20.0)"),
+        ];
+        for ((holds, not_offered, fails), words) in cases {
+            assert_eq!(answer(holds, not_offered, fails), words);
+        }
+        let json = capacity_json(&CapacityView { not_offered: Some(20.0), ..view() });
+        assert_eq!(json["bounds"]["notOffered"], 20.0);
     }
 }

@@ -33,9 +33,9 @@ mod sweep;
 mod terminal;
 
 pub use capacity::{
-    CapacityByWorkers, CapacityOfCount, CapacityView, TriedLevel, capacity_by_workers_html,
-    capacity_by_workers_json, capacity_by_workers_plot, capacity_by_workers_text, capacity_html,
-    capacity_json, capacity_plot, capacity_text,
+    CapacityByWorkers, CapacityOfCount, CapacityView, TriedLevel, TriedRun,
+    capacity_by_workers_html, capacity_by_workers_json, capacity_by_workers_plot,
+    capacity_by_workers_text, capacity_html, capacity_json, capacity_plot, capacity_text,
 };
 pub use checksums::altered;
 pub use compare::{

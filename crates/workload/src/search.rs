@@ -5,8 +5,9 @@
 //! is as narrow as was asked for (bisection). A probe is a measurement, and near the capacity its figure lies near the
 //! limit: there one run can say either. So each level has a *judgement with its certainty*: a probe whose figure is further
 //! from the limit than its own 95 % interval reaches decides at once; another is repeated, and the mean of all decides,
-//! with certainty where its interval leaves zero out, else by its sign. What the searching run knows nothing of (pauses,
-//! fresh prompts, fleets) is its caller's.
+//! with certainty where its interval leaves zero out, else by its sign. A level that the generator could not offer bounds
+//! the search, but says nothing of the service, and is told apart from one that fails. What the searching run knows nothing
+//! of (pauses, fresh prompts, fleets) is its caller's.
 
 mod bounds;
 mod level;
@@ -34,7 +35,7 @@ pub enum Outcome {
     AtLeast,
     /// The lowest level fails.
     NoneHolds,
-    /// The generator reached its limit before the service did.
+    /// The generator reached its limit before the service did, be it at the lowest level.
     GeneratorLimit,
     /// Probes are too short for their objectives.
     TooFewSamples,
@@ -51,6 +52,8 @@ pub struct Found {
     pub holds: Option<f64>,
     /// The lowest that fails: its upper bound.
     pub fails: Option<f64>,
+    /// The lowest under it, and above all that were offered, that the generator could not offer: no bound of the service.
+    pub not_offered: Option<f64>,
     /// Both bounds are more than chance.
     pub certain: bool,
 }

@@ -70,7 +70,7 @@ pub fn capacity_by_workers_json(table: &CapacityByWorkers) -> Value {
             "workers": view.workers,
             "outcome": view.outcome,
             "capacity": view.holds,
-            "bounds": {"holds": view.holds, "fails": view.fails, "certain": view.certain},
+            "bounds": view.bounds(),
             "capacityPerWorker": view.each_worker(),
             "knee": view.knee,
             "probes": view.probes(),

@@ -1,12 +1,14 @@
 //! One level: what its probes showed, and what that says of it.
 //!
 //! Near the capacity one run can say either, so a level is judged by all its probes together, and with the certainty that
-//! they give. What a probe has suffered from outside (a worker that died) says nothing of the service: such a probe is
-//! made again.
+//! they give. What a probe has suffered from outside (a worker that died, a generator that could not keep up) says nothing
+//! of the service: such a probe is made again, and only what it suffers more than once is the level's.
 
 /// A level that no probe can judge is tried so often at most.
 const BLIND: usize = 2;
-/// So many probes of one level that were spoilt are no accident.
+/// A level that so many probes could not offer is too much for the generator; one alone may have met a busy machine.
+const NOT_OFFERED: usize = 2;
+/// So many probes of one level that say nothing of the service, for whatever reason, are no accident.
 const SPOILT: usize = 3;
 /// Without an interval of its own a probe decides alone from this distance on: twice the limit, or half of it.
 const FAR: f64 = 0.5;
@@ -68,7 +70,9 @@ pub struct Level {
 impl Level {
     /// What its probes say, of which at most `repeats` are run.
     pub fn judgement(&self, repeats: usize) -> Judgement {
-        if self.readings.contains(&Reading::NotOffered) {
+        let count = |wanted: Reading| self.readings.iter().filter(|r| **r == wanted).count();
+        let (not_offered, spoilt) = (count(Reading::NotOffered), count(Reading::Spoilt));
+        if not_offered >= NOT_OFFERED.min(repeats) {
             return Judgement::NotOffered;
         }
         let margins: Vec<(f64, Option<f64>)> = self
@@ -79,8 +83,8 @@ impl Level {
                 Reading::Blind | Reading::NotOffered | Reading::Spoilt => None,
             })
             .collect();
-        let spoilt = self.readings.iter().filter(|reading| **reading == Reading::Spoilt).count();
-        let (whole, is_no_accident) = (self.readings.len() - spoilt, spoilt >= SPOILT);
+        let useless = not_offered + spoilt;
+        let (whole, is_no_accident) = (self.readings.len() - useless, useless >= SPOILT);
         if margins.is_empty() {
             return match whole >= BLIND.min(repeats) {
                 true => Judgement::Blind,

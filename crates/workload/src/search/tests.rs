@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::json;
@@ -76,6 +77,84 @@ fn where_the_generator_gives_up_is_no_upper_bound() {
     let (found, _) = search(RULES, service);
     assert_eq!((found.outcome, found.fails), (Outcome::GeneratorLimit, None));
     assert!(found.holds.is_some_and(|level| level > 29.0 && level <= 30.0), "{found:?}");
+    assert!(found.not_offered.is_some_and(|level| level > 30.0 && level < 31.0), "{found:?}");
+}
+
+#[test]
+fn a_generator_that_offers_no_level_is_its_own_limit_and_no_service_that_fails() {
+    for useless in [Reading::NotOffered, Reading::Spoilt] {
+        let (found, _) = search(RULES, |_| useless);
+        let limit = (Outcome::GeneratorLimit, None, None, Some(RULES.least));
+        assert_eq!((found.outcome, found.holds, found.fails, found.not_offered), limit);
+    }
+}
+
+#[test]
+fn a_level_that_fails_is_told_though_a_lower_one_could_not_be_offered() {
+    // 10 and 20 hold, 40 fails, and then the machine is busy: 28.3 and more are not offered any more.
+    let mut service = exact(35.0);
+    let mut probes = 0;
+    let (found, _) = search(RULES, |level| {
+        probes += 1;
+        if probes > 3 && level > 25.0 { Reading::NotOffered } else { service(level) }
+    });
+    assert_eq!((found.outcome, found.fails), (Outcome::GeneratorLimit, Some(40.0)), "{found:?}");
+    let not_offered = found.not_offered.unwrap();
+    assert!(found.holds.unwrap() <= 25.0 && (25.0..26.0).contains(&not_offered), "{found:?}");
+}
+
+#[test]
+fn a_single_probe_that_could_not_be_offered_is_made_again() {
+    let mut service = exact(35.0);
+    let mut probes = 0;
+    let (found, search) = search(RULES, |level| {
+        probes += 1;
+        if probes == 4 { Reading::NotOffered } else { service(level) }
+    });
+    assert_eq!((found.outcome, found.not_offered), (Outcome::Bracketed, None), "{found:?}");
+    assert!(found.holds.unwrap() <= 35.0 && found.fails.unwrap() >= 35.0, "{found:?}");
+    assert!(search.levels().iter().any(|level| level.readings.contains(&Reading::NotOffered)));
+    let level = |readings: &[Reading]| Level { level: 1.0, readings: readings.to_vec() };
+    let judged = |readings: &[Reading]| level(readings).judgement(3);
+    assert_eq!(judged(&[Reading::NotOffered]), Judgement::Open);
+    assert_eq!(judged(&[Reading::NotOffered, sure(0.5)]), Judgement::Holds { certain: true });
+    assert_eq!(judged(&[Reading::NotOffered; 2]), Judgement::NotOffered);
+    let mixed = [Reading::Spoilt, Reading::NotOffered, Reading::Spoilt];
+    assert_eq!(judged(&mixed), Judgement::NotOffered, "three that say nothing");
+    assert_eq!(level(&[Reading::NotOffered]).judgement(1), Judgement::NotOffered, "once was asked");
+}
+
+proptest! {
+    /// Whatever the probes show, in whatever order: each bound is a level that was judged so.
+    #[test]
+    fn bounds_are_levels_that_were_judged_so(seed: u64) {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let rules = SearchRules { repeats: 3, probes: 80, ..RULES };
+        let (found, search) = search(rules, |level| match dice.next_u32() % 10 {
+            0 | 1 => Reading::NotOffered,
+            2 => Reading::Spoilt,
+            3 => Reading::Blind,
+            4 => sure(-0.7),
+            _ => sure(1.0 - level / 37.0),
+        });
+        let of = |level: Option<f64>| {
+            let judged = |level: f64| search.levels().iter().find(|known| known.level == level);
+            level.map(|level| judged(level).unwrap().judgement(rules.repeats))
+        };
+        let is_failure = |known: &&Level| matches!(known.judgement(rules.repeats), Judgement::Fails { .. });
+        let lowest_failure = search.levels().iter().find(is_failure).map(|known| known.level);
+        prop_assert_eq!(found.fails, lowest_failure);
+        prop_assert!(matches!(of(found.holds), None | Some(Judgement::Holds { .. })), "{:?}", found);
+        prop_assert!(matches!(of(found.not_offered), None | Some(Judgement::NotOffered)), "{:?}", found);
+        let rising: Vec<f64> = [found.holds, found.not_offered, found.fails].into_iter().flatten().collect();
+        prop_assert!(rising.is_sorted_by(|low, high| low < high), "{:?}", found);
+        match found.outcome {
+            Outcome::NoneHolds => prop_assert_eq!(found.fails, Some(rules.least)),
+            Outcome::GeneratorLimit => prop_assert!(found.not_offered.is_some()),
+            Outcome::Bracketed => prop_assert!(found.holds.is_some() && found.fails.is_some()),
+            Outcome::AtLeast | Outcome::TooFewSamples | Outcome::ProbesUsedUp => {}
+        }
+    }
 }
 
 #[test]
