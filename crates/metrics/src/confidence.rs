@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::censoring::Censored;
 use crate::distribution::rank;
 use crate::sparse::SparseHistogram;
 use crate::summary::{NullReason, Percentile};
@@ -63,10 +64,12 @@ pub struct Stretch {
 }
 
 /// The 95 % intervals of all percentiles that have one, from consecutive stretches. `e2e_p50` is the window's median
-/// `e2e_latency`. A percentile whose upper limit lies beyond the largest sample has none.
+/// `e2e_latency`. A percentile whose upper limit lies beyond the largest sample has none. Percentiles are those of all
+/// requests: in every draw the same share of them is taken to have been cut off.
 pub fn intervals95(
     stretches: &[Stretch],
     e2e_p50: Option<Duration>,
+    censored: Censored,
 ) -> Result<BTreeMap<Percentile, Interval95>, NullReason> {
     let units = coalesce(stretches, MAX_UNITS);
     let block = block_length(&units, e2e_p50);
@@ -77,15 +80,19 @@ pub fn intervals95(
     if table.total() == 0 {
         return Err(NullReason::NoSamples);
     }
-    let mut intervals = bootstrap(&table, block, &Percentile::ALL);
+    let mut intervals = bootstrap(&table, block, &Percentile::ALL, censored);
     let independent = lag_1_correlation(&block_means(&units, block)) < INDEPENDENT;
     intervals.retain(|percentile, interval| {
-        let Some(ranks) = binomial::order_statistics(table.total(), *percentile) else {
+        let count = table.total();
+        let ranks = binomial::order_statistics(censored.ranked(count), *percentile);
+        let among = |place| censored.among_completed(place, count);
+        let Some((low, high)) = ranks.and_then(|ranks| among(ranks.low).zip(among(ranks.high)))
+        else {
             return false;
         };
         if independent {
-            interval.low = interval.low.min(table.value_at_rank(&whole(&table), ranks.low));
-            interval.high = interval.high.max(table.value_at_rank(&whole(&table), ranks.high));
+            interval.low = interval.low.min(table.value_at_rank(&whole(&table), low));
+            interval.high = interval.high.max(table.value_at_rank(&whole(&table), high));
         }
         true
     });
@@ -125,6 +132,7 @@ fn bootstrap(
     table: &CumulativeTable,
     block: usize,
     wanted: &[Percentile],
+    censored: Censored,
 ) -> BTreeMap<Percentile, Interval95> {
     let mut found: BTreeMap<Percentile, Vec<u64>> = BTreeMap::new();
     moving_blocks(0..table.rows() - 1, block, &mut SplitMix64::new(SEED), |blocks| {
@@ -133,7 +141,8 @@ fn bootstrap(
             return;
         }
         for &percentile in wanted {
-            let value = table.value_at_rank(blocks, rank(count, percentile.quantile()));
+            let value =
+                table.value_at_rank(blocks, rank(count, censored.quantile(percentile.quantile())));
             found.entry(percentile).or_default().push(value);
         }
     });

@@ -275,9 +275,13 @@ impl Distribution {
     /// The value at quantile `q` (0 to 1): the ⌈q·n⌉-th smallest sample, within max(1 unit, 0.1 %) of the exact order
     /// statistic; never outside the exact minimum and maximum. `None` without samples.
     pub fn quantile(&self, q: f64) -> Option<u64> {
+        self.value_at_rank(rank(self.count(), q))
+    }
+
+    /// The `rank`-th smallest sample, counted from 1, as exactly as [`Self::quantile`] has it. `None` without samples.
+    pub fn value_at_rank(&self, rank: u64) -> Option<u64> {
         let (min, max) = self.exact.min.zip(self.exact.max)?;
-        let value = quantile_of(self.buckets(), self.count(), q)?;
-        Some(value.clamp(min, max))
+        Some(value_at_rank(self.buckets(), rank)?.clamp(min, max))
     }
 
     /// The values at ascending quantiles, in one pass: what [`Self::quantile`] gives for each.
@@ -335,7 +339,10 @@ pub(crate) fn quantile_of(
     count: u64,
     q: f64,
 ) -> Option<u64> {
-    let rank = rank(count, q);
+    value_at_rank(buckets, rank(count, q))
+}
+
+fn value_at_rank(buckets: impl Iterator<Item = (u64, u64)>, rank: u64) -> Option<u64> {
     let mut seen = 0_u64;
     let mut last = None;
     for (value, n) in buckets {

@@ -6,6 +6,7 @@
 #![deny(missing_docs, unused_results)]
 
 mod books;
+mod censoring;
 mod comparison;
 mod confidence;
 mod distribution;
@@ -33,6 +34,7 @@ mod verdict;
 mod warning;
 
 pub use books::{Books, BooksError, FailureClass, FailureSample, Lost, NotSent};
+pub use censoring::Censored;
 pub use comparison::{
     Basis, Compared, Difference, FAMILY_ERROR, MIN_BLOCKS_TO_COMPARE, Observed, RunOverTime,
     Undecided, compare, is_comparable, usual_figures,

@@ -9,7 +9,7 @@ mod figure;
 mod judge;
 
 pub use figure::{Bound, Figure, RateFigure, Statistic};
-pub(crate) use judge::{Censored, Judged, figure_of, judge, rate_of};
+pub(crate) use judge::{Judged, figure_of, judge, rate_of};
 pub use judge::{Outcome, SloResult};
 
 use serde::{Deserialize, Serialize};

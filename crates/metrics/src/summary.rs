@@ -1,13 +1,14 @@
 //! The figures of one metric over one window, and for each that is absent the reason.
 //!
 //! A percentile that the samples cannot support is worse than none: it is null where fewer than one sample lies above
-//! it, and where more requests were cut off (censored) than lie above it, because each of those was slower than what
-//! is in the histogram.
+//! it, and where it lies among the requests that were cut off (`censoring`), each of which was slower than what is in
+//! the histogram. Those count in the rank of the others.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::censoring::Censored;
 use crate::confidence::Interval95;
 use crate::distribution::Distribution;
 use crate::metric::{Kind, Metric};
@@ -62,7 +63,7 @@ pub enum NullReason {
     NoSamples,
     /// count × (1 − q) is under 1; of an interval: no sample bounds it from above.
     FewSamples,
-    /// More requests were cancelled or timed out than lie above the percentile.
+    /// The percentile lies among the requests that were cancelled or timed out.
     Censored,
     /// The answers were not streamed.
     NotStreamed,
@@ -169,9 +170,8 @@ impl Summary {
         }
     }
 
-    /// The figures of `distribution`. `censored_share` is that of the window's requests (0 to 1); it touches
-    /// per-request metrics only.
-    pub fn of(metric: Metric, distribution: &Distribution, censored_share: f64) -> Self {
+    /// The figures of `distribution`; percentiles are those of all requests, with those that were cut off.
+    pub fn of(metric: Metric, distribution: &Distribution, censored: Censored) -> Self {
         let mut summary = Self::absent(metric.kind(), NullReason::NoSamples);
         if distribution.is_empty() {
             return summary;
@@ -183,11 +183,10 @@ impl Summary {
         summary.min = distribution.min();
         summary.max = distribution.max();
         summary.out_of_range = distribution.below() + distribution.above();
-        let censored = if metric.per_request() { censored_share } else { 0.0 };
         for percentile in Percentile::ALL {
-            match null_reason(percentile, summary.count, censored) {
-                Some(reason) => drop(summary.nulls.insert(percentile, reason)),
-                None => *summary.slot(percentile) = distribution.quantile(percentile.quantile()),
+            match rank_of(percentile, summary.count, censored) {
+                Err(reason) => drop(summary.nulls.insert(percentile, reason)),
+                Ok(rank) => *summary.slot(percentile) = distribution.value_at_rank(rank),
             }
         }
         summary
@@ -241,18 +240,19 @@ impl Summary {
     }
 }
 
-/// `few_samples`: count × (1 − q) < 1, in integers. `censored`: q > 1 − the censored share.
-fn null_reason(percentile: Percentile, count: u64, censored_share: f64) -> Option<NullReason> {
+/// The percentile's place among the samples. `few_samples`: count × (1 − q) < 1, in integers.
+fn rank_of(percentile: Percentile, count: u64, censored: Censored) -> Result<u64, NullReason> {
     let above_permille = u128::from(1_000 - percentile.permille());
     if u128::from(count) * above_permille < 1_000 {
-        return Some(NullReason::FewSamples);
+        return Err(NullReason::FewSamples);
     }
-    (percentile.quantile() > 1.0 - censored_share).then_some(NullReason::Censored)
+    censored.rank(count, percentile.quantile()).ok_or(NullReason::Censored)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::books::Books;
 
     fn of_count(count: u64) -> Distribution {
         let mut distribution = Distribution::new(Kind::Latency);
@@ -260,8 +260,12 @@ mod tests {
         distribution
     }
 
-    fn nulls_of(metric: Metric, count: u64, censored_share: f64) -> Vec<Percentile> {
-        let summary = Summary::of(metric, &of_count(count), censored_share);
+    fn cut_off(metric: Metric, completed: u64, cancelled: u64) -> Censored {
+        Censored::of(metric, &Books { completed, cancelled, ..Books::default() })
+    }
+
+    fn nulls_of(metric: Metric, count: u64, cut: u64) -> Vec<Percentile> {
+        let summary = Summary::of(metric, &of_count(count), cut_off(metric, count, cut));
         for percentile in Percentile::ALL {
             let absent = summary.nulls.contains_key(&percentile);
             assert_eq!(summary.percentile(percentile).is_none(), absent);
@@ -272,29 +276,42 @@ mod tests {
     #[test]
     fn a_percentile_needs_a_sample_above_it() {
         use Percentile::{P50, P90, P95, P99, P99_9};
-        assert_eq!(nulls_of(Metric::Ttft, 1, 0.0), [P50, P90, P95, P99, P99_9]);
-        assert_eq!(nulls_of(Metric::Ttft, 2, 0.0), [P90, P95, P99, P99_9]); // 2 × 0.5 = 1
-        assert_eq!(nulls_of(Metric::Ttft, 99, 0.0), [P99, P99_9]); // 99 × 0.01 < 1
-        assert_eq!(nulls_of(Metric::Ttft, 100, 0.0), [P99_9]); // 100 × 0.01 = 1
-        assert_eq!(nulls_of(Metric::Ttft, 999, 0.0), [P99_9]);
-        assert_eq!(nulls_of(Metric::Ttft, 1_000, 0.0), []);
+        assert_eq!(nulls_of(Metric::Ttft, 1, 0), [P50, P90, P95, P99, P99_9]);
+        assert_eq!(nulls_of(Metric::Ttft, 2, 0), [P90, P95, P99, P99_9]); // 2 × 0.5 = 1
+        assert_eq!(nulls_of(Metric::Ttft, 99, 0), [P99, P99_9]); // 99 × 0.01 < 1
+        assert_eq!(nulls_of(Metric::Ttft, 100, 0), [P99_9]); // 100 × 0.01 = 1
+        assert_eq!(nulls_of(Metric::Ttft, 999, 0), [P99_9]);
+        assert_eq!(nulls_of(Metric::Ttft, 1_000, 0), []);
     }
 
     #[test]
     fn percentiles_above_one_minus_the_censored_share_are_null() {
         use Percentile::{P95, P99, P99_9};
-        assert_eq!(nulls_of(Metric::Ttft, 2_000, 0.001), []);
-        assert_eq!(nulls_of(Metric::Ttft, 2_000, 0.002), [P99_9]); // 1 − 0.002 = 0.998
-        assert_eq!(nulls_of(Metric::E2eLatency, 2_000, 0.02), [P99, P99_9]);
-        assert_eq!(nulls_of(Metric::E2eLatency, 2_000, 0.06), [P95, P99, P99_9]);
-        assert_eq!(nulls_of(Metric::Icl, 2_000, 0.06), [], "samples of unfinished requests stay");
-        let summary = Summary::of(Metric::Ttft, &of_count(2_000), 0.02);
+        assert_eq!(nulls_of(Metric::Ttft, 2_000, 2), []); // ⌈0.999 × 2,002⌉ = 2,000
+        assert_eq!(nulls_of(Metric::Ttft, 2_000, 4), [P99_9]); // ⌈0.999 × 2,004⌉ = 2,002
+        assert_eq!(nulls_of(Metric::E2eLatency, 2_000, 41), [P99, P99_9]);
+        assert_eq!(nulls_of(Metric::E2eLatency, 2_000, 128), [P95, P99, P99_9]);
+        assert_eq!(nulls_of(Metric::OutputTokens, 2_000, 128), [P95, P99, P99_9]);
+        assert_eq!(nulls_of(Metric::Icl, 2_000, 128), [], "samples of unfinished requests stay");
+        let summary = Summary::of(Metric::Ttft, &of_count(2_000), cut_off(Metric::Ttft, 2_000, 41));
         assert_eq!(summary.nulls[&P99], NullReason::Censored);
     }
 
     #[test]
+    fn percentiles_are_those_of_all_requests_not_of_the_survivors() {
+        // 986 fast answers, 7 slow ones and 7 that were cut off: 1.4 % of the requests were slow.
+        let mut samples = Distribution::new(Kind::Latency);
+        samples.record_n(60_000, 986);
+        samples.record_n(1_000_000, 7);
+        let p99 = |cut| {
+            Summary::of(Metric::E2eLatency, &samples, cut_off(Metric::E2eLatency, 993, cut)).p99
+        };
+        assert_eq!((p99(0), p99(7)), (Some(60_031), Some(1_000_000)));
+    }
+
+    #[test]
     fn the_figures_are_those_of_the_distribution() {
-        let summary = Summary::of(Metric::Ttft, &of_count(1_000), 0.0);
+        let summary = Summary::of(Metric::Ttft, &of_count(1_000), Censored::default());
         assert_eq!((summary.count, summary.mean, summary.unit()), (1_000, Some(500.5), "us"));
         assert_eq!((summary.min, summary.max), (Some(1), Some(1_000)));
         assert_eq!((summary.p50, summary.p90, summary.p99_9), (Some(500), Some(900), Some(999)));
@@ -304,10 +321,11 @@ mod tests {
     #[test]
     fn intervals_of_null_percentiles_are_left_out() {
         let all = Percentile::ALL.map(|percentile| (percentile, Interval95 { low: 1, high: 2 }));
-        let summary = Summary::of(Metric::Ttft, &of_count(100), 0.0).with_ci95(Ok(all.into()));
+        let summary = Summary::of(Metric::Ttft, &of_count(100), Censored::default())
+            .with_ci95(Ok(all.into()));
         assert!(summary.ci95.contains_key(&Percentile::P99));
         assert!(!summary.ci95.contains_key(&Percentile::P99_9));
-        let without = Summary::of(Metric::Ttft, &of_count(100), 0.0);
+        let without = Summary::of(Metric::Ttft, &of_count(100), Censored::default());
         let without = without.with_ci95(Err(NullReason::FewBlocks));
         assert_eq!((without.ci95.len(), without.ci95_null), (0, Some(NullReason::FewBlocks)));
     }
@@ -315,7 +333,7 @@ mod tests {
     #[test]
     fn nothing_recorded_says_so() {
         let empty = Distribution::new(Kind::Latency);
-        let summary = Summary::of(Metric::Ttft, &empty, 0.0);
+        let summary = Summary::of(Metric::Ttft, &empty, Censored::default());
         assert_eq!(summary, Summary::absent(Kind::Latency, NullReason::NoSamples));
     }
 }

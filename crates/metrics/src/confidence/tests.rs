@@ -1,6 +1,7 @@
 use super::*;
+use crate::books::Books;
 use crate::distribution::Distribution;
-use crate::metric::Kind;
+use crate::metric::{Kind, Metric};
 
 fn stretch(values: &[u64]) -> Stretch {
     let mut distribution = Distribution::new(Kind::Latency);
@@ -39,12 +40,15 @@ fn splitmix64_gives_its_published_numbers() {
 #[test]
 fn under_ten_blocks_there_is_no_interval() {
     let seconds = drifting(1, 100, 0.0);
-    assert_eq!(intervals95(&seconds[..99], None), Err(NullReason::FewBlocks));
-    assert!(intervals95(&seconds, None).is_ok());
+    assert_eq!(intervals95(&seconds[..99], None, Censored::default()), Err(NullReason::FewBlocks));
+    assert!(intervals95(&seconds, None, Censored::default()).is_ok());
     // Answers of 4 s: blocks of 12 s, of which 100 s hold 8.
     let long_answers = Some(Duration::from_secs(4));
-    assert_eq!(intervals95(&seconds, long_answers), Err(NullReason::FewBlocks));
-    assert_eq!(intervals95(&[], None), Err(NullReason::FewBlocks));
+    assert_eq!(
+        intervals95(&seconds, long_answers, Censored::default()),
+        Err(NullReason::FewBlocks)
+    );
+    assert_eq!(intervals95(&[], None, Censored::default()), Err(NullReason::FewBlocks));
 }
 
 #[test]
@@ -59,7 +63,7 @@ fn blocks_are_whole_units_of_at_least_ten_seconds_and_three_answers() {
 #[test]
 fn samples_that_do_not_vary_have_an_interval_without_width() {
     let constant = vec![stretch(&[5_000; 10]); 200];
-    let intervals = intervals95(&constant, None).unwrap();
+    let intervals = intervals95(&constant, None, Censored::default()).unwrap();
     for (percentile, interval) in &intervals {
         assert_eq!(interval.low, interval.high, "{percentile:?}");
     }
@@ -67,10 +71,28 @@ fn samples_that_do_not_vary_have_an_interval_without_width() {
     assert!(!intervals.contains_key(&Percentile::P99_9));
 }
 
+/// Per second 94 fast and 4 slow answers, and 2 that were cut off: p95 of all is a slow one, p95 of those that completed
+/// is fast.
+#[test]
+fn an_interval_is_that_of_all_requests() {
+    let second = stretch(&[vec![5_000; 94], vec![900_000; 4]].concat());
+    let seconds = vec![second; 200];
+    let books = Books { completed: 19_600, cancelled: 400, ..Books::default() };
+    let of = |censored| intervals95(&seconds, None, censored).unwrap();
+    let (survivors, all) = (of(Censored::default()), of(Censored::of(Metric::Ttft, &books)));
+    let p95 = Percentile::P95;
+    assert!(survivors[&p95].high < 6_000 && all[&p95].low > 800_000, "{survivors:?} {all:?}");
+    assert!(!all.contains_key(&Percentile::P99), "it lies among those that were cut off");
+    assert_eq!(survivors[&Percentile::P50], all[&Percentile::P50]);
+}
+
 #[test]
 fn the_same_run_has_the_same_intervals() {
     let seconds = drifting(7, 300, 0.5);
-    assert_eq!(intervals95(&seconds, None), intervals95(&seconds, None));
+    assert_eq!(
+        intervals95(&seconds, None, Censored::default()),
+        intervals95(&seconds, None, Censored::default())
+    );
 }
 
 #[test]
@@ -110,7 +132,8 @@ fn intervals_cover_the_truth_even_where_samples_are_correlated() {
         let units = coalesce(&drifting(seed * 7_919 + 1, 400, 0.6), MAX_UNITS);
         let table = CumulativeTable::of(&units);
         let block = block_length(&units, None);
-        let interval = bootstrap(&table, block, &[Percentile::P50])[&Percentile::P50];
+        let interval =
+            bootstrap(&table, block, &[Percentile::P50], Censored::default())[&Percentile::P50];
         covered += u32::from((interval.low..=interval.high).contains(&10_000));
         let ranks = binomial::order_statistics(table.total(), Percentile::P50).unwrap();
         let at = |rank| table.value_at_rank(&whole(&table), rank);

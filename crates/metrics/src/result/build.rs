@@ -8,6 +8,7 @@ use super::{
     StageResult, StoppedEarly, WindowResult, WorkerResult,
 };
 use crate::books::{Books, FailureSample, share};
+use crate::censoring::Censored;
 use crate::confidence::intervals95;
 use crate::distribution::{Distribution, MergeError, whole_micros};
 use crate::drift;
@@ -16,7 +17,7 @@ use crate::metric::Metric;
 use crate::recorder::SLOW_TTFT;
 use crate::series::Series;
 use crate::server::ServerMetrics;
-use crate::slo::{Censored, Judged, SloResult, Slos, judge as judge_slo};
+use crate::slo::{Judged, SloResult, Slos, judge as judge_slo};
 use crate::steady::SteadyState;
 use crate::summary::{NullReason, Summary};
 use crate::verdict::{Evidence, Thresholds, Verdict, chunks_are_not_tokens, judge};
@@ -223,7 +224,7 @@ impl Context<'_> {
         ttft_over_3s: Option<f64>,
     ) -> Vec<SloResult> {
         let samples = |metric| self.samples(record, metric);
-        let window = Judged { rates, ttft_over_3s, samples, censored: Censored::of(&record.books) };
+        let window = Judged { rates, ttft_over_3s, samples, books: &record.books };
         slos.limits.iter().map(|slo| judge_slo(*slo, &window)).collect()
     }
 
@@ -268,7 +269,6 @@ impl Context<'_> {
         record: &ScopeRecord,
         stages: Option<impl Fn(u16) -> bool>,
     ) -> BTreeMap<Metric, Summary> {
-        let censored_share = record.books.censored_share().unwrap_or(0.0);
         let e2e = record.distribution(Metric::E2eLatency);
         let e2e_p50 = e2e.and_then(|e2e| e2e.quantile(0.5)).map(Duration::from_micros);
         let summary = |metric: Metric| match self.samples(record, metric) {
@@ -276,11 +276,12 @@ impl Context<'_> {
             Ok(samples) => {
                 let over_time =
                     stages.as_ref().and_then(|stages| self.record.series.stretches(metric, stages));
+                let censored = Censored::of(metric, &record.books);
                 let intervals = match over_time {
-                    Some(stretches) => intervals95(&stretches, e2e_p50),
+                    Some(stretches) => intervals95(&stretches, e2e_p50, censored),
                     None => Err(NullReason::NotKept),
                 };
-                Summary::of(metric, samples, censored_share).with_ci95(intervals)
+                Summary::of(metric, samples, censored).with_ci95(intervals)
             }
         };
         Metric::ALL.into_iter().map(|metric| (metric, summary(metric))).collect()

@@ -2,9 +2,10 @@
 
 use super::RunResult;
 use crate::books::Books;
+use crate::censoring::Censored;
 use crate::distribution::Distribution;
 use crate::metric::Metric;
-use crate::slo::{Censored, Figure, Statistic, figure_of, rate_of};
+use crate::slo::{Figure, Statistic, figure_of, rate_of};
 use crate::summary::{NullReason, Percentile};
 
 impl RunResult {
@@ -38,16 +39,20 @@ impl RunResult {
 
     fn other_percentile(&self, metric: Metric, statistic: Statistic) -> Result<f64, NullReason> {
         let mut merged = Distribution::new(metric.kind());
-        let mut books = Books::default();
         for stage in self.stages.iter().filter(|stage| stage.headline) {
-            books.merge(&stage.books);
             if let Some(samples) = stage.distributions.get(&metric) {
                 merged.merge(samples).map_err(|_| NullReason::NoSamples)?;
             }
         }
-        let censored =
-            if metric.per_request() { Censored::of(&books) } else { Censored::default() };
-        figure_of(&merged, statistic, censored)
+        figure_of(&merged, statistic, Censored::of(metric, &self.headline_books()))
+    }
+
+    /// What became of the requests due in the headline.
+    pub fn headline_books(&self) -> Books {
+        let mut books = Books::default();
+        let stages = self.stages.iter().filter(|stage| stage.headline);
+        stages.for_each(|stage| books.merge(&stage.books));
+        books
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Bound, Figure, RateFigure, Slo, Statistic};
 use crate::books::Books;
+use crate::censoring::Censored;
 use crate::distribution::Distribution;
 use crate::metric::Metric;
 use crate::result::Rates;
@@ -49,21 +50,8 @@ pub(crate) struct Judged<'a, D> {
     pub(crate) ttft_over_3s: Option<f64>,
     /// A metric's samples, or why there are none.
     pub(crate) samples: D,
-    /// Requests that were cancelled or timed out: each is missing from every per-request metric.
-    pub(crate) censored: Censored,
-}
-
-/// How many requests were cut off, and their share of those that were started, 0 to 1.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Censored {
-    pub(crate) requests: u64,
-    pub(crate) share: f64,
-}
-
-impl Censored {
-    pub(crate) fn of(books: &Books) -> Self {
-        Self { requests: books.censored(), share: books.censored_share().unwrap_or(0.0) }
-    }
+    /// What became of its requests: each that was cancelled or timed out is missing from every per-request metric.
+    pub(crate) books: &'a Books,
 }
 
 /// One objective against its window.
@@ -77,12 +65,9 @@ where
         }
         Figure::Of(metric, statistic) => match (window.samples)(metric) {
             Ok(samples) => {
-                let per_request = metric.per_request();
-                let censored = if per_request { window.censored } else { Censored::default() };
+                let censored = Censored::of(metric, window.books);
                 let figure = figure_of(samples, statistic, censored);
-                if figure == Err(NullReason::Censored)
-                    && surely_missed(slo, samples, censored.requests)
-                {
+                if figure == Err(NullReason::Censored) && surely_missed(slo, samples, censored) {
                     return SloResult { slo, figure: None, outcome: Outcome::Missed };
                 }
                 figure
@@ -114,8 +99,8 @@ pub(crate) fn rate_of(rates: &Rates, ttft_over_3s: Option<f64>, figure: RateFigu
     }
 }
 
-/// A statistic in the unit that is shown, by the rules of the summary: at least one sample lies beyond a percentile, and
-/// fewer requests were cut off than lie beyond it.
+/// A statistic in the unit that is shown, by the rules of the summary: at least one sample lies beyond a percentile,
+/// which is that of all requests and not one of those that were cut off.
 pub(crate) fn figure_of(
     samples: &Distribution,
     statistic: Statistic,
@@ -134,10 +119,8 @@ pub(crate) fn figure_of(
             if product < WHOLE {
                 return Err(NullReason::FewSamples);
             }
-            if censored.share > beyond as f64 / WHOLE as f64 {
-                return Err(NullReason::Censored);
-            }
-            samples.quantile(f64::from(scaled) / WHOLE as f64)
+            let rank = censored.rank(samples.count(), f64::from(scaled) / WHOLE as f64);
+            samples.value_at_rank(rank.ok_or(NullReason::Censored)?)
         }
     };
     recorded.map(|value| value as f64 / scale).ok_or(NullReason::NoSamples)
@@ -151,16 +134,24 @@ fn tail(scaled: u16, samples: &Distribution) -> u64 {
     }
 }
 
-/// Whether an upper limit is missed even if every request that was cut off had been fast.
-fn surely_missed(slo: Slo, samples: &Distribution, censored: u64) -> bool {
+/// Whether a percentile that lies among the requests that were cut off is beyond the limit wherever it lies there: the
+/// slowest that completed is. Where nobody knows on which side of the completed ones they are, it has to be so even if
+/// each of them had been within.
+fn surely_missed(slo: Slo, samples: &Distribution, censored: Censored) -> bool {
     let Figure::Of(_, Statistic::Percentile(scaled)) = slo.figure else { return false };
-    if slo.figure.bound() == Bound::AtLeast {
-        return false;
-    }
     let limit = slo.limit * f64::from(samples.kind().units_per_shown());
-    let over = u128::from(samples.count_above(limit as u64)) * u128::from(WHOLE);
-    let all = u128::from(samples.count().saturating_add(censored));
-    over > all * u128::from(tail(scaled, samples))
+    match slo.figure.bound() {
+        Bound::AtLeast => samples.min().is_some_and(|least| (least as f64) < limit),
+        Bound::AtMost if censored.lie_above() => {
+            samples.max().is_some_and(|most| most as f64 > limit)
+        }
+        Bound::AtMost => {
+            let over = u128::from(samples.count_above(limit as u64)) * u128::from(WHOLE);
+            let count = samples.count();
+            let all = u128::from(count.saturating_add(censored.cut_off(count)));
+            over > all * u128::from(tail(scaled, samples))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -177,10 +168,9 @@ mod tests {
     fn outcome(statistic: &str, limit_ms: f64, samples: &Distribution, cut: u64) -> SloResult {
         let figure = Figure::Of(Metric::Ttft, Statistic::from_name(statistic).unwrap());
         let rates = Rates::default();
-        let share = cut as f64 / (samples.count() + cut) as f64;
-        let censored = Censored { requests: cut, share };
-        let window =
-            Judged { rates: &rates, ttft_over_3s: None, samples: |_| Ok(samples), censored };
+        let completed = samples.count();
+        let books = &Books { completed, cancelled: cut, ..Books::default() };
+        let window = Judged { rates: &rates, ttft_over_3s: None, samples: |_| Ok(samples), books };
         judge(Slo { figure, limit: limit_ms * 1_000.0 }, &window)
     }
 
@@ -215,11 +205,24 @@ mod tests {
     fn requests_that_were_cut_off_hide_a_percentile_unless_it_is_missed_without_them() {
         // 2 of 102 requests were cut off, more than the 1 % beyond p99.
         let samples = latencies_ms(1..=100);
-        let hidden = outcome("p99", 99.5, &samples, 2).outcome;
+        let hidden = outcome("p99", 100.5, &samples, 2).outcome;
         assert_eq!(hidden, Outcome::Undecided(NullReason::Censored));
-        // 50 of 102 were slower than 50 ms whatever the two would have been.
-        assert_eq!(outcome("p99", 50.0, &samples, 2).outcome, Outcome::Missed);
+        // Whatever the two would have taken, it was more than the slowest that completed.
+        assert_eq!(outcome("p99", 99.5, &samples, 2).outcome, Outcome::Missed);
         assert_eq!(outcome("p50", 60.0, &samples, 2).outcome, Outcome::Met);
+    }
+
+    #[test]
+    fn an_objective_is_of_all_requests_and_not_of_the_survivors() {
+        // 986 at 60 ms (whose bucket ends at 60.031 ms), 7 at 1 s and 7 cut off: 1.4 % were over 500 ms.
+        let mut samples = latencies_ms(std::iter::repeat_n(60, 986));
+        samples.record_n(1_000_000, 7);
+        let met = outcome("p99", 500.0, &samples, 0);
+        assert_eq!((met.outcome, met.figure), (Outcome::Met, Some(60_031.0)));
+        let missed = outcome("p99", 500.0, &samples, 7);
+        assert_eq!((missed.outcome, missed.figure), (Outcome::Missed, Some(1_000_000.0)));
+        // More of them hide the figure, and make nothing better.
+        assert_eq!(outcome("p99", 500.0, &samples, 20).outcome, Outcome::Missed);
     }
 
     #[test]
@@ -227,23 +230,28 @@ mod tests {
         let mut samples = Distribution::new(Kind::Rate);
         (1..=100).for_each(|rate: u64| samples.record(rate * 1_000));
         let rates = Rates::default();
-        let censored = Censored::default();
-        let window =
-            Judged { rates: &rates, ttft_over_3s: None, samples: |_| Ok(&samples), censored };
-        let at = |scaled, limit| {
+        let at = |scaled, limit, cancelled| {
             let figure = Figure::Of(Metric::TokenRatePerUser, Statistic::Percentile(scaled));
+            let books = &Books { completed: 100, cancelled, ..Books::default() };
+            let window =
+                Judged { rates: &rates, ttft_over_3s: None, samples: |_| Ok(&samples), books };
             judge(Slo { figure, limit }, &window).outcome
         };
-        assert_eq!((at(500, 5.0), at(500, 5.1)), (Outcome::Met, Outcome::Missed));
-        assert_eq!(at(50, 1.0), Outcome::Undecided(NullReason::FewSamples), "100 × 0.005 < 1");
+        assert_eq!((at(500, 5.0, 0), at(500, 5.1, 0)), (Outcome::Met, Outcome::Missed));
+        assert_eq!(at(50, 1.0, 0), Outcome::Undecided(NullReason::FewSamples), "100 × 0.005 < 1");
+        // Three of 103 were cut off, slower than all: the 6th of all is the 3rd that completed.
+        assert_eq!((at(500, 3.0, 3), at(500, 3.1, 3)), (Outcome::Met, Outcome::Missed));
+        // Ten of 110: the 6th is one of them, and slower than 1 a second.
+        assert_eq!(at(500, 1.0, 10), Outcome::Undecided(NullReason::Censored));
+        assert_eq!(at(500, 1.1, 10), Outcome::Missed);
     }
 
     #[test]
     fn a_rate_that_is_absent_decides_nothing() {
         let rates = Rates { error_rate: Some(0.02), ..Rates::default() };
         let none = |_| -> Result<&Distribution, NullReason> { Err(NullReason::NoSamples) };
-        let censored = Censored::default();
-        let window = Judged { rates: &rates, ttft_over_3s: None, samples: none, censored };
+        let books = &Books::default();
+        let window = Judged { rates: &rates, ttft_over_3s: None, samples: none, books };
         let of = |rate, limit| judge(Slo { figure: Figure::Rate(rate), limit }, &window).outcome;
         assert_eq!(of(RateFigure::ErrorRate, 0.02), Outcome::Met);
         assert_eq!(of(RateFigure::ErrorRate, 0.01), Outcome::Missed);

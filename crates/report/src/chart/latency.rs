@@ -1,6 +1,6 @@
 //! Distributions: the percentile curve and the histogram.
 
-use metrics::{Distribution, GroupResult, Metric, RunResult, Summary, WindowResult};
+use metrics::{Censored, Distribution, GroupResult, Metric, RunResult, WindowResult};
 
 use super::{Axis, Chart, Scale, Series, Shape, Visible, log_ms};
 use crate::document::Headline;
@@ -70,29 +70,22 @@ pub(super) fn grid() -> impl Iterator<Item = f64> {
         .map(|step| 10_f64.powf(f64::from(step) / f64::from(STEPS_A_DECADE)))
 }
 
-/// Only as far as samples support it: count × (1 − q) ≥ 1, and not beyond what was cut off.
+/// Of all requests, as the tables' percentiles are. Only as far as samples support it: count × (1 − q) ≥ 1, and not among
+/// what was cut off.
 pub(super) fn curve(
     metric: Metric,
     samples: &Distribution,
     windows: &[&WindowResult],
 ) -> Vec<Option<f64>> {
-    let summaries = windows.iter().filter_map(|window| window.metrics.get(&metric));
-    let censored = summaries.map(censored_from).fold(0.0, f64::max);
-    let supported = |inverse: &f64| {
-        samples.count() as f64 >= inverse * (1.0 - 1e-9) && 1.0 / inverse >= censored
-    };
-    let asked: Vec<f64> = grid().filter(supported).map(|inverse| 1.0 - 1.0 / inverse).collect();
+    let (count, censored) = (samples.count(), Censored::of_windows(metric, windows));
+    let supported = |inverse: &f64| count as f64 >= inverse * (1.0 - 1e-9);
+    let ranks =
+        grid().take_while(supported).map_while(|inverse| censored.rank(count, 1.0 - 1.0 / inverse));
+    let asked: Vec<f64> = ranks.map(|rank| rank as f64 / count as f64).collect();
     let mut values: Vec<_> =
         samples.quantiles(&asked).into_iter().map(|us| Some(log_ms(us))).collect();
     values.resize(grid().count(), None);
     values
-}
-
-/// 1 − the first percentile that censoring took away; 0 where none was.
-fn censored_from(summary: &Summary) -> f64 {
-    let censored = summary.nulls.iter().filter(|(_, why)| **why == metrics::NullReason::Censored);
-    let first = censored.map(|(percentile, _)| percentile.quantile()).reduce(f64::min);
-    first.map_or(0.0, |quantile| 1.0 - quantile + 1e-9)
 }
 
 /// How often each latency occurred: all measured stages, and each stage on demand.
@@ -200,6 +193,18 @@ mod tests {
         assert_eq!(curve[last], Some(0.999));
         assert_eq!(curve[STEPS_A_DECADE as usize - 1], Some(0.9));
         assert_eq!(curve.len(), grid().count());
+    }
+
+    #[test]
+    fn a_curve_is_of_all_requests_and_ends_where_they_were_cut_off() {
+        let mut window = example::one_stage().overall;
+        let before = curve(Metric::Ttft, &samples(1..=2_000), &[&window]);
+        window.notes.censored = 40; // of 2,040: 2 %
+        let after = curve(Metric::Ttft, &samples(1..=2_000), &[&window]);
+        let place = STEPS_A_DECADE as usize - 1; // the 90th percentile: ⌈0.9 × 2,040⌉ = 1,836
+        assert_eq!((before[place], after[place]), (Some(1.8), Some(1.836)));
+        let last = grid().zip(&after).filter(|(_, value)| value.is_some()).map(|(at, _)| at).last();
+        assert!(last.is_some_and(|inverse| inverse <= 51.0 && inverse > 45.0), "{last:?}");
     }
 
     #[test]

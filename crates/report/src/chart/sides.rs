@@ -10,7 +10,7 @@ use super::{Axis, Chart, Scale, Series, Shape, Visible};
 pub(crate) struct Side<'a> {
     pub(crate) name: String,
     pub(crate) samples: Distribution,
-    /// Where they are from; a percentile that is cut off in one of them is in none.
+    /// Where they are from, with what was cut off in them.
     pub(crate) windows: Vec<&'a WindowResult>,
 }
 

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use metrics::{
-    Books, Distribution, Metric, Percentile, RunResult, StageResult, Summary, WindowResult,
+    Books, Censored, Distribution, Metric, Percentile, RunResult, StageResult, Summary,
+    WindowResult,
 };
 
 use crate::document::merged_headline;
@@ -21,10 +22,7 @@ pub(super) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(super) fn headline(whole: &'a RunResult) -> Self {
-        let mut books = Books::default();
-        let stages = whole.stages.iter().filter(|stage| stage.headline);
-        stages.for_each(|stage| books.merge(&stage.books));
-        Self { result: &whole.overall, books, whole, stage: None }
+        Self { result: &whole.overall, books: whole.headline_books(), whole, stage: None }
     }
 
     pub(super) fn stage(whole: &'a RunResult, stage: &'a StageResult) -> Self {
@@ -46,8 +44,7 @@ impl<'a> Window<'a> {
             Some(stage) => stage.distributions.get(&metric).map(Cow::Borrowed),
             None => merged_headline(self.whole, metric).map(Cow::Owned),
         };
-        let censored =
-            if metric.per_request() { self.books.censored_share().unwrap_or(0.0) } else { 0.0 };
+        let censored = Censored::of(metric, &self.books);
         let distribution = distribution.filter(|samples| !samples.is_empty());
         Some(Samples { metric, summary, distribution, censored })
     }
@@ -59,8 +56,8 @@ pub(super) struct Samples<'a> {
     summary: &'a Summary,
     /// `None` where the file that holds it is missing.
     distribution: Option<Cow<'a, Distribution>>,
-    /// Share of the requests that were cut off.
-    censored: f64,
+    /// The requests that were cut off.
+    censored: Censored,
 }
 
 /// Recorded units of one second, one token, or one per second.
@@ -117,15 +114,16 @@ impl Samples<'_> {
         let q = percent / 100.0;
         // One sample has to lie beyond it: rounding must not decide on 100 × 0.01.
         let beyond = self.count() as f64 * q.min(1.0 - q);
-        if beyond < 1.0 - 1e-9 || q > 1.0 - self.censored {
+        if beyond < 1.0 - 1e-9 {
             return None;
         }
+        let rank = self.censored.rank(self.count(), q)?;
         let of_summary = || {
             let known = Percentile::ALL.into_iter().find(|p| (p.quantile() - q).abs() < 1e-9)?;
             self.summary.percentile(known)
         };
         let value = match &self.distribution {
-            Some(samples) => samples.quantile(q),
+            Some(samples) => samples.value_at_rank(rank),
             None => of_summary(),
         };
         value.map(|value| self.based(value as f64))
@@ -157,6 +155,19 @@ mod tests {
         let headline = Window::headline(&troubled);
         assert_eq!(headline.samples(Metric::Ttft).unwrap().percentile(99.0), None, "censored");
         assert!(headline.samples(Metric::Itl).is_none(), "an event is not a token");
+    }
+
+    #[test]
+    fn percentiles_are_those_of_all_requests() {
+        let mut result = example::one_stage();
+        let at = |result: &RunResult, percent| {
+            Window::headline(result).samples(Metric::Ttft).unwrap().percentile(percent)
+        };
+        let (p95, p99) = (at(&result, 95.0), at(&result, 99.0));
+        // 2,000 completed; with 90 cut off p95 of all is the 1,986th of them, and p99 is not among them.
+        result.stages[0].books.cancelled += 90;
+        assert!(p99.is_some() && at(&result, 99.0).is_none());
+        assert!(at(&result, 95.0) > p95, "{p95:?} {:?}", at(&result, 95.0));
     }
 
     #[test]

@@ -41,8 +41,8 @@ fn a_run_with_every_trouble() {
 
      ms                 p50     p90     p95    p99   p99.9    mean     max   samples
     ─────────────────────────────────────────────────────────────────────────────────
-     ttft              54.6    58.1    58.6      ×       –    54.5    59.0       440
-     ttft_scheduled    54.6    58.2    58.7      ×       –    54.6    59.0       440
+     ttft              54.7    58.4    58.8      ×       –    54.5    59.0       440
+     ttft_scheduled    54.7    58.4    58.8      ×       –    54.6    59.0       440
      icl               10.0    10.0    10.0   10.0    10.0    10.0    10.0     3,080
      tpot              10.0    10.0    10.0      ×       –    10.0    10.0       440
      e2e_latency        125     128     129      ×       –     125     129       440
@@ -58,7 +58,7 @@ fn a_run_with_every_trouble() {
     ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
      warmup *       0–2    20        10.0     9.50       78.5      0 %       54.2          –       124         –
      low            2–6    40        10.0     10.0       80.0      0 %       54.1          –       124         –
-     high          6–10   435         108     97.2        784   4.76 %       54.6          –       125         –
+     high          6–10   435         108     97.2        784   4.76 %       54.7          –       125         –
     ttft and e2e in ms; * not in the figures above
 
     warning prompts_repeat: the data set was used up after 300 requests and began again: the server's prefix cache
@@ -123,7 +123,7 @@ fn only_the_rows_that_were_asked_for() {
 
      ms      p50    p90    p95    p99   p99.9   mean    max   samples
     ──────────────────────────────────────────────────────────────────
-     ttft   54.6   58.1   58.6      ×       –   54.5   59.0       440
+     ttft   54.7   58.4   58.8      ×       –   54.5   59.0       440
      icl    10.0   10.0   10.0   10.0    10.0   10.0   10.0     3,080
      itl       –      –      –      –       –      –      –         0
     – too few samples for this percentile
@@ -137,7 +137,7 @@ fn only_the_rows_that_were_asked_for() {
     ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
      warmup *       0–2    20        10.0     9.50       78.5      0 %       54.2          –       124         –
      low            2–6    40        10.0     10.0       80.0      0 %       54.1          –       124         –
-     high          6–10   435         108     97.2        784   4.76 %       54.6          –       125         –
+     high          6–10   435         108     97.2        784   4.76 %       54.7          –       125         –
     ttft and e2e in ms; * not in the figures above
 
     warning prompts_repeat: the data set was used up after 300 requests and began again: the server's prefix cache
