@@ -14,6 +14,8 @@
 //!   warm cache or a neighbour changes. Student's t by the pooled spread of the runs' figures; the error is never taken
 //!   for less than what the runs' own intervals give, so that two repeats that agree by luck prove nothing.
 //!
+//! In both no figure is taken to be known better than the least step in which it can change (`resolution`).
+//!
 //! Latencies and rates are compared by their logarithms (their ratio is what people mean, and what is nearly normal);
 //! shares, and what may be zero, by their difference. Which of the declared figures really differ is decided by Holm's
 //! procedure over all of them and all candidates, so that the chance of one false alarm on the whole page is 5 %.
@@ -21,6 +23,7 @@
 mod of_blocks;
 mod of_runs;
 mod over_time;
+mod resolution;
 
 pub use over_time::RunOverTime;
 
@@ -69,6 +72,9 @@ pub enum Undecided {
     NoIntervals,
     /// One run a side, and the figure is not kept over time.
     NotKept,
+    /// One run a side, and what is kept over time does not add up to the figure: the requests that it is of ended outside
+    /// of the measured seconds.
+    OutsideOfBlocks,
 }
 
 /// What a comparison rests on.
@@ -206,13 +212,24 @@ fn compared(
 pub(crate) struct RunFigure {
     /// In the unit of [`Figure::unit`].
     pub(crate) value: f64,
+    /// The least step in which it can change, in the same unit.
+    pub(crate) resolution: f64,
     pub(crate) over_time: Result<OverTime, Undecided>,
 }
 
 impl RunFigure {
     fn of(run: &Observed<'_>, figure: Figure) -> Result<Self, NullReason> {
         let value = run.result.figure(figure)?;
-        Ok(Self { value, over_time: OverTime::of(run, figure) })
+        let resolution = resolution::resolution(run.result, figure, value);
+        Ok(Self { value, resolution, over_time: OverTime::of(run, figure, value) })
+    }
+
+    /// The least error that its value has on that scale.
+    fn least_error(&self, scale: Scale) -> f64 {
+        match scale {
+            Scale::Ratio => self.resolution / self.value,
+            Scale::Difference => self.resolution,
+        }
     }
 }
 
@@ -313,7 +330,7 @@ impl Estimate {
         [self.difference - reach, self.difference + reach]
     }
 
-    /// Two-sided. What never varies differs for certain, or not at all.
+    /// Two-sided. What never varies, in steps of any size, differs for certain, or not at all.
     fn p_of_student(&self) -> f64 {
         if self.difference == 0.0 {
             return 1.0;

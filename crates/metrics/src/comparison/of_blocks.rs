@@ -42,7 +42,11 @@ pub(super) fn estimate(
         return Err(Undecided::FewBlocks { block_seconds, blocks: fewest });
     }
     let track = Track::of(&layout.over_time);
-    let errors = |scale| layout.standard_errors(&track, scale);
+    let errors = |scale| {
+        let [first, second] = layout.standard_errors(&track, scale)?;
+        // Blocks that are all alike know the figure no better than the step in which it is counted.
+        Some([first.max(baseline.least_error(scale)), second.max(candidate.least_error(scale))])
+    };
     // What is above zero in the whole run may be zero in some draws of its blocks.
     let (scale, errors) = match errors(scale) {
         Some(errors) => (scale, errors),

@@ -1,4 +1,5 @@
-//! Several runs: what varies is the run.
+//! Several runs: what varies is the run, and that by no less than the figure's own step: two counts that are neighbours
+//! in every run are one figure, rounded.
 
 use super::{Basis, Estimate, RunFigure, Scale, mean, of_blocks};
 
@@ -15,7 +16,9 @@ pub(super) fn estimate(
     };
     let (before, after) = (scaled(baseline), scaled(candidate));
     let degrees_of_freedom = (before.len() + after.len()) as f64 - 2.0;
+    let steps = baseline.iter().chain(candidate).map(|run| run.least_error(scale).powi(2));
     let pooled = (squares(&before) + squares(&after)) / degrees_of_freedom.max(1.0);
+    let pooled = pooled.max(mean(steps));
     let between = pooled * (1.0 / before.len() as f64 + 1.0 / after.len() as f64);
     let within = [baseline, candidate].map(|side| within(side, scale, block_seconds));
     let within = within[0].unwrap_or(0.0) + within[1].unwrap_or(0.0);
@@ -47,10 +50,53 @@ fn within(side: &[RunFigure], scale: Scale, block_seconds: u64) -> Option<f64> {
 mod tests {
     use super::super::Undecided;
     use super::*;
+    use crate::confidence::SplitMix64;
 
     fn runs(values: &[f64]) -> Vec<RunFigure> {
-        let over_time = || Err(Undecided::NoIntervals);
-        values.iter().map(|&value| RunFigure { value, over_time: over_time() }).collect()
+        runs_in_steps(values, 0.0)
+    }
+
+    fn runs_in_steps(values: &[f64], resolution: f64) -> Vec<RunFigure> {
+        let run =
+            |&value: &f64| RunFigure { value, resolution, over_time: Err(Undecided::NoIntervals) };
+        values.iter().map(run).collect()
+    }
+
+    #[test]
+    fn runs_that_agree_to_the_last_digit_are_no_surer_than_a_digit() {
+        // 59 and 60 requests in 60 s, four runs each: a step apart, with an error of √(1/4 + 1/4) steps.
+        let step = 1.0 / 60.0;
+        let (before, after) =
+            (runs_in_steps(&[1.0; 4], step), runs_in_steps(&[59.0 / 60.0; 4], step));
+        let of = |scale| estimate(&before, &after, scale, 10);
+        let difference = of(Scale::Difference);
+        assert!((difference.standard_error - step / 2.0_f64.sqrt()).abs() < 1e-12);
+        assert!(difference.p_of_student() > 0.2, "{}", difference.p_of_student());
+        let ratio = of(Scale::Ratio);
+        assert!(ratio.p_of_student() > 0.2 && ratio.ci95()[0] < 0.0 && ratio.ci95()[1] > 0.0);
+        // Six requests fewer are more than a rounding.
+        let far = estimate(&before, &runs_in_steps(&[0.9; 4], step), Scale::Ratio, 10);
+        assert!(far.p_of_student() < 0.001, "{}", far.p_of_student());
+    }
+
+    /// Counts that fall on either of two neighbours by chance, in every mixture of the two.
+    #[test]
+    fn equal_services_whose_counts_are_neighbours_rarely_differ() {
+        let mut random = SplitMix64::new(11);
+        for repeats in [2, 3, 5, 8] {
+            let (mut alarms, trials) = (0, 400);
+            for trial in 0..trials {
+                let mut side = || -> Vec<f64> {
+                    let count = |more: bool| if more { 60.0 } else { 59.0 };
+                    (0..repeats).map(|_| count(random.below(10) < 1 + trial % 9) / 60.0).collect()
+                };
+                let [before, after] =
+                    [side(), side()].map(|values| runs_in_steps(&values, 1.0 / 60.0));
+                let p = estimate(&before, &after, Scale::Ratio, 10).p_of_student();
+                alarms += u32::from(p <= 0.05);
+            }
+            assert!(alarms <= 28, "{alarms} of {trials} with {repeats} runs a side");
+        }
     }
 
     #[test]

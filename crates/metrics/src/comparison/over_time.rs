@@ -2,11 +2,14 @@
 //!
 //! A percentile needs the histograms; a mean, a rate or a share is a quotient of two sums.
 
+mod shares;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
 use super::{Observed, Undecided};
+use crate::censoring::Censored;
 use crate::confidence::{CumulativeTable, Rows, Stretch, join};
 use crate::distribution::rank;
 use crate::interval::SecondCounts;
@@ -55,27 +58,32 @@ pub(crate) struct Portion {
 }
 
 impl OverTime {
-    pub(super) fn of(run: &Observed<'_>, figure: Figure) -> Result<Self, Undecided> {
+    /// `value` is that of the whole run.
+    pub(super) fn of(run: &Observed<'_>, figure: Figure, value: f64) -> Result<Self, Undecided> {
         let (metric, statistic) = match figure {
+            Figure::Rate(rate) if rate.is_share() => {
+                return shares::portions(run, rate, value).map(Self::Portions);
+            }
             Figure::Rate(rate) => return rates(run, rate).map(Self::Portions),
             Figure::Of(metric, statistic) => (metric, statistic),
         };
         let over_time = run.over_time.ok_or(Undecided::NoIntervals)?;
-        let wanted =
-            |stage: u16| run.result.stages.iter().any(|one| one.index == stage && one.headline);
+        let wanted = |stage| in_headline(run.result, stage);
         let stretches = over_time.series.stretches(metric, wanted).ok_or(Undecided::NotKept)?;
-        Self::of_samples(metric, statistic, stretches)
+        let censored = Censored::of(metric, &run.result.headline_books());
+        Self::of_samples(metric, statistic, stretches, censored)
     }
 
     fn of_samples(
         metric: Metric,
         statistic: Statistic,
         stretches: Vec<Stretch>,
+        censored: Censored,
     ) -> Result<Self, Undecided> {
         let units_per_shown = f64::from(metric.kind().units_per_shown());
         match statistic {
             Statistic::Percentile(scaled) => {
-                let quantile = f64::from(scaled) / 10_000.0;
+                let quantile = censored.quantile(f64::from(scaled) / 10_000.0);
                 Ok(Self::Samples { stretches, quantile, units_per_shown })
             }
             Statistic::Mean => {
@@ -196,7 +204,7 @@ fn groups(lengths: &[u32], seconds: u64) -> Vec<Range<usize>> {
     groups
 }
 
-/// Rates and shares of the seconds that lie within a measured stage. The journal's seconds are single and whole; without
+/// Rates, and shares by the instants of what they count, of the seconds that lie within a measured stage. The journal's seconds are single and whole; without
 /// it those of the answer serve, as far as they go.
 fn rates(run: &Observed<'_>, rate: RateFigure) -> Result<Vec<Portion>, Undecided> {
     let inside = |second: u32, seconds: u32| within_headline(run.result, second, seconds);
@@ -221,6 +229,10 @@ fn rates(run: &Observed<'_>, rate: RateFigure) -> Result<Vec<Portion>, Undecided
         None => return Err(Undecided::NoIntervals),
     };
     portions.ok_or(Undecided::NotKept)
+}
+
+fn in_headline(result: &RunResult, stage: u16) -> bool {
+    result.stages.iter().any(|one| one.index == stage && one.headline)
 }
 
 fn within_headline(result: &RunResult, second: u32, seconds: u32) -> bool {

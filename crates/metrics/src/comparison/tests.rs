@@ -38,7 +38,7 @@ fn stretches(seconds: &[Vec<f64>]) -> Vec<Stretch> {
 /// A run's figure from its samples over time: its value is that of all of them.
 fn run(over_time: OverTime) -> RunFigure {
     let value = Track::of(&over_time).figure(&[(0, over_time.units())]).unwrap();
-    RunFigure { value, over_time: Ok(over_time) }
+    RunFigure { value, resolution: 0.0, over_time: Ok(over_time) }
 }
 
 fn percentile(seconds: &[Vec<f64>], quantile: f64) -> RunFigure {
@@ -196,7 +196,8 @@ fn what_cannot_be_decided_has_its_reason() {
     assert_eq!(of(long(), short), Undecided::FewBlocks { block_seconds: 10, blocks: 4 });
     let thin = percentile(&seconds(100, 4), 0.99); // 400 × 0.01 = 4
     assert_eq!(of(thin, long()), Undecided::FewBeyond);
-    let without = RunFigure { value: 1.0, over_time: Err(Undecided::NoIntervals) };
+    let over_time = Err(Undecided::NoIntervals);
+    let without = RunFigure { value: 1.0, resolution: 0.0, over_time };
     assert_eq!(of(long(), without), Undecided::NoIntervals);
 }
 
@@ -208,6 +209,20 @@ fn what_never_varies_differs_for_certain_or_not_at_all() {
     let other = single(&constant(5e3), &constant(6e3), TTFT_P50).unwrap();
     assert!(other.p < 0.001, "{other:?}");
     assert!((other.relative.unwrap() - 0.2).abs() < 1e-9 && (other.absolute - 1e3).abs() < 1e-6);
+}
+
+/// Every block of both alike, and the two a bucket of the histogram apart.
+#[test]
+fn one_run_a_side_knows_no_more_than_a_step_of_its_figure() {
+    let constant = |value: f64| {
+        let run = percentile(&vec![vec![value; 20]; 100], 0.5);
+        RunFigure { resolution: run.value * 0.000_5, ..run }
+    };
+    let near = single(&constant(100_000.0), &constant(100_100.0), TTFT_P50).unwrap();
+    let [low, high] = near.relative_ci95.unwrap();
+    assert!(near.p > 0.05 && low < 0.0 && high > near.relative.unwrap(), "{near:?}");
+    let far = single(&constant(100_000.0), &constant(102_000.0), TTFT_P50).unwrap();
+    assert!(far.p < 0.001 && far.relative_ci95.unwrap()[0] > 0.0, "{far:?}");
 }
 
 #[test]
@@ -310,7 +325,10 @@ proptest! {
         let of = |values: &[f64]| {
             let runs: Vec<RunFigure> = values
                 .iter()
-                .map(|&value| RunFigure { value, over_time: Err(Undecided::NoIntervals) })
+                .map(|&value| {
+                    let over_time = Err(Undecided::NoIntervals);
+                    RunFigure { value, resolution: 0.0, over_time }
+                })
                 .collect();
             difference(&runs[..3], &runs[3..], TTFT_P50, BLOCK_SECONDS).unwrap()
         };

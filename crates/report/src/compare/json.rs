@@ -99,6 +99,7 @@ fn undecided(why: Undecided) -> &'static str {
         Undecided::FewBeyond => "few_samples",
         Undecided::NoIntervals => "no_journal",
         Undecided::NotKept => "not_kept",
+        Undecided::OutsideOfBlocks => "outside_of_blocks",
     }
 }
 

@@ -153,6 +153,11 @@ pub(super) fn undecided_words(compared: &Compared, why: Undecided) -> String {
         Undecided::NotKept => {
             "not kept over time: compare repeats (run --repeat) for it".to_owned()
         }
+        Undecided::OutsideOfBlocks => {
+            "the measured seconds do not add up to it: some of its requests ended after them, in the drain, or were never \
+             sent; compare repeats (run --repeat) for it"
+                .to_owned()
+        }
     }
 }
 
