@@ -145,7 +145,7 @@ fn invalid<'a>(reasons: &'a [Reason], codes: &[&str]) -> Option<&'a Reason> {
 }
 
 /// A few requests that were dropped are a remark, and no reason.
-fn capped(reasons: &[Reason]) -> Option<&Reason> {
+pub(super) fn capped(reasons: &[Reason]) -> Option<&Reason> {
     let is =
         |reason: &&Reason| reason.status != Status::Valid && CAPPED.contains(&reason.code.as_str());
     reasons.iter().find(is)
@@ -187,7 +187,7 @@ pub(super) fn told(reading: Reading, nearest: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use metrics::{
@@ -281,12 +281,12 @@ mod tests {
     }
 
     /// TTFT p50 of at most 200 ms: a margin of 75 % for those who answer.
-    fn ttft() -> Slo {
+    pub(in super::super) fn ttft() -> Slo {
         of(Figure::Of(Metric::Ttft, Statistic::Percentile(5_000)), 200_000.0)
     }
 
     /// Of a hundred requests so many are refused.
-    fn shedding(share: u64, slos: Vec<Slo>) -> RunResult {
+    pub(in super::super) fn shedding(share: u64, slos: Vec<Slo>) -> RunResult {
         run(slos, |recorder| {
             (0..share).for_each(|n| refused(recorder, n * 100));
             (share..100).for_each(|n| answered(recorder, n * 100));

@@ -6,8 +6,14 @@ use metrics::{Metric, Percentile, RunResult, Status};
 use report::{CapacityView, TriedLevel, TriedRun, write_file};
 use workload::search::{Found, Judgement, Level, Outcome, Search, SearchBy, knee};
 
-use super::Tried;
+use super::{
+    Tried,
+    reading::{capped, objectives},
+};
 use crate::many::make;
+
+/// The generator could not offer it.
+const NOT_OFFERED: &str = "not offered";
 
 /// What was looked for, and by whom.
 pub(super) struct Subject<'a> {
@@ -27,11 +33,8 @@ pub(super) fn view(
     let repeats = search.rules().repeats;
     let levels: Vec<TriedLevel> =
         search.levels().iter().map(|level| line(level, repeats, tried)).collect();
-    let objectives = tried.first().map(|first| objectives(&first.result)).unwrap_or_default();
-    let curve: Vec<(f64, f64)> = levels
-        .iter()
-        .map(|level| (level.throughput.unwrap_or(0.0), level.e2e_us[0].unwrap_or(0.0)))
-        .collect();
+    let demands = tried.first().map(|first| demands(&first.result)).unwrap_or_default();
+    let curve: Vec<(f64, f64)> = levels.iter().map(|level| power(level, tried)).collect();
     CapacityView {
         name: name.to_owned(),
         by: by_name(by),
@@ -44,7 +47,7 @@ pub(super) fn view(
         certain: found.certain,
         knee: knee(&curve).map(|place| levels[place].level),
         workers,
-        objectives,
+        objectives: demands,
         remarks: tried
             .iter()
             .filter_map(|run| remark(run, by, workers))
@@ -52,6 +55,16 @@ pub(super) fn view(
             .collect(),
         levels,
     }
+}
+
+/// Throughput and latency; of a level that did not reach the service they are those of another load.
+fn power(level: &TriedLevel, tried: &[Tried]) -> (f64, f64) {
+    let mut runs = tried.iter().filter(|run| run.level == level.level);
+    let is_capped = runs.any(|run| capped(&run.result.verdict.reasons).is_some());
+    if is_capped || level.judgement == NOT_OFFERED {
+        return (0.0, 0.0);
+    }
+    (level.throughput.unwrap_or(0.0), level.e2e_us[0].unwrap_or(0.0))
 }
 
 /// For programs.
@@ -93,8 +106,8 @@ fn doubts(tried: &[Tried], unit: &str) -> Vec<String> {
 }
 
 /// Of the run and of its classes.
-fn objectives(result: &RunResult) -> Vec<String> {
-    super::reading::objectives(result).map(|objective| objective.demand()).collect()
+fn demands(result: &RunResult) -> Vec<String> {
+    objectives(result).map(|objective| objective.demand()).collect()
 }
 
 fn line(level: &Level, repeats: usize, tried: &[Tried]) -> TriedLevel {
@@ -102,7 +115,7 @@ fn line(level: &Level, repeats: usize, tried: &[Tried]) -> TriedLevel {
         Judgement::Holds { certain } => ("holds", certain),
         Judgement::Fails { certain } => ("fails", certain),
         Judgement::Blind => ("too few samples", false),
-        Judgement::NotOffered => ("not offered", false),
+        Judgement::NotOffered => (NOT_OFFERED, false),
         Judgement::Open => ("open", false),
     };
     let runs: Vec<&Tried> = tried.iter().filter(|run| run.level == level.level).collect();
@@ -191,4 +204,69 @@ pub(super) fn write(view: &CapacityView, folder: &Path) -> anyhow::Result<()> {
         write_file(&folder.join("plots").join("latency_against_load.png"), &picture)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use workload::search::{Next, Reading, SearchRules};
+
+    use super::*;
+    use crate::{
+        capacity::{
+            exit_of,
+            reading::{
+                reading,
+                tests::{shedding, ttft},
+            },
+        },
+        exit::Exit,
+    };
+
+    const RULES: SearchRules = SearchRules {
+        from: 10.0,
+        least: 5.0,
+        most: 1e6,
+        precision: 1.0,
+        repeats: 3,
+        probes: 40,
+        whole: false,
+    };
+    const SUBJECT: Subject<'_> = Subject { name: "demo", by: SearchBy::Rate, workers: 0 };
+
+    /// A search to its end with what each level's run shows, and how that is read.
+    fn searched(probe: impl Fn(f64) -> (Reading, RunResult)) -> (Found, CapacityView) {
+        let (mut search, mut tried) = (Search::new(RULES), Vec::new());
+        loop {
+            let level = match search.next() {
+                Next::Done(found) => return (found, view(&SUBJECT, &search, found, &tried)),
+                Next::Probe(level) => level,
+            };
+            let (reading, result) = probe(level);
+            search.record(level, reading);
+            let directory = format!("runs/{}", tried.len());
+            tried.push(Tried { level, directory, result, nearest: String::new() });
+        }
+    }
+
+    #[test]
+    fn every_doubt_of_a_verdict_is_remarked_on_with_its_levels() {
+        let (found, view) = searched(|level| {
+            let result = shedding(if level > 10.0 { 60 } else { 0 }, vec![ttft()]);
+            (reading(&result).0, result)
+        });
+        assert_eq!((found.holds, found.fails), (Some(10.0), Some(20.0)));
+        assert_eq!(view.remarks, ["SUSPECT for `failures` at 20 requests/s"]);
+        let codes = |place: usize| view.levels[place].runs[0].codes.as_slice();
+        assert_eq!((codes(0), codes(1)), (&[][..], &["failures".to_owned()][..]));
+        assert_eq!(view.levels[1].runs[0].status, Status::Suspect);
+    }
+
+    #[test]
+    fn a_search_of_which_nothing_could_be_offered_says_nothing_of_the_service() {
+        let (found, view) = searched(|_| (Reading::NotOffered, shedding(0, vec![ttft()])));
+        assert_eq!((view.outcome, view.not_offered), ("generatorLimit", Some(5.0)));
+        assert!(view.meaning.starts_with("nothing is known of the service"), "{}", view.meaning);
+        assert_eq!((view.holds, view.fails, view.knee), (None, None, None));
+        assert!(exit_of(found) == Exit::Invalid, "no objective was missed");
+    }
 }
