@@ -4,6 +4,7 @@
 //! other machines ([`Crew`]). Plan, probe, directory, progress, table and exit code are the same for all.
 
 use std::{
+    io,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -104,6 +105,7 @@ pub(crate) fn benchmark(
     repeats: &mut Repeats,
 ) -> anyhow::Result<Exit> {
     let loaded = arguments.settings.load()?;
+    check_output(&arguments.output)?;
     if arguments.find_capacity {
         return of_many(arguments, |site| capacity::find(loaded, arguments, crew, site));
     }
@@ -121,6 +123,22 @@ pub(crate) fn benchmark(
     let ended = run_once(loaded, arguments, crew, &site, order);
     site.close();
     Ok(ended?.exit)
+}
+
+/// Whether the results directory can be made, before anybody is asked for anything.
+fn check_output(output: &Path) -> Result<(), Stop> {
+    let there = output.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let problem = if there.is_dir() {
+        let allowed = rustix::fs::access(there, rustix::fs::Access::WRITE_OK);
+        allowed.err().map(|error| io::Error::from(error).to_string())
+    } else {
+        Some("it is no directory".to_owned())
+    };
+    problem.map_or(Ok(()), |problem| {
+        let (output, there) = (output.display(), there.display());
+        let line = format!("cannot make a results directory in {output}: {there}: {problem}; choose another one by --output");
+        Err(Stop::new(Exit::BadConfiguration, line))
+    })
 }
 
 /// However they end, the workers that wait for another are sent home, and what there is of results can be fetched.

@@ -13,6 +13,7 @@ use report::{ComparisonView, Rule, figure_named};
 
 use crate::{
     exit::{Exit, Stop},
+    report::spare_runs,
     say,
 };
 use sides::Side;
@@ -97,6 +98,7 @@ fn present(view: &ComparisonView, outputs: &[(PathBuf, Format)], json: bool) -> 
         say(&report::comparison_text(view, width))?;
     }
     for (path, format) in outputs {
+        spare_runs(path)?;
         let content = match format {
             Format::Html => report::comparison_html(view)?,
             Format::Markdown => report::comparison_markdown(view),

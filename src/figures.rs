@@ -58,8 +58,10 @@ pub(crate) fn present(
     format: Format,
 ) -> anyhow::Result<Exit> {
     print(result, collect, format)?;
-    let written = directory.write_result(result);
-    written.context("the figures on stdout are all that there is of this run")?;
+    directory.write_result(result).with_context(|| {
+        let path = directory.path().display();
+        format!("the figures stand on stdout; with room again, `tokenstorm recover {path}` makes files of what the journal holds")
+    })?;
     write_reports(result, directory, format)?;
     Ok(Exit::of(result))
 }
@@ -80,7 +82,9 @@ fn write_reports(
     let run = StoredRun::of(directory.path(), result.clone(), Vec::new());
     let written = directory.write_reports(&run);
     if let Err(error) = &written {
-        eprintln!("warning: {error}; `tokenstorm report` makes it anew");
+        eprintln!(
+            "warning: {error}; the figures are there, and `tokenstorm report` makes the page anew"
+        );
     }
     if format.json || format.quiet {
         return Ok(());

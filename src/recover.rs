@@ -35,7 +35,8 @@ pub(crate) struct RecoverArgs {
 pub(crate) fn recover(arguments: &RecoverArgs) -> anyhow::Result<Exit> {
     let directory = ResultsDirectory::open(arguments.directory.clone());
     let Recorded { plan, result } = recorded(&directory)?;
-    if directory.path().join("summary.json").exists() {
+    // One without the other is what a full disk left.
+    if ["summary.json", "metrics.json"].iter().all(|name| directory.path().join(name).exists()) {
         print(&result, &plan.collect, arguments.format)?;
         eprintln!("summary.json is there already and stays as it is");
         return Ok(Exit::of(&result));

@@ -115,6 +115,9 @@ pub(crate) fn report(arguments: &ReportArgs) -> anyhow::Result<Exit> {
     let output = arguments.output.clone();
     let output = output.or_else(|| Some(run.directory.join(format.file()?)));
     let output = output.filter(|path| path.as_os_str() != "-");
+    if let Some(path) = &output {
+        spare_runs(path)?;
+    }
     let content = match format {
         ReportFormat::Hlog => return hlog(&run, output.as_deref()),
         ReportFormat::Html => report::html(&run)?.into_bytes(),
@@ -149,6 +152,18 @@ impl ReportArgs {
             (None, _) => Ok(ReportFormat::Html),
         }
     }
+}
+
+/// What a run left is never overwritten.
+pub(crate) fn spare_runs(path: &Path) -> Result<(), Stop> {
+    if !report::is_of_a_run(path) {
+        return Ok(());
+    }
+    let line = format!(
+        "--output {}: a file of that run, which stays as it is; choose another name",
+        path.display()
+    );
+    Err(Stop::new(Exit::BadConfiguration, line))
 }
 
 /// The interval histograms, as they are read: a long run has more of them than anybody wants to hold.

@@ -46,6 +46,50 @@ fn a_run_leaves_a_page_and_pictures_and_names_them() {
 }
 
 #[test]
+fn a_report_replaces_nothing_that_the_run_left_and_no_device() {
+    let (bench, results) = finished();
+    let journal = fs::read(results.join("journal")).unwrap();
+    for name in ["journal", "summary.json"] {
+        let place = results.join(name).display().to_string();
+        let refused =
+            verb(&["report", "--format", "md", "-i", "results", "-o", &place], bench.folder.path());
+        assert_eq!(refused.code, Some(2), "{}", refused.all_output());
+        assert!(
+            refused.stderr.contains("a file of that run, which stays as it is"),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!(fs::read(results.join("journal")).unwrap(), journal);
+    // A pipe that nobody reads would wait: what is at the other end is read by a thread.
+    let pipe = bench.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).unwrap()
+    });
+    let place = pipe.display().to_string();
+    let piped =
+        verb(&["report", "--format", "md", "-i", "results", "-o", &place], bench.folder.path());
+    assert_eq!(piped.code, Some(0), "{}", piped.all_output());
+    assert!(reader.join().unwrap().starts_with("## "));
+    assert!(!pipe.is_file());
+}
+
+#[test]
+fn where_no_results_can_be_nothing_is_sent() {
+    let bench = Bench::new(json!({"fixed": true}));
+    let place = bench.folder.path().join("file");
+    fs::write(&place, "").unwrap();
+    let mut run = tokenstorm();
+    run.args(["run", "--endpoint", &bench.simulator.base_url(), "--rate", "5", "--duration", "1"]);
+    let ended = Ended::from(run.arg("--output").arg(&place).output().unwrap(), bench.folder.path());
+    assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+    assert!(ended.stderr.contains("it is no directory; choose another one"), "{}", ended.stderr);
+    assert_eq!(bench.simulator.truth().received, 0);
+}
+
+#[test]
 fn every_format_follows_its_extension() {
     let (bench, results) = finished();
     let folder = bench.folder.path();

@@ -16,7 +16,7 @@ use crate::directory::{
 use crate::records::{LINES_FILE, RECORDS_FOLDER, TABLE_FILE};
 
 /// The file's name.
-const CHECKSUMS_FILE: &str = "SHA256SUMS";
+pub(crate) const CHECKSUMS_FILE: &str = "SHA256SUMS";
 
 /// Writes the checksums of what is there.
 pub(crate) fn write(directory: &Path) -> Result<(), ReportError> {

@@ -130,11 +130,16 @@ impl ResultsDirectory {
         self.write(SERVER_FILE, |file| write_json(file, &points, Layout::Compact))
     }
 
-    /// Writes `report.html` and what `plots/` can hold, then the checksums of all files.
+    /// Writes `report.html` and what `plots/` can hold, then the checksums of all files that are there.
     ///
     /// # Errors
     /// One of them cannot be made or written; those before it are there.
     pub fn write_reports(&self, run: &StoredRun) -> Result<(), ReportError> {
+        let drawn = self.write_drawn(run);
+        drawn.and(checksums::write(&self.path))
+    }
+
+    fn write_drawn(&self, run: &StoredRun) -> Result<(), ReportError> {
         write_file(&self.path.join(REPORT_FILE), html(run)?.as_bytes())?;
         let folder = self.path.join(PLOTS_FOLDER);
         for (name, picture) in plots(run)? {
@@ -142,7 +147,7 @@ impl ResultsDirectory {
                 .map_err(|source| ReportError::Write { path: folder.clone(), source })?;
             write_file(&folder.join(format!("{name}.png")), &picture)?;
         }
-        checksums::write(&self.path)
+        Ok(())
     }
 
     /// Removes the directory of a run that never began: what `create` and `write_config` made, the copy of a schedule,
@@ -183,7 +188,7 @@ impl ResultsDirectory {
     }
 }
 
-/// Writes a file that is there whole or not at all.
+/// Writes a file that is there whole or not at all; a pipe or a device is written as it is.
 ///
 /// # Errors
 /// It cannot be written; what was there before stays.
@@ -206,6 +211,13 @@ fn write_whole(
     path: &Path,
     content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), ReportError> {
+    let written = |source| ReportError::Write { path: path.to_owned(), source };
+    // A pipe or a device is written to: a file in its place would be the end of it.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let open = || File::options().write(true).open(path);
+        let mut file = BufWriter::new(open().map_err(written)?);
+        return content(&mut file).and_then(|()| file.flush()).map_err(written);
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.part"));
     let whole = || {

@@ -62,7 +62,9 @@ pub use plan::{
 };
 pub use plot::{Plot, plots};
 pub use records::{RecordFiles, RecordsFile, each_record, records_file};
-pub use stored::{Located, ReadError, RunEntry, StoredRun, entries, is_of_many, locate};
+pub use stored::{
+    Located, ReadError, RunEntry, StoredRun, entries, is_of_a_run, is_of_many, locate,
+};
 pub use summary_json::summary_json;
 pub use sweep::{
     SweepView, SweptRun, sweep_csv, sweep_html, sweep_json, sweep_markdown, sweep_plots, sweep_text,

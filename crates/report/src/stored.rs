@@ -10,7 +10,7 @@ mod objectives;
 mod place;
 mod summary_file;
 
-pub use place::{Located, RunEntry, entries, is_of_many, locate};
+pub use place::{Located, RunEntry, entries, is_of_a_run, is_of_many, locate};
 
 use std::fs;
 use std::io;

@@ -102,6 +102,7 @@ impl Config {
         for (path, value) in overrides {
             gathered.dotted(path, value, &origin);
         }
+        gathered.refuse_redacted();
         let has_simulator = self.has_simulator || gathered.has_simulator();
         let Gathered { settings, findings, .. } = gathered;
         if findings.problems.is_empty() {

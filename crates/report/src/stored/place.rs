@@ -8,12 +8,24 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::{JOURNAL_FILE, ReadError};
-use crate::directory::SUMMARY_FILE;
+use crate::checksums::CHECKSUMS_FILE;
+use crate::directory::{CONFIG_FILE, METRICS_FILE, SERVER_FILE, SUMMARY_FILE};
 
 /// The table of a sweep, in its directory.
 const SWEEP_FILE: &str = "sweep.json";
 /// The answer of a search, in its directory.
 const CAPACITY_FILE: &str = "capacity.json";
+
+/// Whether a path is a file that one run or many left, and no report of them: nothing else may be written there.
+#[must_use]
+pub fn is_of_a_run(path: &Path) -> bool {
+    const MARKS: [&str; 4] = [CONFIG_FILE, JOURNAL_FILE, SWEEP_FILE, CAPACITY_FILE];
+    const OTHERS: [&str; 5] =
+        [SUMMARY_FILE, METRICS_FILE, SERVER_FILE, CHECKSUMS_FILE, "schedule.csv"];
+    let name = path.file_name().and_then(|name| name.to_str());
+    let is_named = name.is_some_and(|name| MARKS.contains(&name) || OTHERS.contains(&name));
+    is_named && path.is_file() && MARKS.iter().any(|mark| path.with_file_name(mark).exists())
+}
 
 /// A run's directory, and how it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -56,6 +56,17 @@ pub enum ConfigError {
         /// The nearest allowed word.
         hint: Option<String>,
     },
+    /// A secret that was not written down.
+    #[error(
+        "{origin}: `{key}` is `{}`, which stands for a secret: give its value again, by `--set` or in the file",
+        super::REDACTED
+    )]
+    Redacted {
+        /// Where it stands.
+        origin: String,
+        /// The way to it.
+        key: String,
+    },
     /// A member that every entry of a list must have.
     #[error("{origin}: `{key}` is missing: give {allowed}")]
     Missing {

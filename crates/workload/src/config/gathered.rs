@@ -17,6 +17,7 @@ use super::maps::Reader;
 use super::places::Places;
 use super::secret::names_a_secret;
 use super::sources::Origin;
+use super::value::redacted_in;
 use super::written::Repeated;
 
 /// A value in its kind's normal form.
@@ -138,6 +139,17 @@ impl Gathered {
         }
         let whole = Value::Object(map);
         self.insert(index, kind.read(&whole), &whole, origin);
+    }
+
+    /// After all sources: the word for a secret stands nowhere any more.
+    pub(super) fn refuse_redacted(&mut self) {
+        for (index, setting) in &self.settings {
+            for key in redacted_in(KEYS[*index].path, &setting.value) {
+                let at = self.findings.places.of(KEYS[*index].path).unwrap_or(usize::MAX);
+                let origin = setting.origin.to_string();
+                self.findings.problems.push((at, ConfigError::Redacted { origin, key }));
+            }
+        }
     }
 
     pub(crate) fn has_simulator(&self) -> bool {

@@ -22,7 +22,8 @@ pub(super) struct Read {
 
 impl Read {
     pub(super) fn of(sources: &Sources, guess: Guess) -> Self {
-        let gathered = Gathered::from_sources(sources, guess);
+        let mut gathered = Gathered::from_sources(sources, guess);
+        gathered.refuse_redacted();
         let has_simulator = gathered.has_simulator();
         let Gathered { settings, mut findings, is_blind, .. } = gathered;
         let places = findings.places.clone();

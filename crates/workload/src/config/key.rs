@@ -127,7 +127,7 @@ impl Kind {
             }
             Self::Signed => "a whole number".to_owned(),
             Self::Headers => "header names with their values".to_owned(),
-            Self::Object => "a map, without `[redacted]` values".to_owned(),
+            Self::Object => "a map".to_owned(),
             Self::Queries => "a list of maps with `name` and `query`".to_owned(),
             Self::Maps(members) => format!("a list of maps with {}", names(members)),
             Self::Entry(members) => format!("a map with {}", names(members)),

@@ -23,7 +23,7 @@ same key, the flag wins, then `--set`, then the environment, then the file.
   used: everything wrong is listed at once, in the order in which it stands, nothing is sent, and the exit code is 2. What cannot be
   read counts as not set, and what only follows from that is not listed beside it.
 - An API key never stands in a configuration: it comes from `OPENAI_API_KEY`, or from the file that `target.apiKeyFile` names.
-- The configuration as run is written to `config.yaml` beside the results, secrets redacted; it can be run again.
+- The configuration as run is written to `config.yaml` beside the results, secrets redacted; it can be run again, where it had secrets with these given anew (`--set target.headers.x-api-key=…`).
 ";
 
 /// What each section is about.

@@ -276,7 +276,29 @@ fn credential_headers_are_kept_apart_and_redacted() {
     assert_eq!(config.harmless_headers(), pairs(&[("x-team", "blue")]));
     let yaml = config.to_yaml();
     assert!(yaml.contains("blue") && yaml.contains(REDACTED) && !yaml.contains("abc"), "{yaml}");
-    assert!(load_text(&yaml).is_err(), "a redacted value is not sent as if it were one");
+    let refused = load_text(&yaml).unwrap_err();
+    assert_eq!(refused.len(), 3, "a redacted value is not sent as if it were one: {refused:?}");
+    assert!(refused[0].to_string().contains("`target.headers.authorization` is `[redacted]`"));
+}
+
+#[test]
+fn what_was_redacted_can_be_given_again() {
+    let yaml = "target: {headers: {x-token: '[redacted]', X-Team: blue}, extraBody: {a: {password: '[redacted]'}}}\n";
+    assert_eq!(load_text(yaml).unwrap_err().len(), 2);
+    let sets = ["target.headers.x-token=t", "target.extraBody={a: {password: p}}"];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let load = |sets: &[&str]| {
+        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+        Config::load(Sources { file: Some(file.clone()), sets, ..Sources::default() })
+    };
+    let config = load(&sets).unwrap();
+    assert_eq!(config.credential_headers(), pairs(&[("x-token", "t")]));
+    assert_eq!(config.harmless_headers(), pairs(&[("x-team", "blue")]));
+    let half = load(&sets[..1]).unwrap_err();
+    assert_eq!(half.len(), 1);
+    assert!(half[0].to_string().contains("`target.extraBody.a.password` is"), "{}", half[0]);
 }
 
 #[test]

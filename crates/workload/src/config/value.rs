@@ -10,7 +10,8 @@ use serde_json::{Map, Number, Value};
 use super::duration::parse_seconds;
 use super::key::Kind;
 
-/// The word that stands for a secret in everything that is written; refused when read again.
+/// The word that stands for a secret in everything that is written; refused where it is read again and nothing comes
+/// after it.
 pub const REDACTED: &str = "[redacted]";
 
 impl Kind {
@@ -35,7 +36,7 @@ impl Kind {
             Self::Duration { min_s, max_s } => read_number(read_seconds(value)?, *min_s, *max_s),
             Self::Signed => value.as_i64().map(Value::from),
             Self::Headers => read_headers(value),
-            Self::Object => (value.is_object() && !holds_redacted(value)).then(|| value.clone()),
+            Self::Object => value.is_object().then(|| value.clone()),
             Self::Queries => read_queries(value),
             // Their members are read one by one: see `maps`.
             Self::Maps(_) => value.is_array().then(|| value.clone()),
@@ -116,12 +117,26 @@ fn read_text(value: &Value) -> Option<Value> {
     usable.then_some(Value::String(text))
 }
 
-/// A word that stands for a secret is not the secret.
-fn holds_redacted(value: &Value) -> bool {
+/// A later source may give the secret.
+fn read_text_or_redacted(value: &Value) -> Option<Value> {
+    if value == REDACTED { Some(value.clone()) } else { read_text(value) }
+}
+
+/// The paths below `path` at which the word for a secret stands: it is not the secret.
+pub(super) fn redacted_in(path: &str, value: &Value) -> Vec<String> {
     match value {
-        Value::Object(members) => members.values().any(holds_redacted),
-        Value::Array(values) => values.iter().any(holds_redacted),
-        other => other == REDACTED,
+        Value::Object(members) => {
+            let inner =
+                |(name, value): (&String, &Value)| redacted_in(&format!("{path}.{name}"), value);
+            members.iter().flat_map(inner).collect()
+        }
+        Value::Array(values) => {
+            let inner =
+                |(index, value): (usize, &Value)| redacted_in(&format!("{path}[{index}]"), value);
+            values.iter().enumerate().flat_map(inner).collect()
+        }
+        other if other == REDACTED => vec![path.to_owned()],
+        _ => Vec::new(),
     }
 }
 
@@ -175,7 +190,7 @@ fn read_headers(value: &Value) -> Option<Value> {
             | Value::Number(_)
             | Value::String(_)
             | Value::Array(_)
-            | Value::Object(_) => read_text(value)?,
+            | Value::Object(_) => read_text_or_redacted(value)?,
         };
         if !is_header_name(name) || headers.insert(name.to_ascii_lowercase(), text).is_some() {
             return None;
@@ -254,9 +269,7 @@ mod tests {
             (Kind::Choices(&["a"]), json!(["a", "c"])),
             (Kind::Headers, json!({"bad name": "x"})),
             (Kind::Headers, json!({"a": "line\nbreak"})),
-            (Kind::Headers, json!({"authorization": REDACTED})),
             (Kind::Headers, json!({"a": "1", "A": "2"})),
-            (Kind::Object, json!({"a": [{"password": REDACTED}]})),
             (Kind::Object, json!("top_k")),
             (Kind::Queries, json!([{"name": "x"}])),
             (Kind::Text, json!("")),
