@@ -21,7 +21,7 @@ use metrics::{Metric, RunResult, Status};
 use crate::chart::{
     Chart, against_load, histogram, over_time, percentiles, server as server_charts,
 };
-use crate::figures::{ABSENT, counted, length, milliseconds, percent, quantity, thousands};
+use crate::figures::{counted, length, milliseconds, or_absent, percent, quantity, thousands};
 use crate::stored::StoredRun;
 use crate::summary_json::iso_8601;
 
@@ -204,7 +204,7 @@ fn verdict(result: &RunResult) -> VerdictView {
 
 fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
     let rates = &result.overall.rates;
-    let per_second = |rate: Option<f64>| rate.map_or_else(|| ABSENT.to_owned(), quantity);
+    let per_second = |rate: Option<f64>| or_absent(rate, quantity);
     let offered =
         rates.offered.map_or_else(String::new, |rate| format!("of {} offered", quantity(rate)));
     let mut tiles = vec![
@@ -231,7 +231,7 @@ fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
     tiles.extend(latencies.map(|(metric, label)| latency_tile(result, metric, label)));
     tiles.push(Tile {
         label: "errors".into(),
-        value: rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
+        value: or_absent(rates.error_rate, percent),
         unit: "",
         note: format!("{} failed", thousands(failed)),
     });
@@ -249,8 +249,7 @@ fn tiles(result: &RunResult, headline: &Headline) -> Vec<Tile> {
 
 fn latency_tile(result: &RunResult, metric: Metric, label: &'static str) -> Tile {
     let summary = result.overall.metrics.get(&metric);
-    let shown =
-        |us: Option<u64>| us.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64));
+    let shown = |us: Option<u64>| or_absent(us, |us| milliseconds(us as f64));
     let note = match summary {
         None => "not in the summary".to_owned(),
         Some(summary) => match summary.null_reason {

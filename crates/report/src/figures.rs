@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{Metric, WindowResult};
+use metrics::{Metric, Percentile, WindowResult};
 
 /// What stands where there is no figure.
 pub(crate) const ABSENT: &str = "–";
@@ -37,6 +37,17 @@ pub(crate) fn usual(window: &WindowResult) -> impl Iterator<Item = Metric> {
 /// How many samples of a metric a window has.
 pub(crate) fn samples(window: &WindowResult, metric: Metric) -> u64 {
     window.metrics.get(&metric).map_or(0, |summary| summary.count)
+}
+
+/// A figure in words, or what stands where there is none.
+pub(crate) fn or_absent<T>(figure: Option<T>, words: impl FnOnce(T) -> String) -> String {
+    figure.map_or_else(|| ABSENT.to_owned(), words)
+}
+
+/// A percentile of a window's latency in milliseconds.
+pub(crate) fn latency(window: &WindowResult, metric: Metric, percentile: Percentile) -> String {
+    let value = window.metrics.get(&metric).and_then(|summary| summary.percentile(percentile));
+    or_absent(value, |us| milliseconds(us as f64))
 }
 
 /// Microseconds as milliseconds with three significant digits: 0.512, 5.12, 51.2, 512, 5,120.

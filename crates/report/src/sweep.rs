@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::csv_table::inert;
 use crate::directory::ReportError;
 use crate::document::{Block, Document, ReasonView, Section, Table, Tile, VerdictView};
-use crate::figures::{ABSENT, counted};
+use crate::figures::{ABSENT, counted, or_absent};
 use crate::html::page;
 use crate::markdown::markdown_of;
 use crate::plot::{Plot, picture};
@@ -176,9 +176,7 @@ pub fn sweep_text(sweep: &SweepView, width: u16) -> String {
 fn row(run: &SweptRun, figures: &[&Figure]) -> Vec<String> {
     let mut row = vec![run.point(), run.repeat.to_string(), run.verdict().to_owned()];
     let value = |figure: &&Figure| run.result.as_ref().and_then(figure.of);
-    row.extend(
-        figures.iter().map(|figure| value(figure).map_or_else(|| ABSENT.to_owned(), figure.shown)),
-    );
+    row.extend(figures.iter().map(|figure| or_absent(value(figure), figure.shown)));
     row
 }
 

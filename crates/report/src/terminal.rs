@@ -28,8 +28,8 @@ use metrics::{
 };
 
 use crate::figures::{
-    ABSENT, CENSORED, GLUE, counted, labelled, length, milliseconds, percent, quantity, samples,
-    thousands, usual, wrapped,
+    CENSORED, GLUE, counted, labelled, latency, length, milliseconds, or_absent, percent, quantity,
+    samples, thousands, usual, wrapped,
 };
 
 /// Columns where the terminal's width is not known.
@@ -141,7 +141,7 @@ fn token_source(facts: &RunFacts) -> &'static str {
 /// Per second, requests above tokens.
 fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
     let rates = &result.overall.rates;
-    let figure = |rate: Option<f64>| rate.map_or_else(|| ABSENT.to_owned(), quantity);
+    let figure = |rate: Option<f64>| or_absent(rate, quantity);
     let line = |label: &str, columns: [(&str, Option<f64>); 3]| {
         if width < ALIGNED_RATES_WIDTH {
             let words = columns.map(|(name, rate)| format!("{name}{GLUE}{}", figure(rate)));
@@ -165,7 +165,7 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
         lines.push(line("tokens/s", columns));
     }
     if selection.wants("error_rate") || selection.wants("errors") {
-        let share = rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent);
+        let share = or_absent(rates.error_rate, percent);
         lines.push(format!("{:<13}{share}", "errors"));
     }
     lines.extend(objectives::goodput(&result.overall).filter(|_| selection.wants("goodput")));
@@ -174,7 +174,7 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
     let ratio = rates.cache_hit_ratio.filter(|ratio| *ratio > 0.0);
     let named = selection.names.contains("cache_hit_ratio");
     if (ratio.is_some() && selection.wants("cache_hit_ratio")) || named {
-        let ratio = rates.cache_hit_ratio.map_or_else(|| ABSENT.to_owned(), percent);
+        let ratio = or_absent(rates.cache_hit_ratio, percent);
         lines.push(format!(
             "{:<13}{ratio} of the prompt tokens, as the server counts them",
             "cache hits"
@@ -237,14 +237,13 @@ fn intervals(window: &WindowResult, shown: &[(Metric, &Summary)], width: u16) ->
 }
 
 fn latency_row(metric: Metric, summary: &Summary) -> Vec<String> {
-    let exact =
-        |us: Option<u64>| us.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64));
+    let exact = |us: Option<u64>| or_absent(us, |us| milliseconds(us as f64));
     let mut row = vec![metric.name().to_owned()];
     row.extend(Percentile::ALL.map(|percentile| match summary.nulls.get(&percentile) {
         Some(NullReason::Censored) => CENSORED.to_owned(),
         _ => exact(summary.percentile(percentile)),
     }));
-    row.push(summary.mean.map_or_else(|| ABSENT.to_owned(), milliseconds));
+    row.push(or_absent(summary.mean, milliseconds));
     row.push(exact(summary.max));
     row.push(thousands(summary.count));
     row
@@ -274,7 +273,7 @@ fn server(result: &RunResult, width: u16) -> String {
     if result.server.series.is_empty() {
         return String::new();
     }
-    let figure = |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), quantity);
+    let figure = |value: Option<f64>| or_absent(value, quantity);
     let row = |series: &metrics::ServerSeries| {
         let inside = crate::server_json::in_headline(series, result);
         let mut row = vec![series.name.clone(), series.unit.clone()];
@@ -380,19 +379,15 @@ fn group_row(group: &GroupResult) -> Vec<String> {
 
 /// Completed and tokens per second, errors, TTFT and e2e latency.
 fn window_cells(window: &WindowResult) -> [String; 7] {
-    let rate = |rate: Option<f64>| rate.map_or_else(|| ABSENT.to_owned(), quantity);
-    let latency = |metric: Metric, percentile: Percentile| {
-        let value = window.metrics.get(&metric).and_then(|summary| summary.percentile(percentile));
-        value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
-    };
+    let rate = |rate: Option<f64>| or_absent(rate, quantity);
     [
         rate(window.rates.throughput),
         rate(window.rates.tokens_per_second),
-        window.rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
-        latency(Metric::Ttft, Percentile::P50),
-        latency(Metric::Ttft, Percentile::P99),
-        latency(Metric::E2eLatency, Percentile::P50),
-        latency(Metric::E2eLatency, Percentile::P99),
+        or_absent(window.rates.error_rate, percent),
+        latency(window, Metric::Ttft, Percentile::P50),
+        latency(window, Metric::Ttft, Percentile::P99),
+        latency(window, Metric::E2eLatency, Percentile::P50),
+        latency(window, Metric::E2eLatency, Percentile::P99),
     ]
 }
 
@@ -402,7 +397,7 @@ fn stage_row(stage: &StageResult) -> Vec<String> {
         format!("{}{}", stage.name, if stage.headline { "" } else { " *" }),
         format!("{}–{}", seconds(window.start), seconds(window.end)),
         thousands(stage.books.due),
-        window.rates.offered.map_or_else(|| ABSENT.to_owned(), quantity),
+        or_absent(window.rates.offered, quantity),
     ];
     row.extend(window_cells(window));
     row

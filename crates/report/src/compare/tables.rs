@@ -7,7 +7,7 @@ use metrics::{
 
 use super::{ComparedSide, ComparisonView, RuleOutcome};
 use crate::document::{Table, reason_words};
-use crate::figures::{self, ABSENT, length, milliseconds, percent, quantity, thousands};
+use crate::figures::{self, ABSENT, length, milliseconds, or_absent, percent, quantity, thousands};
 use crate::summary_json::iso_8601;
 
 /// What a difference comes to.
@@ -318,7 +318,7 @@ pub(super) fn runs_table(view: &ComparisonView) -> Table {
                     length(result.overall.measured)
                 },
                 thousands(result.books.completed),
-                result.overall.rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
+                or_absent(result.overall.rates.error_rate, percent),
             ]
         }));
     }
@@ -375,9 +375,9 @@ pub(super) fn side_by_side(view: &ComparisonView) -> Table {
                 let mut cells = vec![metric.name().to_owned(), run.result.facts.id.clone()];
                 cells.extend(SHOWN.map(|percentile| {
                     let value = summary.percentile(percentile);
-                    value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
+                    or_absent(value, |us| milliseconds(us as f64))
                 }));
-                cells.push(summary.mean.map_or_else(|| ABSENT.to_owned(), milliseconds));
+                cells.push(or_absent(summary.mean, milliseconds));
                 let is_told = summary.count > 0 || summary.null_reason.is_some();
                 cells.push(if is_told { thousands(summary.count) } else { ABSENT.to_owned() });
                 rows.push(cells);

@@ -9,7 +9,8 @@ use metrics::{
 
 use super::{Headline, Table};
 use crate::figures::{
-    self, ABSENT, CENSORED, USUAL, length, milliseconds, percent, quantity, thousands,
+    self, ABSENT, CENSORED, USUAL, latency, length, milliseconds, or_absent, percent, quantity,
+    thousands,
 };
 use crate::stored::StoredRun;
 use crate::summary_json::iso_8601;
@@ -113,12 +114,8 @@ fn metric_row(metric: Metric, summary: &Summary) -> Vec<String> {
         Kind::Count => "tokens",
         Kind::Rate => "1/s",
     };
-    let exact = |value: Option<u64>| {
-        value.map_or_else(|| ABSENT.to_owned(), |value| shown(summary.kind, value as f64))
-    };
-    let mean = |value: Option<f64>| {
-        value.map_or_else(|| ABSENT.to_owned(), |value| shown(summary.kind, value))
-    };
+    let exact = |value: Option<u64>| or_absent(value, |value| shown(summary.kind, value as f64));
+    let mean = |value: Option<f64>| or_absent(value, |value| shown(summary.kind, value));
     let mut row = vec![metric.name().to_owned(), unit.to_owned()];
     row.extend(Percentile::ALL.map(|percentile| match summary.nulls.get(&percentile) {
         Some(reason) => mark(*reason).to_owned(),
@@ -186,24 +183,20 @@ fn stage_row(stage: &StageResult, headline: &Headline) -> Vec<String> {
 /// What any part of a run is looked at for: completed and tokens a second, errors, and the latencies by their columns'
 /// names (ttft p50 and p99, the gap's p50, e2e p50 and p99).
 pub(super) fn window_cells(window: &WindowResult, headline: &Headline) -> [String; 8] {
-    let latency = |metric: Metric, percentile: Percentile| {
-        let value = window.metrics.get(&metric).and_then(|summary| summary.percentile(percentile));
-        value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
-    };
     [
         rate(window.rates.throughput),
         rate(window.rates.tokens_per_second),
-        window.rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
-        latency(Metric::Ttft, Percentile::P50),
-        latency(Metric::Ttft, Percentile::P99),
-        latency(headline.token_gap, Percentile::P50),
-        latency(Metric::E2eLatency, Percentile::P50),
-        latency(Metric::E2eLatency, Percentile::P99),
+        or_absent(window.rates.error_rate, percent),
+        latency(window, Metric::Ttft, Percentile::P50),
+        latency(window, Metric::Ttft, Percentile::P99),
+        latency(window, headline.token_gap, Percentile::P50),
+        latency(window, Metric::E2eLatency, Percentile::P50),
+        latency(window, Metric::E2eLatency, Percentile::P99),
     ]
 }
 
 fn rate(rate: Option<f64>) -> String {
-    rate.map_or_else(|| ABSENT.to_owned(), quantity)
+    or_absent(rate, quantity)
 }
 
 fn tenths(seconds: f64) -> String {
@@ -269,7 +262,7 @@ fn printable(text: &str) -> String {
 
 /// Of the points within the headline.
 pub(super) fn server(result: &RunResult) -> Table {
-    let figure = |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), quantity);
+    let figure = |value: Option<f64>| or_absent(value, quantity);
     let row = |series: &metrics::ServerSeries| {
         let inside = crate::server_json::in_headline(series, result);
         vec![
@@ -313,13 +306,13 @@ pub(super) fn workers(result: &RunResult) -> Table {
 }
 
 fn worker_row(worker: &WorkerResult) -> Vec<String> {
-    let ms = |us: Option<u64>| us.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64));
+    let ms = |us: Option<u64>| or_absent(us, |us| milliseconds(us as f64));
     let skew = worker.start_skew_us as f64 / 1_000.0;
     let lost = worker.lost.map_or_else(String::new, |lost| format!("at {}", length(lost.at)));
     vec![
         worker.ordinal.to_string(),
         worker.host.clone(),
-        worker.share.map_or_else(|| ABSENT.to_owned(), percent),
+        or_absent(worker.share, percent),
         thousands(worker.books.due),
         thousands(worker.books.completed),
         thousands(worker.books.failed_total()),
@@ -327,7 +320,7 @@ fn worker_row(worker: &WorkerResult) -> Vec<String> {
         ms(worker.generator_lag_p99_us),
         ms(worker.generator_lag_max_us),
         ms(worker.ttft_p50_us),
-        worker.cpu_seconds.map_or_else(|| ABSENT.to_owned(), quantity),
+        or_absent(worker.cpu_seconds, quantity),
         format!("{skew:.3}"),
         lost,
     ]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::figures::ABSENT;
 use crate::terminal::example;
 
 fn document(result: RunResult) -> Document {
@@ -16,15 +17,7 @@ fn table<'a>(document: &'a Document, section: &str) -> &'a Table {
 
 #[test]
 fn every_row_is_as_wide_as_its_header() {
-    let all = [
-        example::one_stage(),
-        example::troubled(),
-        example::all_failed(),
-        example::demanded(),
-        example::classes(),
-        example::sessions(),
-    ];
-    for result in all {
+    for result in example::all() {
         let document = document(result);
         for block in document.sections.iter().flat_map(|section| &section.blocks) {
             let Block::Table(table) = block else { continue };

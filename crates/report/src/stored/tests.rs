@@ -21,15 +21,7 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn what_is_read_is_what_was_written() {
-    let all = [
-        example::one_stage(),
-        example::troubled(),
-        example::all_failed(),
-        example::demanded(),
-        example::classes(),
-        example::sessions(),
-    ];
-    for result in all {
+    for result in example::all() {
         let (_root, path) = written(&result);
         let run = StoredRun::read(&path).unwrap();
         assert_eq!(run.gaps, Vec::<String>::new());

@@ -132,6 +132,11 @@ fn built(stages: Vec<StageDescription>, merged: Interval) -> RunRecord {
     }
 }
 
+/// One of each kind.
+pub(crate) fn all() -> [RunResult; 6] {
+    [one_stage(), troubled(), all_failed(), demanded(), classes(), sessions()]
+}
+
 /// 20 s at 100 requests a second, nothing wrong.
 pub(crate) fn one_stage() -> RunResult {
     let stages = vec![stage("hold", true, 0, 20_000)];

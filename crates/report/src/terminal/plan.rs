@@ -14,7 +14,7 @@ use super::MIN_WIDTH;
 use super::aligned;
 use super::curve;
 use crate::figures::{
-    self, ABSENT, counted, labelled, percent, quantity, rough, thousands, wrapped,
+    self, counted, labelled, or_absent, percent, quantity, rough, thousands, wrapped,
 };
 
 /// The plan for that many columns.
@@ -180,7 +180,7 @@ fn stages(view: &PlanView, width: u16) -> String {
         header.push(of_many);
         let requests = view.stages.iter().map(|stage| stage.requests);
         for (row, requests) in rows.iter_mut().zip(requests) {
-            row.push(requests.map_or_else(|| ABSENT.to_owned(), thousands));
+            row.push(or_absent(requests, thousands));
         }
         if let Some(total) = view.requests.filter(|_| view.stages.len() > 1) {
             let mut row = vec![String::new(); header.len()];
@@ -202,7 +202,7 @@ fn tells_of_arrivals(load: &PlannedLoad) -> bool {
 }
 
 fn stage_row(stage: &PlannedStage) -> Vec<String> {
-    let end = stage.end.map_or_else(|| ABSENT.to_owned(), length);
+    let end = or_absent(stage.end, length);
     let name = format!("{}{}", stage.name, if stage.headline { "" } else { " *" });
     vec![name, length(stage.start), end, level(&stage.level)]
 }

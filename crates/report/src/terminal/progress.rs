@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Live, LivePoint};
 
-use crate::figures::{ABSENT, counted, milliseconds, quantity, thousands};
+use crate::figures::{ABSENT, counted, milliseconds, or_absent, quantity, thousands};
 
 /// The line, without a line break, under 120 columns; `None` before there is anything to tell. Latencies are in
 /// milliseconds and of the last ten seconds, medians where nothing else is said.
@@ -69,7 +69,7 @@ pub(crate) fn quantity_of(value: f64) -> String {
 }
 
 pub(crate) fn ms(us: Option<u64>) -> String {
-    us.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
+    or_absent(us, |us| milliseconds(us as f64))
 }
 
 fn clock(live: &Live, last: &LivePoint) -> String {

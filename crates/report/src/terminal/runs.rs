@@ -3,7 +3,7 @@
 use metrics::{Metric, Percentile, RunResult};
 
 use super::aligned;
-use crate::figures::{ABSENT, milliseconds, percent, quantity};
+use crate::figures::{milliseconds, or_absent, percent, quantity};
 use crate::stored::StoredRun;
 use crate::summary_json::iso_8601;
 
@@ -42,7 +42,7 @@ fn row(directory: String, result: &RunResult) -> Vec<String> {
     let ttft = |percentile: Percentile| {
         let summary = result.overall.metrics.get(&Metric::Ttft);
         let value = summary.and_then(|summary| summary.percentile(percentile));
-        value.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
+        or_absent(value, |us| milliseconds(us as f64))
     };
     let facts = &result.facts;
     let began = iso_8601(facts.started_at_unix_ns).unwrap_or_default();
@@ -53,10 +53,10 @@ fn row(directory: String, result: &RunResult) -> Vec<String> {
         directory,
         began.get(..19).unwrap_or_default().replace('T', " "),
         result.verdict.status.name().to_owned(),
-        rates.throughput.map_or_else(|| ABSENT.to_owned(), quantity),
+        or_absent(rates.throughput, quantity),
         ttft(Percentile::P50),
         ttft(Percentile::P99),
-        rates.error_rate.map_or_else(|| ABSENT.to_owned(), percent),
+        or_absent(rates.error_rate, percent),
         labels.join(" "),
     ]
 }

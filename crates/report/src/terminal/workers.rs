@@ -9,7 +9,7 @@ use metrics::{RunResult, WorkerLost, WorkerResult};
 
 use super::aligned;
 use crate::figures::{
-    ABSENT, GLUE, counted, length, milliseconds, percent, quantity, thousands, wrapped,
+    ABSENT, GLUE, counted, length, milliseconds, or_absent, percent, quantity, thousands, wrapped,
 };
 
 /// Rows of a fleet that is shown whole.
@@ -108,12 +108,12 @@ impl Columns {
         let books = &worker.books;
         let mut row = vec![worker.ordinal.to_string()];
         row.extend(self.hosts.then(|| shortened(&worker.host)));
-        row.push(worker.share.map_or_else(|| ABSENT.to_owned(), percent));
+        row.push(or_absent(worker.share, percent));
         let sent = books.started().saturating_add(books.lost.in_flight_at_last_snapshot);
         row.extend([books.due, sent, books.completed, books.failed_total()].map(thousands));
         row.push(ms_or_absent(worker.generator_lag_p99_us));
         if self.clocks {
-            row.push(worker.cpu_seconds.map_or_else(|| ABSENT.to_owned(), quantity));
+            row.push(or_absent(worker.cpu_seconds, quantity));
             row.push(signed(worker.start_skew_us));
             let error = milliseconds(worker.clock_error_us as f64);
             row.push(glued(&format!("{} ± {error}", signed(worker.clock_offset_us))));
@@ -182,7 +182,7 @@ fn shortened(name: &str) -> String {
 }
 
 fn ms_or_absent(us: Option<u64>) -> String {
-    us.map_or_else(|| ABSENT.to_owned(), |us| milliseconds(us as f64))
+    or_absent(us, |us| milliseconds(us as f64))
 }
 
 /// Milliseconds with a sign where it is below zero; a long time in its own units.
