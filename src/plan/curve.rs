@@ -74,13 +74,13 @@ pub(super) fn of_levels(plan: &Plan) -> Option<PlannedCurve> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
     use workload::{Config, PlanInputs, Sources};
 
     use super::*;
 
-    fn plan(sets: &[&str]) -> Plan {
+    pub(crate) fn plan(sets: &[&str]) -> Plan {
         let sets = sets.iter().map(|set| (*set).to_owned()).collect();
         let target = ("target.endpoint".to_owned(), json!("http://127.0.0.1:9"));
         let sources = Sources { sets, flags: vec![target], ..Sources::default() };

@@ -147,9 +147,29 @@ mod tests {
         offer::{Load, offer},
     };
 
-    fn server(settings: Value) -> Running {
+    /// It answers within milliseconds, and has settings of its own besides.
+    fn server(own: &[(&str, Value)]) -> Running {
+        let mut settings = json!({"fixed": true, "ttftMs": 1, "itlMs": 1});
+        for (key, value) in own {
+            settings[*key] = value.clone();
+        }
         let config: SimulatorConfig = serde_json::from_value(settings).unwrap();
         Simulator::start(config).unwrap()
+    }
+
+    /// A closed loop that begins at once, and has settings of its own besides.
+    fn users(
+        count: u32,
+        sessions: u32,
+        own: &[(&'static str, Value)],
+    ) -> Vec<(&'static str, Value)> {
+        let mut keys = vec![
+            ("load.concurrency", json!(count)),
+            ("load.rampUp", json!(0)),
+            ("benchmark.requests", json!(sessions)),
+        ];
+        keys.extend_from_slice(own);
+        keys
     }
 
     /// Offers a whole plan; its books by turn, and what was noted.
@@ -180,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_session_of_an_open_loop_has_its_turns() {
-        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1}));
+        let server = server(&[]);
         let keys = [
             ("load.rate", json!(20)),
             ("benchmark.duration", json!(2)),
@@ -198,17 +218,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_user_of_a_closed_loop_has_one_session_after_the_other() {
-        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1}));
-        let keys = [
-            ("load.concurrency", json!(2)),
-            ("load.rampUp", json!(0)),
-            ("benchmark.requests", json!(6)),
+        let server = server(&[]);
+        let own = [
             ("sessions.turns.distribution", json!("uniform")),
             ("sessions.turns.min", json!(1)),
             ("sessions.turns.max", json!(4)),
             ("sessions.thinkTime.distribution", json!("fixed")),
             ("sessions.thinkTime.mean", json!(0.005)),
         ];
+        let keys = users(2, 6, &own);
         let (turns, notes) = offered(&server, &keys).await;
         assert_eq!((notes.sessions_begun, notes.sessions_completed), (6, 6));
         let turns = completed(&turns);
@@ -251,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_whose_turn_fails_is_cut_and_the_others_are_not_reached() {
-        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1, "contextLength": 40}));
+        let server = server(&[("contextLength", json!(40))]);
         let keys = [
             ("load.rate", json!(20)),
             ("benchmark.duration", json!(2)),
@@ -275,13 +293,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_turns_of_a_session_that_fails_at_once_are_known() {
-        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1, "contextLength": 4}));
-        let keys = [
-            ("load.concurrency", json!(2)),
-            ("load.rampUp", json!(0)),
-            ("benchmark.requests", json!(4)),
-            ("sessions.turns.mean", json!(3)),
-        ];
+        let server = server(&[("contextLength", json!(4))]);
+        let keys = users(2, 4, &[("sessions.turns.mean", json!(3))]);
         let (turns, notes) = offered(&server, &keys).await;
         let due: Vec<u64> = turns.iter().map(|books| books.due).collect();
         assert_eq!(due, [4, 0, 0]);
@@ -290,13 +303,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_follows_at_once_could_not_be_made_ahead() {
-        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1}));
-        let keys = [
-            ("load.concurrency", json!(1)),
-            ("load.rampUp", json!(0)),
-            ("benchmark.requests", json!(1)),
-            ("sessions.turns.mean", json!(20)),
-        ];
+        let server = server(&[]);
+        let keys = users(1, 1, &[("sessions.turns.mean", json!(20))]);
         let (turns, notes) = offered(&server, &keys).await;
         assert_eq!(completed(&turns).iter().sum::<u64>(), 20);
         assert!(notes.queue_empty <= 1, "only the first one's may be late: {notes:?}");
@@ -346,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_thinks_beyond_the_end_is_cut_at_once() {
-        let server = server(json!({"fixed": true, "ttftMs": 1, "itlMs": 1}));
+        let server = server(&[]);
         let keys = [
             ("load.rate", json!(10)),
             ("benchmark.duration", json!(0.5)),

@@ -1,6 +1,9 @@
 //! HTTP/2: requests share connections, and say that their stamps are those of user space.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "support/scripted.rs"]
+mod scripted;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use h2::Reason;
 use metrics::FailureClass;
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
-use workload::{Api, HttpVersion, Target};
+use workload::{HttpVersion, Target};
 
 #[derive(Clone, Copy, Default)]
 struct Script {
@@ -59,17 +62,8 @@ impl Server {
     }
 
     fn target(&self) -> Target {
-        Target {
-            url: format!("http://{}/v1/chat/completions", self.address),
-            api: Api::Chat,
-            stream: true,
-            model: None,
-            model_is_chosen: false,
-            headers: Vec::new(),
-            extra_body: None,
-            ignore_eos: false,
-            min_tokens: false,
-        }
+        let url = format!("http://{}/v1/chat/completions", self.address);
+        Target { model: None, model_is_chosen: false, ..scripted::target(&url) }
     }
 }
 

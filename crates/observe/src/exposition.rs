@@ -214,7 +214,7 @@ fn escaped(value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use metrics::{LiveBooks, LiveTurns, Metric, SparseHistogram};
 
     use super::*;
@@ -224,7 +224,7 @@ mod tests {
         LiveWorker { ordinal, host: "pod-\"a\"".to_owned(), state, books, ..LiveWorker::default() }
     }
 
-    fn samples(metric: Metric, values: &[u64]) -> Distribution {
+    pub(crate) fn samples(metric: Metric, values: &[u64]) -> Distribution {
         let mut samples = Distribution::new(metric.kind());
         values.iter().for_each(|value| samples.record(*value));
         samples

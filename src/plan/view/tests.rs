@@ -1,17 +1,7 @@
 use std::time::Duration;
 
-use serde_json::json;
-use workload::{Config, PlanInputs, Sources};
-
 use super::*;
-
-fn plan(sets: &[&str]) -> Plan {
-    let sets = sets.iter().map(|set| (*set).to_owned()).collect();
-    let target = ("target.endpoint".to_owned(), json!("http://127.0.0.1:9"));
-    let sources = Sources { sets, flags: vec![target], ..Sources::default() };
-    let inputs = PlanInputs { model: None, prompt_salt: 0 };
-    Plan::from_config(&Config::load(sources).unwrap(), &inputs).unwrap().0
-}
+use crate::plan::curve::tests::plan;
 
 fn view(sets: &[&str], workers: u32) -> PlanView {
     let plan = plan(sets);

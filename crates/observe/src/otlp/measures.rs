@@ -284,17 +284,12 @@ fn joined(mut first: Data, second: Data) -> Data {
 
 #[cfg(test)]
 mod tests {
-    use metrics::{Distribution, LiveBooks};
+    use metrics::LiveBooks;
 
     use super::*;
+    use crate::exposition::tests::samples;
 
     const SPAN: Span = Span { start_unix_ns: 5, now_unix_ns: 9 };
-
-    fn samples(metric: Metric, values: &[u64]) -> Distribution {
-        let mut samples = Distribution::new(metric.kind());
-        values.iter().for_each(|value| samples.record(*value));
-        samples
-    }
 
     fn live() -> Live {
         Live {
