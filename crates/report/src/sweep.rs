@@ -13,12 +13,12 @@ use serde_json::{Map, Value, json};
 use crate::csv_table::inert;
 use crate::directory::ReportError;
 use crate::document::{Block, Document, ReasonView, Section, Table, Tile, VerdictView};
-use crate::figures::{ABSENT, counted, or_absent};
+use crate::figures::{ABSENT, GLUE, counted, or_absent, wrapped};
 use crate::html::page;
 use crate::markdown::markdown_of;
 use crate::plot::{Plot, picture};
 use crate::summary_json::SCHEMA_VERSION;
-use crate::terminal::aligned;
+use crate::terminal::{fits, fitted};
 use charts::charts;
 use figure::{FIGURES, Figure};
 
@@ -164,13 +164,44 @@ pub fn sweep_json(sweep: &SweepView) -> Value {
     })
 }
 
-/// The table for a terminal.
+/// Columns that a narrow terminal leaves out, the least important first.
+const EXPENDABLE: [&str; 12] = [
+    "lag p99",
+    "ttft p95",
+    "itl p99",
+    "e2e p50",
+    "itl p50",
+    "offered/s",
+    "e2e p99",
+    "tok/s",
+    "ttft p50",
+    "cached",
+    "goodput/s",
+    "run",
+];
+
+/// The table for a terminal. Where the points' names would break it they have numbers, told below.
 pub fn sweep_text(sweep: &SweepView, width: u16) -> String {
     let figures = sweep.figures();
     let mut header = vec!["point", "run", "verdict"];
     header.extend(figures.iter().map(|figure| figure.short));
-    let rows = sweep.runs.iter().map(|run| row(run, &figures)).collect();
-    format!("{}\n\nlatencies in ms", aligned(&header, rows, width))
+    let mut rows: Vec<_> = sweep.runs.iter().map(|run| row(run, &figures)).collect();
+    let units = "latencies in ms";
+    if fits(&header, rows.clone(), width) {
+        return format!("{}\n\n{units}", fitted(&header, rows, &[], width));
+    }
+    let mut points: Vec<String> = Vec::new();
+    for cell in rows.iter_mut().filter_map(|row| row.first_mut()) {
+        let known = points.iter().position(|point| point == cell);
+        let place = known.unwrap_or(points.len());
+        let name = std::mem::replace(cell, (place + 1).to_string());
+        points.extend(known.is_none().then_some(name));
+    }
+    let table = fitted(&header, rows, &EXPENDABLE, width);
+    let legend = (1..)
+        .zip(&points)
+        .map(|(number, name)| wrapped(&format!("point{GLUE}{number}: {name}"), width.into(), 2));
+    format!("{table}\n\n{units}\n{}", legend.collect::<Vec<_>>().join("\n"))
 }
 
 fn row(run: &SweptRun, figures: &[&Figure]) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! comes last, where the eye is when the command ends: it decides how the rest is to be read.
 
 mod curve;
+mod grid;
 mod objectives;
 mod plan;
 mod progress;
@@ -14,6 +15,7 @@ mod workers;
 #[cfg(test)]
 pub(crate) mod example;
 
+pub(crate) use grid::{aligned, fits, fitted};
 pub use plan::plan_text;
 pub use progress::progress_line;
 pub use runs::{RunLine, list};
@@ -21,7 +23,6 @@ pub use screen::{Palette, draw_screen};
 
 use std::collections::BTreeSet;
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use metrics::{
     Books, Drift, FailureSample, GroupResult, Kind, Metric, Notes, NullReason, Percentile,
     RunFacts, RunResult, StageResult, Status, Summary, WindowResult,
@@ -36,11 +37,13 @@ use crate::figures::{
 pub const DEFAULT_WIDTH: u16 = 100;
 /// Under this many columns a table is no table.
 const MIN_WIDTH: u16 = 60;
+/// Columns of latencies that a narrow terminal leaves out, the least important first.
+const EXPENDABLE_LATENCIES: [&str; 4] = ["p95", "mean", "p90", "p99.9"];
+/// Of stages, and of classes, targets and turns.
+const EXPENDABLE_OF_PARTS: [&str; 7] =
+    ["e2e p50", "share", "tokens/s", "offered/s", "e2e p99", "seconds", "ttft p50"];
 /// From this width on the rates stand in columns.
 const ALIGNED_RATES_WIDTH: u16 = 76;
-/// A line under the header and nothing else: figures need no cage.
-const STYLE: TableStyle =
-    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// The rows that are wanted, by the names of `metrics.collect`; empty means the usual ones.
 #[derive(Debug, Clone, Default)]
@@ -207,7 +210,7 @@ fn latencies(window: &WindowResult, selection: &Selection, width: u16) -> String
     if !summaries.is_empty() {
         let header = ["ms", "p50", "p90", "p95", "p99", "p99.9", "mean", "max", "samples"];
         let rows = summaries.iter().map(|(metric, summary)| latency_row(*metric, summary));
-        lines.push(aligned(&header, rows.collect(), width));
+        lines.push(fitted(&header, rows.collect(), &EXPENDABLE_LATENCIES, width));
     }
     lines.extend(intervals(window, &summaries, width));
     let mut reasons: BTreeSet<NullReason> =
@@ -344,7 +347,8 @@ fn stages(stages: &[StageResult], width: u16) -> String {
         "e2e p50",
         "e2e p99",
     ];
-    let mut text = aligned(&header, stages.iter().map(stage_row).collect(), width);
+    let rows = stages.iter().map(stage_row).collect();
+    let mut text = fitted(&header, rows, &EXPENDABLE_OF_PARTS, width);
     text.push_str("\nttft and e2e in ms");
     if stages.iter().any(|stage| !stage.headline) {
         text.push_str("; * not in the figures above");
@@ -358,7 +362,8 @@ fn group_table(what: &str, groups: &[GroupResult], width: u16) -> String {
         what, "share", "due", "done/s", "tokens/s", "errors", "ttft p50", "ttft p99", "e2e p50",
         "e2e p99",
     ];
-    let table = aligned(&header, groups.iter().map(group_row).collect(), width);
+    let rows = groups.iter().map(group_row).collect();
+    let table = fitted(&header, rows, &EXPENDABLE_OF_PARTS, width);
     let share = if what == "turn" { "share of what was due" } else { "share as planned" };
     format!("{table}\n{share}; due of the whole run; ttft and e2e in ms")
 }
@@ -406,21 +411,6 @@ fn stage_row(stage: &StageResult) -> Vec<String> {
 fn seconds(duration: std::time::Duration) -> String {
     let text = format!("{:.1}", duration.as_secs_f64());
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
-}
-
-/// A table whose first column is words and whose others are figures.
-pub(crate) fn aligned(header: &[&str], rows: Vec<Vec<String>>, width: u16) -> String {
-    let mut table = Table::new();
-    let _table = table
-        .load_style(STYLE)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width)
-        .set_header(header.to_vec())
-        .add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
 }
 
 fn warnings(result: &RunResult, width: u16) -> String {

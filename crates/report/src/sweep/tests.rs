@@ -43,6 +43,35 @@ fn every_run_has_a_line_and_one_that_is_missing_is_told() {
 }
 
 #[test]
+fn in_a_terminal_no_word_and_no_figure_is_broken() {
+    let sweep = view();
+    assert!(sweep_text(&sweep, 200).contains(" load.rate=1 prompts.prefixRatio=0.5  "));
+    for width in [60, 80, 100, 120] {
+        let text = sweep_text(&sweep, width);
+        for line in text.lines() {
+            assert!(line.chars().count() <= usize::from(width), "{width}: {line}");
+        }
+        let rows: Vec<_> = text.lines().filter(|line| line.contains(" VALID ")).collect();
+        assert_eq!(rows.len(), 3, "a line a run at {width}: {text}");
+        assert!(rows[2].trim_start().starts_with("3 "), "{text}");
+        assert!(rows[0].contains(" 99.4 ") && rows[0].contains(" 58.9"), "{text}");
+        assert!(text.contains("\npoint 3: load.rate=1 prompts.prefixRatio=0.5"), "{text}");
+    }
+    assert!(sweep_text(&sweep, 60).contains("no room here for lag p99"));
+}
+
+#[test]
+fn a_repeat_of_a_point_has_its_number() {
+    let mut sweep = view();
+    let again = SweptRun { repeat: 2, ..sweep.runs[1].clone() };
+    sweep.runs.push(again);
+    let text = sweep_text(&sweep, 100);
+    assert_eq!(text.matches("\npoint ").count(), 4, "{text}");
+    let last = text.lines().rfind(|line| line.contains(" VALID ")).unwrap();
+    assert_eq!(last.split_whitespace().take(2).collect::<Vec<_>>(), ["2", "2"]);
+}
+
+#[test]
 fn a_chart_has_a_line_for_each_combination_of_the_other_keys() {
     let charts = charts(&view());
     let ttft = charts.iter().find(|chart| chart.id == "sweep_ttft").unwrap();

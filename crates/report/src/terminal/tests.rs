@@ -168,6 +168,20 @@ fn no_line_is_wider_than_the_terminal() {
 }
 
 #[test]
+fn the_usual_table_breaks_nothing_at_eighty_columns() {
+    let text = table(&example::one_stage(), 80);
+    for row in ["ttft_scheduled", "e2e_latency", "generator_lag"] {
+        let line = text.lines().find(|line| line.trim_start().starts_with(row));
+        let cells = line.unwrap_or_else(|| panic!("{row} is broken: {text}")).split_whitespace();
+        assert_eq!(cells.count(), 9, "{text}");
+    }
+    let text = table(&example::troubled(), 80);
+    assert!(text.contains("warmup *") && text.contains(" 4.76 %"), "{text}");
+    assert!(!text.contains("no room"), "{text}");
+    assert!(table(&example::troubled(), 60).contains("no room here for e2e p50"));
+}
+
+#[test]
 fn failures_are_told_once_a_class_in_printable_words() {
     let mut result = example::one_stage();
     let failure = |class, detail: &str| FailureSample {
