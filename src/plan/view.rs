@@ -7,12 +7,13 @@ use std::num::NonZeroU32;
 
 use metrics::Warning;
 use report::{
-    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedPause, PlannedPrompts,
-    PlannedRecords, PlannedSessions, PlannedShare, PlannedTarget, PlannedTokens,
+    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedPause, PlannedPrefix,
+    PlannedPrefixSize, PlannedPrompts, PlannedRecords, PlannedSessions, PlannedShare,
+    PlannedTarget, PlannedTokens,
 };
 use workload::{
-    Api, Drive, LengthPlan, LengthShape, OutputLengths, Plan, PromptError, PromptKind,
-    PromptSource, SaltPlacement, Shard,
+    Api, Drive, LengthPlan, LengthShape, OutputLengths, Plan, PrefixLevel, PrefixSize, PromptError,
+    PromptKind, PromptSource, SaltPlacement, Shard,
 };
 
 use super::curve::{self, Bins};
@@ -185,6 +186,7 @@ impl Facts<'_> {
             shuffled: prompts.shuffle,
             salted: prompts.salt == SaltPlacement::Prepend,
             prefix_ratio: prompts.shared(),
+            prefixes: prompts.prefixes.iter().map(prefix).collect(),
             input,
             output,
             tokenizer: self.prompts.tokenizer_name(),
@@ -254,6 +256,18 @@ fn no_room(records: PlannedRecords) -> Option<Warning> {
 /// Nothing as soon as one prompt does not say.
 fn sum(so_far: Option<u64>, tokens: Option<u64>) -> Option<u64> {
     Some(so_far? + tokens?)
+}
+
+fn prefix(level: &PrefixLevel) -> PlannedPrefix {
+    PlannedPrefix {
+        name: level.name.clone(),
+        groups: level.groups.get(),
+        size: match level.size {
+            PrefixSize::Tokens(tokens) => PlannedPrefixSize::Tokens(tokens.get()),
+            PrefixSize::Share(share) => PlannedPrefixSize::Share(share),
+        },
+        zipf: level.zipf,
+    }
 }
 
 fn drawn(length: &LengthPlan) -> PlannedLengths {

@@ -57,8 +57,9 @@ pub use objective::objective;
 pub use pdf::pdf;
 pub use plan::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrompts, PlannedRecords, PlannedRules, PlannedSessions, PlannedShare,
-    PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens, plan_json, plan_png,
+    PlannedPause, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedRecords, PlannedRules,
+    PlannedSessions, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+    plan_json, plan_png,
 };
 pub use plot::{Plot, plots};
 pub use records::{RecordFiles, RecordsFile, each_record, records_file};

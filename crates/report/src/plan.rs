@@ -272,14 +272,38 @@ pub struct PlannedPrompts {
     pub shuffled: bool,
     /// Whether its text is made different from run to run.
     pub salted: bool,
-    /// Share of each prompt that is one common prefix.
+    /// Share of the input tokens that other prompts have too: one prefix common to all, or those of `prefixes`.
     pub prefix_ratio: f64,
+    /// Beginnings that are shared in groups, the outermost level first; none where all share one.
+    pub prefixes: Vec<PlannedPrefix>,
     /// Input lengths.
     pub input: PlannedLengths,
     /// Output lengths.
     pub output: PlannedLengths,
     /// What counts tokens.
     pub tokenizer: String,
+}
+
+/// A level of shared beginnings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedPrefix {
+    /// What it stands for: `tenant`.
+    pub name: String,
+    /// Groups in each group of the level above.
+    pub groups: u32,
+    /// How long a group's text is.
+    pub size: PlannedPrefixSize,
+    /// How unequal the groups are: group g is drawn in proportion to 1 / g^zipf.
+    pub zipf: f64,
+}
+
+/// How long a shared beginning is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlannedPrefixSize {
+    /// So many tokens, beside the prompt's own length.
+    Tokens(u32),
+    /// That share of the prompt's own length.
+    Share(f64),
 }
 
 /// A distribution of lengths in tokens.

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::rules_json::rules;
 use super::{
     InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrompts, PlannedRecords, PlannedShare, PlannedStage, PlannedStagger,
+    PlannedPause, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedRecords, PlannedShare,
+    PlannedStage, PlannedStagger,
 };
 
 /// The version of the JSON form's layout.
@@ -149,9 +150,24 @@ fn prompts(prompts: &PlannedPrompts) -> Value {
         "shuffled": prompts.shuffled,
         "salted": prompts.salted,
         "prefixRatio": prompts.prefix_ratio,
+        "prefixes": prompts.prefixes.iter().map(prefix).collect::<Vec<_>>(),
         "inputLength": lengths(&prompts.input),
         "outputLength": lengths(&prompts.output),
         "tokenizer": prompts.tokenizer,
+    })
+}
+
+fn prefix(level: &PlannedPrefix) -> Value {
+    let (tokens, share) = match level.size {
+        PlannedPrefixSize::Tokens(tokens) => (Some(tokens), None),
+        PlannedPrefixSize::Share(share) => (None, Some(share)),
+    };
+    json!({
+        "name": level.name,
+        "groups": level.groups,
+        "tokens": tokens,
+        "share": share,
+        "zipf": level.zipf,
     })
 }
 

@@ -1,13 +1,13 @@
 //! A plan in five seconds: at whom, how much, for how long, with what, and what is doubtful.
 
+mod prompts;
 mod rules;
 
 use std::time::Duration;
 
 use crate::plan::{
-    InOut, PlanView, PlannedCost, PlannedLengths, PlannedLevel, PlannedLoad, PlannedPause,
-    PlannedPrompts, PlannedRecords, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger,
-    PlannedTarget, PlannedTokens,
+    InOut, PlanView, PlannedCost, PlannedLevel, PlannedLoad, PlannedPause, PlannedRecords,
+    PlannedSessions, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
 };
 
 use super::MIN_WIDTH;
@@ -28,7 +28,7 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
         Some(line("takes", takes(view))),
     ];
     let with = [
-        Some(line("prompts", prompts(&view.prompts))),
+        Some(line("prompts", prompts::told(&view.prompts))),
         Some(line("tokens in", tokens(view, |tokens| tokens.input))),
         Some(line("tokens out", tokens(view, |tokens| tokens.output))),
         view.cost.map(|told| line("cost", cost(told))),
@@ -243,57 +243,6 @@ pub(super) fn plain(level: f64) -> String {
     }
     let text = format!("{level:.3}");
     text.trim_end_matches('0').to_owned()
-}
-
-fn prompts(prompts: &PlannedPrompts) -> String {
-    let mut parts = Vec::new();
-    if let (Some(file), Some(records)) = (&prompts.file, prompts.records) {
-        let order = if prompts.shuffled { "shuffled" } else { "in file order" };
-        let records = counted(records, "usable record");
-        parts.push(format!("{file}: {records}, {order} and over again"));
-        if prompts.salted {
-            parts.push("a text before each that differs from run to run".to_owned());
-        }
-    } else {
-        parts.push("synthetic".to_owned());
-    }
-    if prompts.prefix_ratio > 0.0 {
-        let share = percent(prompts.prefix_ratio).replace(".0 %", " %");
-        parts.push(format!("{share} of each is a prefix common to all"));
-    }
-    let (input, output) = (lengths(&prompts.input, "in"), lengths(&prompts.output, "out"));
-    parts.push(format!("{input}, {output}"));
-    parts.push(format!("tokenizer: {}", prompts.tokenizer));
-    parts.join("; ")
-}
-
-fn lengths(lengths: &PlannedLengths, way: &str) -> String {
-    match lengths {
-        PlannedLengths::Drawn { distribution, mean, stddev, min, max } => {
-            let shape = if *distribution == "normal" {
-                String::new()
-            } else {
-                format!(" ({distribution})")
-            };
-            let spread = match stddev {
-                stddev if *stddev == 0.0 => String::new(),
-                stddev => format!(" ± {}", plain(*stddev)),
-            };
-            let bounds = match (min, max) {
-                (1, None) => String::new(),
-                (1, Some(max)) => format!(" (at most {})", thousands((*max).into())),
-                (min, None) => format!(" (at least {})", thousands((*min).into())),
-                (min, Some(max)) => {
-                    format!(" ({} to {})", thousands((*min).into()), thousands((*max).into()))
-                }
-            };
-            format!("{}{spread}{shape} tokens {way}{bounds}", plain(*mean))
-        }
-        PlannedLengths::Recorded { max: Some(max) } => {
-            format!("tokens {way} as recorded, up to {}", thousands((*max).into()))
-        }
-        PlannedLengths::Recorded { max: None } => format!("tokens {way} as recorded"),
-    }
 }
 
 /// Of one side, input or output: a request's, in all, and a second's.

@@ -1,7 +1,10 @@
 use metrics::Warning;
 
 use super::*;
-use crate::plan::{PlannedCurve, PlannedTokens, plan_json};
+use crate::plan::{
+    PlannedCurve, PlannedLengths, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedTokens,
+    plan_json,
+};
 
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -44,6 +47,7 @@ fn open_loop() -> PlanView {
             shuffled: false,
             salted: false,
             prefix_ratio: 0.5,
+            prefixes: Vec::new(),
             input: PlannedLengths::Drawn {
                 distribution: "normal",
                 mean: 500.0,
@@ -274,7 +278,7 @@ fn bursts_and_bounds_are_told() {
         min: 5,
         max: None,
     };
-    assert_eq!(lengths(&bounded, "in"), "64 ± 8.5 tokens in (at least 5)");
+    assert_eq!(prompts::lengths(&bounded, "in"), "64 ± 8.5 tokens in (at least 5)");
 }
 
 #[test]
@@ -306,4 +310,36 @@ fn programs_get_the_same_figures_with_their_units_in_the_keys() {
     assert_eq!(json["target"]["simulated"], true);
     assert_eq!(json["load"]["loop"], "closed");
     assert_eq!(json["prompts"]["outputLength"]["recorded"], true);
+}
+
+#[test]
+fn prefixes_in_groups_are_told_by_level() {
+    let level = |name: &str, groups, size, zipf| PlannedPrefix {
+        name: name.to_owned(),
+        groups,
+        size,
+        zipf,
+    };
+    let mut view = open_loop();
+    view.prompts.prefix_ratio = 2.0 / 3.0;
+    view.prompts.prefixes = vec![
+        level("tenant", 4, PlannedPrefixSize::Tokens(64), 1.0),
+        level("system prompt", 5, PlannedPrefixSize::Tokens(192), 0.8),
+    ];
+    let told = plan_text(&view, 1_000);
+    let line = told.lines().find(|line| line.starts_with("prompts ")).unwrap();
+    insta::assert_snapshot!(line, @"prompts      synthetic; 66.7 % of the tokens are shared in groups: 4 × tenant (64 tokens, Zipf 1), in each 5 × system prompt (192 tokens, Zipf 0.8); 500 ± 100 tokens of its own in, 200 tokens out (at most 400); tokenizer: bundled (Qwen3)");
+    let prompts = &plan_json(&view)["prompts"];
+    assert_eq!(prompts["prefixes"][1]["name"], "system prompt");
+    assert_eq!(
+        (&prompts["prefixes"][1]["groups"], &prompts["prefixes"][1]["tokens"]),
+        (&5.into(), &192.into())
+    );
+
+    view.prompts.prefixes = vec![level("team", 8, PlannedPrefixSize::Share(0.5), 0.0)];
+    let told = plan_text(&view, 1_000);
+    assert!(
+        told.contains("in groups: 8 × team (50 % of its length, all alike); 500 ± 100 tokens in,"),
+        "{told}"
+    );
 }
