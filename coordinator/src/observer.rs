@@ -147,7 +147,9 @@ impl Observer {
     pub(crate) fn view(&self, ledger: &Ledger, now: Instant) -> Live {
         let run_time = self.fleet.start.and_then(|start| now.checked_duration_since(start));
         let ends_at = self.plan.end().into_iter().chain(self.fleet.stopped_at).min();
-        let stage = run_time.and_then(|at| self.plan.stage_at(at));
+        // A load that was stopped asks for nothing more, whatever the plan has left.
+        let is_over = matches!(self.fleet.phase, Phase::Draining | Phase::Aborted | Phase::Final);
+        let stage = run_time.filter(|_| !is_over).and_then(|at| self.plan.stage_at(at));
         let load = stage.zip(run_time).and_then(|(stage, at)| self.asked(stage, at));
         let is_open = matches!(self.plan.drive, Drive::Open { .. });
         let mut recent = Samples::new();
@@ -426,6 +428,23 @@ mod tests {
         let spare = member(SECOND, Role::Spare, Standing::Joined);
         observer.meet(running(start, vec![armed(FIRST), spare]));
         assert_eq!(state(&observer, &ledger), (LiveState::Spare, Status::Valid));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_that_was_stopped_asks_for_nothing_and_has_no_stage() {
+        let mut ledger = Ledger::of(2);
+        ledger.admit(FIRST);
+        let mut observer = Observer::new(plan(), 1, &ledger);
+        let start = Instant::now();
+        let going = running(start, vec![member(FIRST, Role::Owner, Standing::Armed)]);
+        let at = |observer: &Observer| observer.view(&ledger, start + Duration::from_secs(8));
+        observer.meet(going.clone());
+        assert_eq!((at(&observer).asked_per_s, at(&observer).stage.is_some()), (Some(10.0), true));
+        let stopped_at = Some(Duration::from_secs(7));
+        observer.meet(Fleet { phase: Phase::Draining, stopped_at, ..going });
+        let live = at(&observer);
+        assert_eq!((live.asked_per_s, live.asked_in_flight, live.stage), (None, None, None));
+        assert_eq!((live.run_time_ms, live.ends_at_ms), (Some(8_000), Some(7_000)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,11 @@
 //! are the positions of their ordinals in rising order, fixed when the run is assigned, so ordinals may
 //! have holes. Who comes beyond them is a spare, as is one who returns: its former life is lost for ever.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use protocol::{Assigned, Hello, PROTOCOL_VERSION, Refusal, Welcome, WorkerId};
 use workload::Shard;
@@ -249,6 +253,12 @@ impl Roster {
         self.live().count()
     }
 
+    /// How many are here, neither lost nor among those that `left` in order.
+    #[must_use]
+    pub fn heard_but(&self, left: &BTreeSet<WorkerId>) -> usize {
+        self.live().filter(|member| !left.contains(&member.id)).count()
+    }
+
     /// Whether nobody owns anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -430,6 +440,23 @@ mod tests {
         assert_eq!(welcome(&mut roster, Some(1), 7), Welcome::Spare { ordinal: 1 });
         assert!(refusal(&mut roster, None, 8).reason.contains("all 2 workers"));
         assert_eq!(roster.len(), 2, "a spare owns nothing");
+    }
+
+    #[test]
+    fn who_left_in_order_is_not_here_although_nothing_of_it_is_lost() {
+        let mut roster = roster(2, 0);
+        let [first, second] = [0, 1].map(|ordinal| {
+            let incarnation = u64::from(ordinal) + 1;
+            _ = welcome(&mut roster, None, incarnation);
+            WorkerId { ordinal, incarnation }
+        });
+        assert_eq!(roster.heard_but(&BTreeSet::new()), 2);
+        assert_eq!(roster.heard_but(&BTreeSet::from([second])), 1);
+        assert!(roster.advance(second, Standing::Lost));
+        let left = BTreeSet::from([second]);
+        assert_eq!(roster.heard_but(&left), 1, "it is not taken off twice");
+        assert!(roster.advance(first, Standing::Lost));
+        assert_eq!(roster.heard_but(&left), 0);
     }
 
     #[test]

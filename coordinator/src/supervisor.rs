@@ -8,7 +8,11 @@ mod message;
 mod orders;
 mod records;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use metrics::StopReason;
 use protocol::{
@@ -96,6 +100,8 @@ pub(crate) struct SupervisorState {
     start_at_coordinator_ns: Option<u64>,
     start_unix_ns: Option<i64>,
     stopped_at: Option<Duration>,
+    /// Who said goodbye: they answer for what they have in flight, and send nothing more.
+    left: BTreeSet<WorkerId>,
     /// The rule that ends the load.
     stop_reason: Option<StopReason>,
     finished: Option<oneshot::Sender<Finished>>,
@@ -151,6 +157,7 @@ impl Actor for Supervisor {
             start_at_coordinator_ns: None,
             start_unix_ns: None,
             stopped_at: None,
+            left: BTreeSet::new(),
             stop_reason: None,
             finished: Some(arguments.finished),
             gather: None,
@@ -176,6 +183,7 @@ impl Actor for Supervisor {
             SupervisorMessage::Goodbye(goodbye) => {
                 tracing::warn!(worker = %goodbye.worker, reason = goodbye.reason, "a worker leaves");
                 let worker = goodbye.worker;
+                let _first = state.left.insert(worker);
                 state.depart(worker, Some(&goodbye), Event::Left(worker)).await?;
             }
             SupervisorMessage::Broken(worker) => {
@@ -349,7 +357,7 @@ impl SupervisorState {
             phase: self.run.phase(),
             start: self.start,
             stopped_at: self.stopped_at,
-            here: roster.heard(),
+            here: roster.heard_but(&self.left),
             members: roster.members().cloned().collect(),
         };
         Ok(self.ledger.cast(LedgerMessage::Fleet(Box::new(fleet)))?)
