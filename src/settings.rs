@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     concurrency: Option<u64>,
     /// Requests per second, offered whatever the server's state
     #[arg(long, value_name = "PER_SECOND", allow_negative_numbers = true)]
-    rate: Option<f64>,
+    rate: Option<String>,
     /// How long load is offered: seconds, or a text such as 5m
     #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     duration: Option<String>,
@@ -84,8 +84,8 @@ impl Settings {
             ("target.endpoint", self.endpoint.as_ref().map(|url| json!(url))),
             ("target.model", self.model.as_ref().map(|name| json!(name))),
             ("load.concurrency", self.concurrency.map(|n| json!(n))),
-            ("load.rate", self.rate.map(|rate| json!(rate))),
-            ("benchmark.duration", self.duration.as_deref().map(seconds_or_text)),
+            ("load.rate", self.rate.as_deref().map(number_or_text)),
+            ("benchmark.duration", self.duration.as_deref().map(number_or_text)),
             ("benchmark.requests", self.requests.map(|n| json!(n))),
         ];
         let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
@@ -175,9 +175,11 @@ fn environment(env_file: Option<&Path>) -> anyhow::Result<Vec<(String, String)>>
     Ok(all)
 }
 
-/// `30` is a number of seconds, `5m` a text with a unit.
-fn seconds_or_text(text: &str) -> Value {
-    text.parse::<f64>().map_or_else(|_| json!(text), |seconds| json!(seconds))
+/// `30` is a number, `5m` a text with a unit. What no number of JSON can be (`nan`, `1e309`) stays as it was given, so
+/// that the refusal can show it.
+fn number_or_text(text: &str) -> Value {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    number.map_or_else(|| json!(text), |number| json!(number))
 }
 
 fn prompt_flags(prompts: &str) -> Vec<(String, Value)> {
@@ -206,6 +208,18 @@ pub(crate) fn read_key(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_is_none_is_refused_as_it_was_given() {
+        assert_eq!(number_or_text("0.5"), json!(0.5));
+        assert_eq!(number_or_text("5m"), json!("5m"));
+        for given in ["nan", "inf", "-inf", "1e309", "fast"] {
+            let flags = vec![("load.rate".to_owned(), number_or_text(given))];
+            let refused = Config::load(Sources { flags, ..Sources::default() }).unwrap_err();
+            let told = refused[0].to_string();
+            assert!(told.contains(&format!("`load.rate` is \"{given}\": give a number")), "{told}");
+        }
+    }
 
     #[test]
     fn lengths_of_time_have_units() {

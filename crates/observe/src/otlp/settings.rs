@@ -187,7 +187,7 @@ impl Reader<'_> {
                 && url.password().is_none()
         });
         if !usable {
-            self.refused.push(format!(
+            self.refuse_once(format!(
                 "{name} is {}: give a URL with http:// or https:// and no credentials, such as http://127.0.0.1:4318",
                 shown(url)
             ));
@@ -363,6 +363,7 @@ mod tests {
         for url in ["127.0.0.1:4318", "ftp://c", "http://", "http://me:hush@c"] {
             let refused = read(Some(url), &[]).unwrap_err();
             assert!(refused[0].contains("OTLP") && !refused[0].contains("hush"), "{refused:?}");
+            assert_eq!(refused.len(), 1, "both signals have it from one place");
         }
         let env = [(ALL, "http://c"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")];
         assert_eq!(read(None, &env).unwrap_err().len(), 1);

@@ -200,9 +200,16 @@ impl ClassPrompts {
         let advice = "repeated prompts may be answered from the server's prefix cache: use a larger data set or `prompts.salt: prepend`";
         Some(Warning::new(
             "prompts_repeat",
-            format!("{requests} requests use {records} prompts, which repeat: {advice}"),
+            format!("{requests} requests use {}: {advice}", prompts_of(records)),
         ))
     }
+}
+
+fn prompts_of(records: u64) -> String {
+    if records == 1 {
+        return "1 prompt, which repeats".to_owned();
+    }
+    format!("{records} prompts, which repeat")
 }
 
 pub(super) fn tokenizer(choice: &TokenizerChoice) -> Result<Loaded, TokenizerError> {

@@ -84,10 +84,17 @@ fn object_record(json: &str, api: Api) -> Result<Record, Unreadable> {
             }
         }
         (Some(prompt), None) if is_body || !prompt.get().starts_with('"') => {
-            if api == Api::Chat {
+            let is_prompt = prompt.get().starts_with(['"', '[']);
+            if api == Api::Chat && is_body && is_prompt {
                 return Err(Unreadable::new(
                     "it is a request body with `prompt`, but the target speaks the chat API",
                 ));
+            }
+            if api == Api::Chat {
+                return Err(Unreadable::new("its `prompt` must be a text"));
+            }
+            if !is_prompt {
+                return Err(Unreadable::new("its `prompt` must be a text or a list"));
             }
             Content::Body(json.trim().to_owned())
         }
@@ -259,8 +266,11 @@ mod tests {
                 "`messages` is not a list of objects with `role`",
             ),
             ("{\"prompt\": \" \"}", "the prompt is empty"),
+            ("{\"prompt\": [1]}", "its `prompt` must be a text"),
+            ("{\"prompt\": 5}", "its `prompt` must be a text"),
+            ("{\"prompt\": null, \"model\": \"m\"}", "its `prompt` must be a text"),
             (
-                "{\"prompt\": [1]}",
+                "{\"prompt\": \"a\", \"model\": \"m\"}",
                 "it is a request body with `prompt`, but the target speaks the chat API",
             ),
             ("{\"prompt\" \"a\"}", "not JSON: expected `:` (column 11)"),
@@ -269,6 +279,10 @@ mod tests {
             assert_eq!(chat(json).unwrap_err(), reason, "{json}");
         }
         assert!(json_record("{\"prompt\": \"a", Api::Chat).unwrap_err().is_cut);
+        assert_eq!(
+            json_record("{\"prompt\": 5}", Api::Completions).unwrap_err().reason,
+            "its `prompt` must be a text or a list"
+        );
         assert!(
             json_record("{\"messages\": [{\"role\": 1}]}", Api::Completions)
                 .unwrap_err()

@@ -264,6 +264,10 @@ fn prompts_that_repeat_are_said_beforehand() {
     assert_eq!(codes(&["benchmark.duration=0.2"]), Vec::<String>::new());
     assert_eq!(codes(&["benchmark.duration=0.3"]), ["prompts_repeat"]);
     assert_eq!(codes(&["benchmark.requests=3"]), ["prompts_repeat"]);
+    let lonely = Fixture::new("a.txt", "one\n");
+    let (_, warnings) = open(&lonely.plan("prompts.file", &["benchmark.requests=3"]));
+    let told = &warnings[0].message;
+    assert!(told.starts_with("3 requests use 1 prompt, which repeats: "), "{told}");
 }
 
 #[test]
