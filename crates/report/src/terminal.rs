@@ -173,7 +173,7 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
     }
     lines.extend(objectives::goodput(&result.overall).filter(|_| selection.wants("goodput")));
     lines.extend(objectives::slow_ttft(&result.overall));
-    lines.extend(drift(&result.overall.notes, width));
+    lines.extend(drift(&result.overall.notes, &result.facts.api, width));
     let ratio = rates.cache_hit_ratio.filter(|ratio| *ratio > 0.0);
     let named = selection.names.contains("cache_hit_ratio");
     if (ratio.is_some() && selection.wants("cache_hit_ratio")) || named {
@@ -187,7 +187,7 @@ fn rates(result: &RunResult, selection: &Selection, width: u16) -> String {
 }
 
 /// How the server's counts of tokens differ from what was asked for, where they differ by half a percent.
-fn drift(notes: &Notes, width: u16) -> Option<String> {
+fn drift(notes: &Notes, api: &str, width: u16) -> Option<String> {
     let sides = [("input", notes.input_drift()), ("output", notes.output_drift())];
     let worth = |(name, drift): (&str, Drift)| {
         let share = drift.share().filter(|share| share.abs() >= 0.005)?;
@@ -195,7 +195,10 @@ fn drift(notes: &Notes, width: u16) -> Option<String> {
         Some(format!("{name}{GLUE}{sign}{}", percent(share.abs())))
     };
     let parts: Vec<_> = sides.into_iter().filter_map(worth).collect();
-    let text = format!("{} of the tokens asked for, as the server counts them", parts.join(", "));
+    let template = notes.input_drift().share().is_some_and(|share| api == "chat" && share >= 0.005);
+    let template = if template { "; a chat's template counts with them" } else { "" };
+    let parts = parts.join(", ");
+    let text = format!("{parts} of the tokens asked for, as the server counts them{template}");
     (!parts.is_empty()).then(|| labelled("drift", &text, width.into()))
 }
 
