@@ -433,8 +433,9 @@ def minutes(points, memory):
     """By minute: the median of the seconds' p99 of generator_lag, and the largest memory."""
     found = []
     for minute in sorted({point["second"] // 60 for point in points}):
-        lags = [point["metrics"]["generator_lag"]["p99"] for point in points
-                if point["second"] // 60 == minute and "generator_lag" in point["metrics"]]
+        # A second with few requests has no p99.
+        lags = [lag["p99"] for point in points if point["second"] // 60 == minute
+                and (lag := point["metrics"].get("generator_lag")) and lag["p99"] is not None]
         held = [sample[2] for sample in memory if sample[0] // 60 == minute]
         found.append({"minute": minute, "generatorLagP99Us": statistics.median(lags) if lags else None,
                       "residentBytes": max(held, default=None)})
