@@ -28,8 +28,6 @@ CLIENT_CORE, SERVER_CORE = 0, 1
 W2_RATES = (20, 100, 500, 1000)
 W3_STREAMS = (1000, 2000, 5000)
 WIDE_STREAMS = 10_000
-# The server keeps its pace beside whatever else the machine does. The client has no such favour.
-SERVER_NICENESS = -15
 # As many as a front of TLS in Python bears.
 TLS_STREAMS = 1_000
 HEALTHY_RUNS = 20
@@ -39,15 +37,11 @@ SAMPLE_PERIOD_S = 1
 HALF_RATE = 500
 
 
-def on_core(core, niceness=0):
+def on_core(core):
     """For a child process: one core, and as many open files as the hard limit allows."""
 
     def apply():
         os.sched_setaffinity(0, {core})
-        try:
-            os.setpriority(os.PRIO_PROCESS, 0, niceness)
-        except PermissionError:
-            pass  # only root goes before others
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -83,8 +77,7 @@ class Simulator:
         flags = ["--listen", "127.0.0.1:0", "--fixed", "--ttft-ms", str(ttft_ms), "--itl-ms", str(itl_ms)]
         self.process = subprocess.Popen(
             [bench.tokenstorm, "simulate", *flags],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            preexec_fn=on_core(SERVER_CORE, SERVER_NICENESS),
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=on_core(SERVER_CORE),
         )
         line = self.process.stderr.readline()
         found = re.search(r"http://([0-9.]+:\d+)", line)
