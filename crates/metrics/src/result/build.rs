@@ -339,13 +339,13 @@ impl Context<'_> {
     }
 }
 
-/// The planned end, else the last completion, else the last failure.
 /// Whether a metric means anything in this run: over time and in the steady part as in the table.
 fn is_told(headline: &WindowResult, metric: Metric) -> bool {
     let reason = headline.metrics.get(&metric).and_then(|summary| summary.null_reason);
     !matches!(reason, Some(NullReason::ChunksAreNotTokens | NullReason::NotStreamed))
 }
 
+/// The planned end, else the last completion, else the last failure.
 fn stage_span(stage: &StageDescription, record: &ScopeRecord) -> Span {
     let start = stage.window.start;
     let answered = record.last_completed.or(record.last_failed).unwrap_or(start);

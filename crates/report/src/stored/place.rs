@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use super::{JOURNAL_FILE, ReadError};
 use crate::checksums::CHECKSUMS_FILE;
 use crate::directory::{CONFIG_FILE, METRICS_FILE, SERVER_FILE, SUMMARY_FILE};
+use crate::records::{LINES_FILE, TABLE_FILE};
 
 /// The table of a sweep, in its directory.
 const SWEEP_FILE: &str = "sweep.json";
@@ -19,9 +20,16 @@ const CAPACITY_FILE: &str = "capacity.json";
 /// Whether a path is a file that one run or many left, and no report of them: nothing else may be written there.
 #[must_use]
 pub fn is_of_a_run(path: &Path) -> bool {
-    const MARKS: [&str; 4] = [CONFIG_FILE, JOURNAL_FILE, SWEEP_FILE, CAPACITY_FILE];
-    const OTHERS: [&str; 5] =
-        [SUMMARY_FILE, METRICS_FILE, SERVER_FILE, CHECKSUMS_FILE, "schedule.csv"];
+    const MARKS: [&str; 5] = [CONFIG_FILE, JOURNAL_FILE, SWEEP_FILE, CAPACITY_FILE, LINES_FILE];
+    const OTHERS: [&str; 7] = [
+        SUMMARY_FILE,
+        METRICS_FILE,
+        SERVER_FILE,
+        CHECKSUMS_FILE,
+        TABLE_FILE,
+        "schedule.csv",
+        "schedule.jsonl",
+    ];
     let name = path.file_name().and_then(|name| name.to_str());
     let is_named = name.is_some_and(|name| MARKS.contains(&name) || OTHERS.contains(&name));
     is_named && path.is_file() && MARKS.iter().any(|mark| path.with_file_name(mark).exists())
