@@ -253,11 +253,11 @@ impl PointPercentiles {
     /// `None` without a sample.
     fn of(samples: &SparseHistogram) -> Option<Self> {
         let count = samples.count();
-        let figure = |percent: u64| {
-            let beyond = count * (100 - percent) / 100;
-            samples.quantile(percent as f64 / 100.0).filter(|_| beyond >= 1)
+        let figure = |percentile: Percentile| {
+            samples.quantile(percentile.quantile()).filter(|_| percentile.is_supported(count))
         };
-        (count > 0).then(|| Self { count, p50: figure(50), p90: figure(90), p99: figure(99) })
+        let [p50, p90, p99] = [Percentile::P50, Percentile::P90, Percentile::P99].map(figure);
+        (count > 0).then_some(Self { count, p50, p90, p99 })
     }
 }
 

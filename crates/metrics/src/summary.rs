@@ -28,6 +28,11 @@ impl Percentile {
     /// All, in ascending order.
     pub const ALL: [Self; 5] = [Self::P50, Self::P90, Self::P95, Self::P99, Self::P99_9];
 
+    /// Whether so many samples have one beyond it: count × (1 − q) ≥ 1.
+    pub(crate) fn is_supported(self, count: u64) -> bool {
+        u128::from(count) * u128::from(1_000 - self.permille()) >= 1_000
+    }
+
     /// In thousandths, so that the rules on sample counts are exact.
     pub fn permille(self) -> u32 {
         match self {
@@ -242,8 +247,7 @@ impl Summary {
 
 /// The percentile's place among the samples. `few_samples`: count × (1 − q) < 1, in integers.
 fn rank_of(percentile: Percentile, count: u64, censored: Censored) -> Result<u64, NullReason> {
-    let above_permille = u128::from(1_000 - percentile.permille());
-    if u128::from(count) * above_permille < 1_000 {
+    if !percentile.is_supported(count) {
         return Err(NullReason::FewSamples);
     }
     censored.rank(count, percentile.quantile()).ok_or(NullReason::Censored)

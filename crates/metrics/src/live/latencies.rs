@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::distribution::Distribution;
 use crate::metric::Metric;
 use crate::sparse::SparseHistogram;
+use crate::summary::Percentile;
 
 /// Upper bounds of the buckets that a latency is told in, microseconds: 0.5 ms to 10 min.
 pub const LATENCY_BOUNDS_US: [u64; 23] = [
@@ -128,10 +129,15 @@ impl From<&SparseHistogram> for LivePercentiles {
 }
 
 impl LivePercentiles {
-    /// A percentile needs a sample beyond it: count × (1 − q) ≥ 1.
+    /// As everywhere, a percentile needs a sample beyond it.
     fn supported(count: u64, [p50, p90, p99]: [Option<u64>; 3]) -> Self {
-        let least = |samples: u64, value: Option<u64>| value.filter(|_| count >= samples);
-        Self { count, p50_us: least(2, p50), p90_us: least(10, p90), p99_us: least(100, p99) }
+        let told = |at: Percentile, value: Option<u64>| value.filter(|_| at.is_supported(count));
+        Self {
+            count,
+            p50_us: told(Percentile::P50, p50),
+            p90_us: told(Percentile::P90, p90),
+            p99_us: told(Percentile::P99, p99),
+        }
     }
 }
 
