@@ -69,6 +69,8 @@ def truth_row(name, runs):
         shown([off_ms(run, "icl", "p99") for run in runs_shown], digits=3),
         shown(achieved, " %") if achieved else "closed loop",
         shown([run["laneCpuUsPerEvent"] for run in runs_shown], " µs", 1),
+        shown([100 * run["laneCpuShare"] for run in runs_shown], " %", 0),
+        shown([run["generatorLagP99Us"] and run["generatorLagP99Us"] / 1e3 for run in runs_shown]),
         shown(lags, digits=2),
         verdicts(runs),
     ]
@@ -76,7 +78,8 @@ def truth_row(name, runs):
 
 TRUTH_HEADS = [
     "load", "carried", "rounds that count", "TTFT p99, off by ms", "TTFT mean, off by ms", "ICL p99, off by ms",
-    "achieved of offered", "CPU of the lane per event", "server's own lag p99, ms", "verdicts",
+    "achieved of offered", "CPU of the lane per event", "share of its core that the lane used", "generator_lag p99, ms",
+    "server's own lag p99, ms", "verdicts",
 ]
 
 
@@ -119,7 +122,7 @@ def saturated(lines):
 
 def against_the_truth(lines):
     rows = []
-    for (rate, arrivals), runs in grouped(lines, "w2", ["rate", "arrivals"]).items():
+    for (rate, arrivals), runs in sorted(grouped(lines, "w2", ["rate", "arrivals"]).items()):
         rows.append(truth_row(f"{rate} req/s, {arrivals}", runs))
     for (rate,), runs in grouped(lines, "neighbour", ["rate"]).items():
         rows.append(truth_row(f"{rate} req/s, poisson, a spinning neighbour", runs))
