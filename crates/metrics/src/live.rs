@@ -314,7 +314,7 @@ pub fn verdict_so_far(
         ttft_p50_us: quantile(Metric::Ttft, 0.5),
         read_lag_p99_us: quantile(Metric::ReadLag, 0.99),
         held_back: held_back(headline, &thresholds),
-        headline_due: headline.window.due,
+        headline: &headline.books,
         degraded: false,
     };
     judge_so_far(&evidence, &thresholds)

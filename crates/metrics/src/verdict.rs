@@ -146,8 +146,8 @@ pub struct Evidence<'a> {
     /// Requests of the headline that waited for the cap at least [`Thresholds::held_back_from_us`], or were never sent
     /// for it.
     pub held_back: u64,
-    /// Requests due in the headline.
-    pub headline_due: u64,
+    /// The headline's books.
+    pub headline: &'a Books,
     /// The journal could not be written to its end.
     pub degraded: bool,
 }

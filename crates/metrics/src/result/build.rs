@@ -332,7 +332,7 @@ impl Context<'_> {
             ttft_p50_us: quantile(Metric::Ttft, 0.5),
             read_lag_p99_us: quantile(Metric::ReadLag, 0.99),
             held_back: held_back(headline, self.thresholds),
-            headline_due: headline.books.due,
+            headline: &headline.books,
             degraded: self.record.facts.degraded,
         };
         judge(&evidence, self.thresholds)

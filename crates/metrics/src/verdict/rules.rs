@@ -59,7 +59,7 @@ fn generator_lag(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason
 }
 
 fn capped(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
-    let held = share(evidence.held_back, evidence.headline_due).unwrap_or(0.0);
+    let held = share(evidence.held_back, evidence.headline.due).unwrap_or(0.0);
     if held <= thresholds.held_back_share {
         return Vec::new();
     }
@@ -68,24 +68,30 @@ fn capped(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
          reach the server; raise load.concurrency, or read ttft_scheduled and e2e_scheduled, which \
          count the wait",
         evidence.held_back,
-        evidence.headline_due,
+        evidence.headline.due,
         percent(held)
     );
     vec![reason("capped", Status::Suspect, message)]
 }
 
-/// What was dropped is always said: the load that the server felt was lower by so much.
+/// What was dropped is always said: the load that the server felt was lower by so much. The figures suffer by what was
+/// dropped of the headline.
 fn cap_dropped(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
-    let dropped = not_sent(evidence.books, NotSent::CapDropped);
-    if dropped == 0 {
+    let all = not_sent(evidence.books, NotSent::CapDropped);
+    if all == 0 {
         return Vec::new();
     }
-    let share = share(dropped, evidence.books.due).unwrap_or(1.0);
+    let dropped = not_sent(evidence.headline, NotSent::CapDropped);
+    let share = share(dropped, evidence.headline.due).unwrap_or(0.0);
     let status = if share > thresholds.held_back_share { Status::Suspect } else { Status::Valid };
+    let elsewhere = match all.saturating_sub(dropped) {
+        0 => String::new(),
+        elsewhere => format!(" of the measured window, and {elsewhere} outside of it"),
+    };
     let message = format!(
-        "the cap on requests in flight dropped {dropped} of {} requests ({}): the offered rate did not reach the \
-         server; raise load.concurrency, or hold them back with load.capPolicy: hold",
-        evidence.books.due,
+        "the cap on requests in flight dropped {dropped} of {} requests ({}){elsewhere}: the offered rate did not \
+         reach the server; raise load.concurrency, or hold them back with load.capPolicy: hold",
+        evidence.headline.due,
         percent(share)
     );
     vec![reason("cap_dropped", status, message)]
@@ -247,8 +253,7 @@ fn chunks(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
 /// The latency rows hold completed requests only: without any they are empty, and where many failed they are those of
 /// the survivors.
 fn survivors(evidence: &Evidence<'_>, thresholds: &Thresholds) -> Vec<Reason> {
-    let mut measured = Books::default();
-    evidence.headline_stages.iter().for_each(|(_, books)| measured.merge(books));
+    let measured = evidence.headline;
     let (completed, failed) = (measured.completed, measured.failed_total());
     if completed == 0 {
         let message = format!(

@@ -4,6 +4,8 @@ use crate::books::{FailureClass, Lost, NotSent};
 /// What a sound run of 1,000 requests leaves; each test spoils one thing.
 struct Run {
     books: Books,
+    /// Where it is not all of them.
+    headline: Option<Books>,
     seconds: BTreeMap<u32, SecondCounts>,
     notes: Notes,
     generator_lag_p99_us: u64,
@@ -24,6 +26,7 @@ fn sound() -> Run {
     };
     Run {
         books: Books { due: 1_000, completed: 1_000, ..Books::default() },
+        headline: None,
         seconds: (0..10).map(|n| (n, second)).collect(),
         notes: Notes { gaps: 10_000, token_comparisons: 1_000, ..Notes::default() },
         generator_lag_p99_us: 300,
@@ -46,7 +49,7 @@ impl Run {
             ttft_p50_us: self.ttft_p50_us,
             read_lag_p99_us: Some(self.read_lag_p99_us),
             held_back: self.held_back,
-            headline_due: self.books.due,
+            headline: self.headline.as_ref().unwrap_or(&self.books),
             degraded: self.degraded,
         };
         judge(&evidence, &Thresholds::default())
@@ -102,6 +105,28 @@ fn a_cap_that_holds_back_is_suspect_and_never_invalid() {
     assert_eq!(held(10), valid());
     assert_eq!(held(11), only(Status::Suspect, "capped"));
     assert_eq!(held(1_000), only(Status::Suspect, "capped"));
+}
+
+#[test]
+fn what_the_cap_dropped_is_always_said_and_doubted_by_the_share_of_the_headline() {
+    let dropped = |of_headline, elsewhere| {
+        let with = |due, count| Books {
+            due,
+            completed: due - count,
+            not_sent: BTreeMap::from([(NotSent::CapDropped, count)]),
+            ..Books::default()
+        };
+        let all = with(1_000, of_headline + elsewhere);
+        Run { books: all, headline: Some(with(500, of_headline)), ..sound() }.judged()
+    };
+    let (few, many) = (dropped(5, 0), dropped(6, 0));
+    assert_eq!((few.status, few.reasons[0].code.as_str()), (Status::Valid, "cap_dropped"));
+    assert_eq!(many.status, Status::Suspect);
+    assert!(many.reasons[0].message.contains("dropped 6 of 500 requests (1.20 %):"), "{many:?}");
+    let warmup = dropped(0, 300);
+    assert_eq!(warmup.status, Status::Valid, "no figure of the headline knows of it");
+    let said = "dropped 0 of 500 requests (0.00 %) of the measured window, and 300 outside of it:";
+    assert!(warmup.reasons[0].message.contains(said), "{warmup:?}");
 }
 
 #[test]
