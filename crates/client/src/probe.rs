@@ -200,7 +200,8 @@ async fn explained(
     let hint = match failure.class {
         FailureClass::Connect => "is the server running, and is `target.endpoint` its address?".to_owned(),
         FailureClass::Tls => {
-            "set `target.caFile` to the authority that signed its certificate, or `target.insecureSkipVerify: true`".to_owned()
+            "is it `https` that the server speaks? If so, set `target.caFile` to the authority that signed its certificate, \
+             or `target.insecureSkipVerify: true`".to_owned()
         }
         FailureClass::Timeout => "raise `client.timeouts.request`, or look why the server does not answer".to_owned(),
         FailureClass::Status(401 | 403) => "set OPENAI_API_KEY or `target.apiKeyFile` to a key that the server accepts".to_owned(),
@@ -208,6 +209,9 @@ async fn explained(
         FailureClass::Status(429) => "the server refuses more load before any was offered: wait, or raise its limit".to_owned(),
         FailureClass::Protocol if target.stream => {
             "does the server stream (`target.stream`), and is `target.api` the one it speaks?".to_owned()
+        }
+        FailureClass::StreamCut if !client.endpoint.tls && !failure.connection_answered => {
+            "it was asked in plain HTTP: does it speak `https` at this port?".to_owned()
         }
         _ => "try the request by hand; `--no-probe` goes on without".to_owned(),
     };

@@ -55,6 +55,15 @@ async fn nobody_listens() {
     assert!(text.contains("refused") && text.contains("target.endpoint"), "{text}");
 }
 
+/// What a front of TLS does with a request in plain HTTP.
+#[tokio::test]
+async fn who_hangs_up_without_a_word_may_want_tls() {
+    let server = Server::run(|mut peer| drop(peer.request()));
+    let error = probed(&server).await.unwrap_err();
+    assert_eq!(error.class, Some(FailureClass::StreamCut));
+    assert!(error.hint.contains("`https`"), "{error}");
+}
+
 #[tokio::test]
 async fn a_key_that_is_refused_is_not_repeated() {
     let words = r#"{"error":{"message":"Incorrect API key provided: sk-wrong-key"}}"#;

@@ -153,6 +153,7 @@ async fn a_server_without_tls_is_a_tls_failure() {
     let anybody = ClientOptions { insecure_skip_verify: true, ..ClientOptions::default() };
     let failure = exchange(&https(&server), anybody).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Tls, "{failure:?}");
+    assert!(failure.detail.contains("no TLS, but perhaps plain `http://`"), "{failure:?}");
 }
 
 #[tokio::test]

@@ -111,8 +111,18 @@ impl Connector {
     }
 
     fn tls_error(&self, reason: &io::Error) -> ConnectError {
-        ConnectError::Tls { address: self.addresses.name(), reason: reason.to_string() }
+        let reason = match is_no_tls(reason) {
+            true => format!("what it answers is no TLS, but perhaps plain `http://` ({reason})"),
+            false => reason.to_string(),
+        };
+        ConnectError::Tls { address: self.addresses.name(), reason }
     }
+}
+
+/// A server of plain HTTP takes the first message for a bad request and says so in its own words.
+fn is_no_tls(reason: &io::Error) -> bool {
+    let cause = reason.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidMessage(_)))
 }
 
 async fn handshake(
