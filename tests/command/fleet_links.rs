@@ -88,6 +88,25 @@ fn a_worker_whose_connection_breaks_is_back_before_its_lease_ends() {
     assert!(!worker.stderr.contains("is its cookie ours"), "{worker:?}");
 }
 
+/// It reads its inputs then, which takes a debug build a second, and its answer goes by the next connection.
+#[test]
+fn a_worker_whose_connection_breaks_before_the_start_is_asked_again() {
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
+    let load = ["--rate", "20", "--requests", "40", "--set", "prompts.outputLength.mean=4"];
+    let leading = coordinator(&bench, 2, &[&load[..], &["--no-probe"]].concat());
+    let port = port(&leading);
+    let way = Way::to(port);
+    let workers = [worker(way.port, &["--ordinal", "0"]), worker(port, &["--ordinal", "1"])];
+    leading.said("the run begins");
+    way.break_near();
+    let ended = leading.finished();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(workers.map(|one| one.finished().code), [Some(0); 2]);
+    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
+    assert_eq!(number(&summary, "/books/completed"), 40, "{summary:#}");
+    assert!(!ended.stdout.contains("degraded"), "{ended:?}");
+}
+
 #[test]
 fn a_spare_that_was_not_needed_ends_with_the_run_and_is_no_loss() {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));

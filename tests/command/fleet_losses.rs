@@ -122,7 +122,8 @@ fn coordinators_that_die_around_an_acknowledgement_leave_exact_books() {
         Process::start(command)
     };
     let second = again();
-    second.reached(8);
+    // Once it leads: on a busy machine the load may be nearly over by then.
+    second.reached(1);
     wait_for_growth(&journal);
     std::thread::sleep(Duration::from_millis(400));
     second.kill();

@@ -4,7 +4,9 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use client::Clock;
 use metrics::NotSent;
-use protocol::{CoordinatorMessage, Goodbye, Limit, Peer, StageEnd, Stop, Wire, WorkerId};
+use protocol::{
+    Armed, Assigned, CoordinatorMessage, Goodbye, Limit, Peer, StageEnd, Stop, Wire, WorkerId,
+};
 use ractor::ActorRef;
 use tokio::sync::Semaphore;
 use workload::{Drive, Plan, Shard};
@@ -17,6 +19,10 @@ use crate::{
 /// The actors of an assigned run.
 pub(crate) struct Crew {
     pub(crate) id: WorkerId,
+    /// What was answered to its plan.
+    pub(crate) assigned: Assigned,
+    /// The start that it has accepted, on the coordinator's clock, and what was answered.
+    pub(crate) armed: Option<(u64, Armed)>,
     pub(crate) lanes: Vec<ActorRef<LaneMessage>>,
     pub(crate) recorder: ActorRef<RecorderMessage>,
     pub(crate) lease: Lease,

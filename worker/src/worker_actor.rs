@@ -139,12 +139,17 @@ impl Actor for WorkerActor {
 }
 
 impl WorkerState {
-    /// Reads the inputs and starts the lanes, idle.
+    /// Reads the inputs and starts the lanes, idle. Who asks again, because the connection broke that the answer went
+    /// by, has the same answer.
     async fn assign(
         &mut self,
         me: &ActorRef<WorkerMessage>,
         assignment: Assignment,
     ) -> Result<Assigned, Refusal> {
+        let known = self.crew.as_ref().filter(|crew| crew.id == assignment.worker && !self.ended);
+        if let Some(crew) = known {
+            return Ok(crew.assigned.clone());
+        }
         if self.crew.is_some() || self.ended {
             return Err(Refusal::for_good("this worker has had its run"));
         }
@@ -164,19 +169,24 @@ impl WorkerState {
         let tokenizer = Some(prompts.tokenizer_name());
         self.arguments.gate.know_stages(plan.stages.len());
         let lanes = self.lanes(&plan, shard);
-        let hired = Hired { id, plan, shard, lanes, options, prompts: Arc::new(prompts) };
+        let assigned =
+            Assigned { lanes: u16::try_from(lanes.get()).unwrap_or(u16::MAX), tokenizer, warnings };
+        let prompts = Arc::new(prompts);
+        let hired = Hired { assigned: assigned.clone(), id, plan, shard, lanes, options, prompts };
         let crew = self.hire(me, hired).await;
         self.crew = Some(crew.map_err(|error| Refusal::for_good(error.to_string()))?);
-        let lanes = u16::try_from(lanes.get()).unwrap_or(u16::MAX);
-        Ok(Assigned { lanes, tokenizer, warnings })
+        Ok(assigned)
     }
 
-    /// Converts the agreed instant to our clock and starts the lanes towards it.
+    /// Converts the agreed instant to our clock and starts the lanes towards it. Asked again, it has the same answer.
     fn arm(&mut self, start_at_coordinator_ns: u64) -> Result<Armed, Refusal> {
         if self.ended {
             return Err(Refusal::for_good("the run has ended"));
         }
         let crew = self.crew.as_mut().ok_or_else(|| Refusal::for_good("no plan to start"))?;
+        if let Some((_, armed)) = crew.armed.filter(|(at, _)| *at == start_at_coordinator_ns) {
+            return Ok(armed);
+        }
         let offset = *self.arguments.clock.borrow();
         let offset = offset.ok_or_else(|| Refusal::for_good("the clocks were not compared"))?;
         let clock = Clock::start_at(offset.to_monotonic(
@@ -194,7 +204,9 @@ impl WorkerState {
         }
         crew.clock = Some(clock);
         let _ = crew.recorder.cast(RecorderMessage::Begin(clock));
-        Ok(Armed { clock_offset_ns: offset.offset_ns, clock_error_ns: offset.error_ns })
+        let armed = Armed { clock_offset_ns: offset.offset_ns, clock_error_ns: offset.error_ns };
+        crew.armed = Some((start_at_coordinator_ns, armed));
+        Ok(armed)
     }
 
     fn acknowledged(&self, worker: WorkerId, sequence: u64) {

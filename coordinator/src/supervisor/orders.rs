@@ -6,10 +6,10 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use metrics::{NotSent, StopReason};
 use protocol::{
-    Abort, Arm, Armed, Assigned, Assignment, Over, Record, Refusal, StageEnd, Stop, Wire, WorkerId,
-    WorkerMessage,
+    Abort, Arm, Armed, Assigned, Assignment, Over, Peer, PeerError, Record, Refusal, StageEnd,
+    Stop, Wire, WorkerId, WorkerMessage,
 };
-use ractor::ActorProcessingErr;
+use ractor::{ActorProcessingErr, ActorRef, ActorStatus, BytesConvertable, RpcReplyPort};
 use tokio::time::Instant;
 use workload::{Plan, Shard};
 
@@ -23,6 +23,8 @@ use crate::{
 const ASSIGN_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a worker may take to accept the start.
 const ARM_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two questions to one whose connection broke.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// Time for cancelled streams' books to arrive, and for a drain to end after its own deadline.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -78,9 +80,9 @@ impl SupervisorState {
             let assignment = Assignment { worker, plan, shard, inputs, run };
             let me = self.me.clone();
             tokio::spawn(async move {
-                let assign = |reply| WorkerMessage::Assign(Wire::new(assignment), reply);
+                let assign = |reply| WorkerMessage::Assign(Wire::new(assignment.clone()), reply);
                 let answer: Result<Assigned, Refusal> =
-                    answered(peer.ask(assign, ASSIGN_DEADLINE).await);
+                    ask(&peer, &me, assign, ASSIGN_DEADLINE).await;
                 let _ = me.cast(SupervisorMessage::Assigned(worker, answer));
             });
         }
@@ -115,7 +117,7 @@ impl SupervisorState {
             let arm = Arm { start_at_coordinator_ns };
             tokio::spawn(async move {
                 let arm = |reply| WorkerMessage::Arm(Wire::new(arm), reply);
-                let answer: Result<Armed, Refusal> = answered(peer.ask(arm, ARM_DEADLINE).await);
+                let answer: Result<Armed, Refusal> = ask(&peer, &me, arm, ARM_DEADLINE).await;
                 let _ = me.cast(SupervisorMessage::Armed(worker, answer));
             });
         }
@@ -301,6 +303,29 @@ impl SupervisorState {
         let number = ractor::call!(self.ledger, LedgerMessage::Append, record)
             .map_err(|error| error.to_string())??;
         JournalWriter::wait_for(self.durable.clone(), number).await.map_err(|e| e.to_string())
+    }
+}
+
+/// A worker whose connection broke dials again, and has the same answer then: it is asked until the deadline, or until
+/// the run has ended without it.
+async fn ask<T: Send + 'static>(
+    peer: &Peer<WorkerMessage>,
+    me: &ActorRef<SupervisorMessage>,
+    question: impl Fn(RpcReplyPort<Wire<Result<T, Refusal>>>) -> WorkerMessage,
+    deadline: Duration,
+) -> Result<T, Refusal>
+where
+    Wire<Result<T, Refusal>>: BytesConvertable,
+{
+    let end = Instant::now() + deadline;
+    loop {
+        let answer = peer.ask(&question, end.saturating_duration_since(Instant::now())).await;
+        let is_away = matches!(answer, Err(PeerError::Dropped | PeerError::NotConnected));
+        let is_waited_for = me.get_status() <= ActorStatus::Running;
+        if !is_away || !is_waited_for || Instant::now() + ASK_AGAIN >= end {
+            return answered(answer);
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use client::ClientOptions;
-use protocol::{WorkerId, WorkerMessage};
+use protocol::{Assigned, WorkerId, WorkerMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef, thread_local::ThreadLocalActor};
 use workload::{Drive, Plan, PromptSource, Shard};
 
@@ -26,6 +26,8 @@ const MOST_LANES: u16 = 8;
 
 /// What an assigned run is made of.
 pub(super) struct Hired {
+    /// What is answered to the plan.
+    pub(super) assigned: Assigned,
     pub(super) id: WorkerId,
     pub(super) plan: Arc<Plan>,
     /// None: a spare.
@@ -55,7 +57,7 @@ impl WorkerState {
         me: &ActorRef<WorkerMessage>,
         hired: Hired,
     ) -> Result<Crew, ActorProcessingErr> {
-        let Hired { id, plan, shard, lanes: count, options, prompts } = hired;
+        let Hired { assigned, id, plan, shard, lanes: count, options, prompts } = hired;
         let bodies = Bodies::start(&plan, prompts)?;
         let cap = Cap::of(&plan, shard);
         let spool = self.spool(&plan);
@@ -95,6 +97,8 @@ impl WorkerState {
         let closed_loop = matches!(plan.drive, Drive::Closed { .. });
         let crew = Crew {
             id,
+            assigned,
+            armed: None,
             lanes,
             recorder,
             lease,
