@@ -29,6 +29,29 @@ use crate::{
     telemetry::Telling,
 };
 
+/// What a run that is gone on with has in its journal, and nobody can change any more.
+const KNOWN_OF_THE_JOURNAL: [&str; 19] = [
+    "config",
+    "endpoint",
+    "model",
+    "concurrency",
+    "rate",
+    "duration",
+    "requests",
+    "prompts",
+    "sets",
+    "sweep",
+    "output",
+    "no_probe",
+    "wait_for_target",
+    "find_capacity",
+    "worker_counts",
+    "resume_sweep",
+    "expect_workers",
+    "min_workers",
+    "spares",
+];
+
 /// What `coordinator` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CoordinatorArgs {
@@ -47,8 +70,8 @@ pub(crate) struct CoordinatorArgs {
     /// How long workers are waited for
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = length)]
     join_timeout: Duration,
-    /// Go on with the run of this results directory, whose coordinator has died
-    #[arg(long, value_name = "DIR")]
+    /// Go on with the run of this results directory, whose coordinator has died, as its journal says
+    #[arg(long, value_name = "DIR", conflicts_with_all = KNOWN_OF_THE_JOURNAL)]
     resume: Option<PathBuf>,
     #[command(flatten)]
     secrets: SecretArgs,

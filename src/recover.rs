@@ -6,7 +6,6 @@
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
 use coordinator::{Merged, Recovered};
@@ -65,14 +64,15 @@ pub(crate) fn over_time_of_journal(directory: &Path) -> anyhow::Result<RunOverTi
 struct Concluded {
     plan: Plan,
     merged: Merged,
-    written_unix_ns: i64,
+    /// That of the latest thing that the journal tells of.
+    ended_at_unix_ns: i64,
 }
 
 fn recorded(directory: &ResultsDirectory) -> anyhow::Result<Recorded> {
-    let Concluded { plan, merged, written_unix_ns } = concluded(directory)?;
+    let Concluded { plan, merged, ended_at_unix_ns } = concluded(directory)?;
     let id = name_of(&std::path::absolute(directory.path())?);
     let mut result = result_of(&plan, id, &merged)?;
-    result.facts.ended_at_unix_ns = written_unix_ns;
+    result.facts.ended_at_unix_ns = ended_at_unix_ns;
     Ok(Recorded { plan, result })
 }
 
@@ -90,12 +90,12 @@ fn concluded(directory: &ResultsDirectory) -> anyhow::Result<Concluded> {
     if let Some(plan) = &mut recovered.plan {
         read_schedule(plan, directory)?;
     }
-    let written = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let written_unix_ns = i64::try_from(written.as_nanos()).unwrap_or(i64::MAX);
+    let lasted = i64::try_from(recovered.last_told().as_nanos()).unwrap_or(i64::MAX);
     let (plan, merged) = recovered
-        .conclude(written_unix_ns)
+        .conclude()
         .ok_or_else(|| unusable(&journal, "its run had not begun: there is nothing to report"))?;
-    Ok(Concluded { plan, merged, written_unix_ns })
+    let started = merged.start_unix_ns.unwrap_or_default();
+    Ok(Concluded { plan, merged, ended_at_unix_ns: started.saturating_add(lasted) })
 }
 
 /// The plan of a journal whose run is gone on with.

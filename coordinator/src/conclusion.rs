@@ -1,8 +1,8 @@
 //! The books of a run whose coordinator is gone, closed by one who only reads.
 //!
 //! The workers that were at work then may have sent on, as far as their leases reached; nothing after that. The
-//! last lease was granted at most a moment after the journal's last record: a worker reports every second, and
-//! one that is not heard is granted nothing.
+//! last lease was granted at most a moment after what the journal tells of last: a worker reports every second, and
+//! one that is not heard is granted nothing. When the file was written says nothing: it may be a copy.
 
 use std::time::Duration;
 
@@ -11,20 +11,28 @@ use workload::Plan;
 
 use crate::{Ending, FleetSize, Merged, Recovered, Roster, Standing, Terms};
 
-/// From the last record to the last grant. Reports come every second; double of that, and the 1.5 s after which
-/// a silent worker is granted nothing.
-const GRANTED_AFTER: Duration = Duration::from_millis(3_500);
+/// From the end of the last second that was told to the last grant. A second is told in the one after it, and reports
+/// come every second; the double of that, and the 1.5 s after which a silent worker is granted nothing.
+const GRANTED_AFTER: Duration = Duration::from_millis(4_500);
+/// By then no worker waits for a coordinator any more: the longest lease, and what it waits after that.
+const ALL_GONE_AFTER: Duration = Duration::from_secs(25);
 
 impl Recovered {
-    /// Plan and merged books, the journal having been written last at `written_unix_ns`. `None` of a run that had
-    /// not begun.
+    /// Until when the coordinators before can have granted leases, at the run time of one who takes over or reads. As
+    /// long as a worker may be waiting that is the present, whatever a slow disk has of it; later it is what follows
+    /// from the journal, as for one who only reads.
     #[must_use]
-    pub fn conclude(mut self, written_unix_ns: i64) -> Option<(Plan, Merged)> {
+    pub fn granted_until(&self, run_time: Duration) -> Duration {
+        let last_told = self.last_told();
+        if run_time < last_told + ALL_GONE_AFTER { run_time } else { last_told + GRANTED_AFTER }
+    }
+
+    /// Plan and merged books. `None` of a run that had not begun.
+    #[must_use]
+    pub fn conclude(mut self) -> Option<(Plan, Merged)> {
         let (plan, start) = (self.plan.clone()?, self.start?);
-        let written_ns = u64::try_from(written_unix_ns.saturating_sub(start.unix_ns));
-        let written = Duration::from_nanos(written_ns.unwrap_or_default());
         if !self.ended {
-            self.lose_all(Terms::of(&plan), written);
+            self.lose_all(Terms::of(&plan));
         }
         let members = self.members();
         let ending = self.ending(members.iter().all(|member| member.standing != Standing::Lost));
@@ -43,13 +51,14 @@ impl Recovered {
         Some((*plan, merged))
     }
 
-    fn lose_all(&mut self, terms: Terms, written: Duration) {
+    fn lose_all(&mut self, terms: Terms) {
+        let noticed_at = self.last_told();
         let at_work: Vec<(WorkerId, Limit)> = self
-            .at_work(terms, written + GRANTED_AFTER)
+            .at_work(terms, noticed_at + GRANTED_AFTER)
             .map(|(worker, _, limit)| (worker, limit))
             .collect();
         for (worker, limit) in at_work {
-            let loss = Loss { worker, limit, noticed_at: written, cause: LossCause::Silent };
+            let loss = Loss { worker, limit, noticed_at, cause: LossCause::Silent };
             self.ledger.change_owners(Some(&loss), None);
         }
     }

@@ -59,6 +59,8 @@ pub struct Recovered {
     pub ended: bool,
     /// How many coordinators took it over.
     pub resumed: u32,
+    /// When the last of them did.
+    pub resumed_at_unix_ns: Option<i64>,
     /// Everything that was merged.
     pub ledger: Ledger,
     /// What was found before the load.
@@ -108,7 +110,10 @@ impl Recovered {
                 self.stop_reason = Some(reason);
             }
             Record::StageStopped { ends, reason } => self.ledger.end_stages(&ends, &reason),
-            Record::Resumed { .. } => self.resumed += 1,
+            Record::Resumed { at_unix_ns, .. } => {
+                self.resumed += 1;
+                self.resumed_at_unix_ns = Some(at_unix_ns);
+            }
             Record::Prepared { probe_requests, warnings } => {
                 self.prepared = Preparation { probe_requests, warnings };
             }
@@ -124,6 +129,21 @@ impl Recovered {
             }
             Record::End => self.ended = true,
         }
+    }
+
+    /// The run time of the latest thing that the journal tells of: seconds that a worker has answered for, a loss, or a
+    /// coordinator that took over. It is in the records, so that a copy of the journal says the same.
+    #[must_use]
+    pub fn last_told(&self) -> Duration {
+        let told = self.ledger.accounts().values().map(|account| account.covered_to).max();
+        let told = Duration::from_secs(told.unwrap_or_default().into());
+        let table = self.ledger.ownership();
+        let losses = self.workers.iter().filter_map(|one| table?.loss(one.id));
+        let resumed = self.resumed_at_unix_ns.zip(self.start).and_then(|(at, start)| {
+            let since = u64::try_from(at.saturating_sub(start.unix_ns)).ok()?;
+            Some(Duration::from_nanos(since))
+        });
+        losses.map(|loss| loss.noticed_at).chain(resumed).fold(told, Duration::max)
     }
 
     /// Those who may still be at work: armed, and neither lost nor complete. With each the most that the
@@ -279,6 +299,25 @@ mod tests {
         assert_eq!((recovered.ledger.total().books().due, recovered.refused_parts), (2, 1));
         let table = recovered.ledger.ownership().unwrap();
         assert_eq!(table.of_arrival(1, Duration::from_secs(9)).unwrap().owner, SPARE);
+    }
+
+    #[test]
+    fn what_was_granted_follows_from_the_journal_once_nobody_can_be_waiting() {
+        let start_ns = 8_000_000_000;
+        let unix_ns = |run_time_s: i64| start_ns + run_time_s * 1_000_000_000;
+        let started = Record::Arm { start_at_coordinator_ns: 7, start_unix_ns: start_ns };
+        let (limit, noticed_at) = (Limit::Due(Duration::from_secs(8)), Duration::from_secs(7));
+        let loss = Loss { worker: SECOND, limit, noticed_at, cause: LossCause::Silent };
+        let lost = Record::Ownership { loss: Some(loss), change: None };
+        let resumed = Record::Resumed { at_unix_ns: unix_ns(20), epoch: 0 };
+        let told = |more: Vec<Record>| recovered(more).last_told().as_secs();
+        assert_eq!(told(vec![]), 0);
+        assert_eq!(told(vec![started.clone(), lost.clone()]), 7);
+        assert_eq!(told(vec![started.clone(), lost.clone(), resumed.clone()]), 20);
+        let seconds = Duration::from_secs;
+        let recovered = recovered(vec![started, lost, resumed]);
+        assert_eq!(recovered.granted_until(seconds(44)), seconds(44), "workers may wait for it");
+        assert_eq!(recovered.granted_until(seconds(3_000)), Duration::from_millis(24_500));
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Coordinator {
         let run_time = run_time_since(start, now_ns, unix_ns);
         let start_ns = now_ns.saturating_sub(nanoseconds(run_time));
         let terms = Terms::of(&plan);
-        let workers: Vec<_> = recovered.at_work(terms, run_time).collect();
+        let workers: Vec<_> = recovered.at_work(terms, recovered.granted_until(run_time)).collect();
         let ownership = recovered.ledger.ownership().cloned().ok_or(CoordinatorError::NotBegun)?;
         let (epoch, owners) = (ownership.epoch(), ownership.roots());
         // Who comes back, or comes to help, is a spare: as many as own the load.

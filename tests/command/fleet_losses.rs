@@ -1,6 +1,10 @@
 //! Killed workers, killed coordinators: the books say what became of every request.
 
-use std::{fs::File, path::Path, time::Duration};
+use std::{
+    fs::File,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 
@@ -166,6 +170,10 @@ fn a_run_whose_coordinator_is_killed_is_reported_from_its_journal() {
         assert!(last.starts_with("error: no word of the coordinator at 127.0.0.1:"), "{last}");
     }
     let received = bench.simulator.truth().received;
+    let copy = bench.folder.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(results.join("journal"), copy.join("journal")).unwrap();
+    File::open(copy.join("journal")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let ended = recover(&results);
     assert!(ended.stdout.contains("requests/s"), "{ended:?}");
     assert!(ended.stdout.contains("its coordinator ended before the run did"), "{ended:?}");
@@ -174,6 +182,17 @@ fn a_run_whose_coordinator_is_killed_is_reported_from_its_journal() {
     assert_eq!(balance(&summary), 160);
     assert!(number(&summary, "/books/completed") >= 20, "{summary:#}");
     agrees_with_the_server(&summary, received);
+
+    recover(&copy);
+    let of_copy = read_json(&copy.join("summary.json"));
+    assert_eq!(of_copy["books"], summary["books"], "when the file was written says nothing");
+    assert_eq!(of_copy["run"]["endedAt"], summary["run"]["endedAt"]);
+
+    let late = ["coordinator", "--resume", results.to_str().unwrap(), "--rate", "5"];
+    let late = tokenstorm().args(late).output().unwrap();
+    assert_eq!(late.status.code(), Some(2));
+    let line = String::from_utf8(late.stderr).unwrap();
+    assert!(line.contains("--resume <DIR>' cannot be used with '--rate"), "{line}");
 
     let again = recover(&results);
     assert_eq!(again.code, ended.code);
