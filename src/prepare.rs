@@ -20,6 +20,8 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long a target that is not ready is left alone.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// So many show how far apart the tokens of an answer are: a closed loop's users start as far apart as a request takes.
+const TOKENS_FOR_THE_STAGGER: u32 = 8;
 
 /// What is known before the load starts.
 pub(crate) struct Prepared {
@@ -170,7 +172,7 @@ async fn prepare(
     Ok(Prepared { plan, credentials, warnings, probe_requests })
 }
 
-/// One real request of each class to each target; its time to first byte. All that is asked since `began` has the time of one request.
+/// One real request of each class to each target; about how long one of the load takes. All that is asked since `began` has the time of one request.
 async fn probe(
     plan: &Plan,
     cell: u16,
@@ -182,7 +184,7 @@ async fn probe(
         class: cell,
         content: Content::Text("Hello".to_owned()),
         input_tokens: None,
-        output_tokens: Some(1),
+        output_tokens: Some(if plan.needs_ramp_up() { TOKENS_FOR_THE_STAGGER } else { 1 }),
     };
     let options = worker::client_options(&plan.client, credentials.clone());
     let target = credentials.complete(plan.target_of(cell));
@@ -194,5 +196,6 @@ async fn probe(
         let hint = "raise `client.timeouts.request`, or look why the server does not answer";
         return Err(Stop::new(Exit::TargetNotReady, format!("{what}\n  {hint}")));
     };
-    Ok(seen.map_err(|error| Stop::new(Exit::TargetNotReady, error))?.ttfb)
+    let seen = seen.map_err(|error| Stop::new(Exit::TargetNotReady, error))?;
+    Ok(seen.request_of(plan.mean_output_tokens()))
 }

@@ -88,8 +88,9 @@ fn streaming(members: &mut Members, target: &Target) -> Result<(), serde_json::E
     }
 }
 
-/// The body of a probe: as the load's, but for one token, and with nothing that asks for more.
-pub(crate) fn one_token(
+/// The body of a probe: as the load's, but for the prompt's few tokens (one, where it says nothing), and with nothing that
+/// asks for more.
+pub(crate) fn few_tokens(
     target: &Target,
     prompt: &Prompt,
     model: Option<&str>,
@@ -101,7 +102,7 @@ pub(crate) fn one_token(
         Some(_) => "max_completion_tokens",
         None => "max_tokens",
     };
-    members.set(limit, "1".to_owned());
+    members.set(limit, prompt.output_tokens.unwrap_or(1).to_string());
     members.remove("min_tokens");
     members.remove("ignore_eos");
     Ok(Bytes::from(members.to_json()))
@@ -314,15 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_orders_one_token_by_the_name_that_the_load_uses() {
+    fn a_probe_orders_few_tokens_by_the_name_that_the_load_uses() {
         let target = Target { ignore_eos: true, min_tokens: true, ..target() };
         let prompt = prompt(Content::Text("a".into()), Some(7));
-        let body = text(one_token(&target, &prompt, None).unwrap());
-        assert!(body.contains(r#""max_tokens":1,"stream":true"#), "{body}");
+        let body = text(few_tokens(&target, &prompt, None).unwrap());
+        assert!(body.contains(r#""max_tokens":7,"stream":true"#), "{body}");
         let extra = Some(r#"{"max_tokens":null,"max_completion_tokens":9}"#.into());
-        let body = text(one_token(&Target { extra_body: extra, ..target }, &prompt, None).unwrap());
+        let body =
+            text(few_tokens(&Target { extra_body: extra, ..target }, &prompt, None).unwrap());
         assert!(
-            body.contains(r#""max_completion_tokens":1"#) && !body.contains("max_tokens"),
+            body.contains(r#""max_completion_tokens":7"#) && !body.contains("max_tokens"),
             "{body}"
         );
     }

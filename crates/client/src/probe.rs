@@ -28,6 +28,8 @@ pub struct Probe {
     /// First content event after the request was sent; `None` where not streamed, or where the one
     /// token had no text.
     pub ttft: Option<Duration>,
+    /// Mean distance of content events; `None` where there were not two.
+    pub token_gap: Option<Duration>,
     /// End of the answer after the request was sent.
     pub e2e: Duration,
     /// The server's own count.
@@ -60,7 +62,7 @@ impl From<ClientError> for ProbeError {
     }
 }
 
-/// Sends one request with `max_tokens: 1` and reads its answer.
+/// Sends one request for as many tokens as the prompt says (one, where it says nothing) and reads its answer.
 ///
 /// # Errors
 /// When the target cannot serve the load that is planned, with a hint.
@@ -71,7 +73,7 @@ pub async fn probe(
     model: Option<&str>,
 ) -> Result<Probe, ProbeError> {
     let client = Client::new(target, options.clone(), Clock::start_now())?;
-    let body = crate::body::one_token(target, prompt, model).map_err(|error| {
+    let body = crate::body::few_tokens(target, prompt, model).map_err(|error| {
         ProbeError::new(error.to_string(), "correct the prompts or `target.extraBody`")
     })?;
     let probing = async {
@@ -167,11 +169,27 @@ async fn listed(client: &Client) -> Result<Vec<Model>, (String, Option<FailureCl
 }
 
 impl Probe {
+    /// About how long a request for so many tokens takes, by this one; where its tokens came in one piece, as if each had
+    /// taken the same time.
+    #[must_use]
+    pub fn request_of(&self, tokens: f64) -> Duration {
+        let tokens = tokens.max(1.0);
+        match (self.ttft, self.token_gap) {
+            (Some(ttft), Some(gap)) => ttft + gap.mul_f64(tokens - 1.0),
+            _ => {
+                let counted =
+                    self.usage.and_then(|usage| usage.completion_tokens).unwrap_or(1).max(1);
+                self.e2e.div_f64(counted as f64).mul_f64(tokens)
+            }
+        }
+    }
+
     fn of(answer: &Answer) -> Self {
         Self {
             connect: answer.connect,
             ttfb: answer.headers.saturating_sub(answer.sent),
             ttft: answer.first_token.map(|at| at.saturating_sub(answer.sent)),
+            token_gap: token_gap(answer),
             e2e: answer.finished.saturating_sub(answer.sent),
             usage: answer.usage,
             kernel_stamps: answer.kernel_stamps,
@@ -184,11 +202,17 @@ impl Probe {
             connect: failure.connect,
             ttfb: took,
             ttft: None,
+            token_gap: None,
             e2e: took,
             usage: None,
             kernel_stamps: false,
         }
     }
+}
+
+fn token_gap(answer: &Answer) -> Option<Duration> {
+    let gaps = u32::try_from(answer.events.checked_sub(1)?).ok().filter(|gaps| *gaps > 0)?;
+    Some(answer.last_token?.saturating_sub(answer.first_token?) / gaps)
 }
 
 async fn explained(

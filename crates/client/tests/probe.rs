@@ -4,8 +4,9 @@
 mod scripted;
 
 use std::net::TcpListener;
+use std::time::Duration;
 
-use client::{ClientOptions, Credentials, Probe, ProbeError, count_tokens, models, probe};
+use client::{ClientOptions, Credentials, Probe, ProbeError, Usage, count_tokens, models, probe};
 use metrics::FailureClass;
 use scripted::{LAST_CHUNK, OK_STREAM, Server, done, plain, prompt, target, two_words};
 
@@ -28,14 +29,37 @@ fn server(answer: String) -> Server {
 }
 
 #[tokio::test]
-async fn a_target_that_answers_is_ready_and_was_asked_for_one_token() {
+async fn a_target_that_answers_is_ready_and_was_asked_for_so_few_tokens() {
     let server = server(two_words());
     let probe = probed(&server).await.unwrap();
     assert!(probe.connect.is_some() && probe.kernel_stamps);
     assert!(probe.ttfb <= probe.ttft.unwrap() && probe.ttft.unwrap() <= probe.e2e);
     let requests = server.requests();
     assert_eq!(requests.len(), 1);
-    assert!(requests[0].contains(r#""max_tokens":1,"stream":true"#), "{}", requests[0]);
+    assert!(requests[0].contains(r#""max_tokens":4,"stream":true"#), "{}", requests[0]);
+}
+
+#[test]
+fn how_long_a_request_takes_is_told_by_the_distance_of_tokens() {
+    let ms = Duration::from_millis;
+    let usage = |completion_tokens| {
+        Some(Usage { completion_tokens: Some(completion_tokens), ..Usage::default() })
+    };
+    let streamed = Probe {
+        connect: None,
+        ttfb: ms(2),
+        ttft: Some(ms(200)),
+        token_gap: Some(ms(10)),
+        e2e: ms(270),
+        usage: usage(8),
+        kernel_stamps: true,
+    };
+    assert_eq!(streamed.request_of(1.0), ms(200));
+    assert_eq!(streamed.request_of(150.0), ms(200 + 149 * 10));
+    let at_once = Probe { ttft: None, token_gap: None, e2e: ms(400), ..streamed };
+    assert_eq!(at_once.request_of(150.0), ms(50 * 150));
+    let untold = Probe { usage: None, ..at_once };
+    assert_eq!(untold.request_of(2.0), ms(800));
 }
 
 #[tokio::test]

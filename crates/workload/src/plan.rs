@@ -312,10 +312,10 @@ impl Plan {
         matches!(self.drive, Drive::Closed { ramp_up_source: RampUp::Open, .. })
     }
 
-    /// The stagger for a target whose probe took `ttfb`: about as long as a request takes, so that the
-    /// slots are out of step, and at most a tenth of the run, as long as that is foreseen to be.
-    pub fn ramp_up_for(&self, ttfb: Duration) -> Duration {
-        let request = ttfb.as_secs_f64() * self.mean_output_tokens();
+    /// The stagger for a target that takes about `request` for a request: as long, so that the slots are out of step, and
+    /// at most a tenth of the run, as long as that is foreseen to be.
+    pub fn ramp_up_for(&self, request: Duration) -> Duration {
+        let request = request.as_secs_f64();
         let by_time = self.duration().map(|duration| duration.as_secs_f64());
         let by_number = self.rounds().map(|rounds| rounds * request);
         let run = by_time.into_iter().chain(by_number).fold(f64::MAX, f64::min);

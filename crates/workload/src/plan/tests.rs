@@ -180,9 +180,9 @@ fn requests_alone_leave_the_end_open() {
 fn the_stagger_is_the_users_or_the_probes() {
     let open = plan(&["load.concurrency=4", "benchmark.duration=10"]);
     assert!(open.needs_ramp_up());
-    // 5 ms × 150 tokens = 0.75 s; 50 ms × 150 = 7.5 s, more than a tenth of 10 s.
-    assert_eq!(open.ramp_up_for(Duration::from_millis(5)), Duration::from_millis(750));
-    assert_eq!(open.ramp_up_for(Duration::from_millis(50)), Duration::from_secs(1));
+    // More than a tenth of 10 s is too much.
+    assert_eq!(open.ramp_up_for(Duration::from_millis(750)), Duration::from_millis(750));
+    assert_eq!(open.ramp_up_for(Duration::from_millis(7_500)), Duration::from_secs(1));
     let fixed = open.with_ramp_up(Duration::from_secs(1));
     assert!(!fixed.needs_ramp_up());
     assert_eq!(fixed.slot_start(3), Some(Duration::from_millis(750)));
