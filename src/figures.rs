@@ -91,8 +91,11 @@ fn write_reports(
     }
     let path = directory.path().display();
     say(&format!("Results: {path}"))?;
-    if let Some(told) = &result.telemetry {
-        say(&format!("Trace:   {} at {}", told.trace_id, told.endpoint))?;
+    if let Some(told) = &result.telemetry
+        && told.spans_sent > 0
+        && let Some(endpoint) = &told.endpoint
+    {
+        say(&format!("Trace:   {} at {endpoint}", told.trace_id))?;
     }
     if written.is_ok() {
         say(&format!("Report:  {path}/report.html, pictures in {path}/plots"))?;

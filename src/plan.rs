@@ -4,6 +4,7 @@
 //! same refusals with the same exit code, the prompts read and made. No probe, no model list, no
 //! simulator: a plan can be made on a train.
 
+mod asked;
 mod curve;
 mod load;
 mod need;

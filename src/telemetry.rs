@@ -82,7 +82,7 @@ struct Told {
     exporter: Exporter,
     /// Of a worker in this process.
     requests: Option<Arc<RequestSpans>>,
-    endpoint: String,
+    endpoint: Option<String>,
     traces: Traces,
     service: Service,
 }
@@ -105,7 +105,9 @@ impl Telling {
                 service: service_of_all(plan),
             }
         });
-        let simulator = settings.zip(served).map(|(settings, served)| served.told(settings));
+        let simulator = settings
+            .zip(served)
+            .map(|(settings, served)| served.told(&settings.without_problems()));
         Self { told, simulator }
     }
 
@@ -142,7 +144,10 @@ impl Telling {
         let (told, of_simulator) = tokio::join!(exporter.finish(), simulator);
         let mut problems = told.problems;
         problems.extend(of_simulator.into_iter().map(|line| format!("of the simulator, {line}")));
-        let told_of = |problem: &String| format!("{endpoint}: {problem}");
+        let told_of = |problem: &String| match &endpoint {
+            Some(endpoint) => format!("{endpoint}: {problem}"),
+            None => problem.clone(),
+        };
         let warnings = problems.iter().map(|line| Warning::new("telemetry", told_of(line)));
         result.warnings.extend(warnings);
         result.telemetry = Some(TelemetryOut {
@@ -332,7 +337,7 @@ mod tests {
             let arguments = TelemetryArgs { otlp: otlp.map(str::to_owned) };
             let otel = [("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://variable".to_owned())];
             let source = arguments.source(Some(&config(sets)), otel.into());
-            source.settings().unwrap().unwrap().endpoint()
+            source.settings().unwrap().unwrap().endpoint().unwrap()
         };
         let key = ["telemetry.endpoint=http://key"];
         assert_eq!(given(Some("http://flag"), &key), "http://flag");

@@ -85,8 +85,9 @@ fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
+/// Rounded, as in the table.
 fn milliseconds(us: u64) -> String {
-    format!("{}.{}", us / 1_000, us % 1_000 / 100)
+    format!("{:.1}", us as f64 / 1e3)
 }
 
 #[cfg(test)]
@@ -138,12 +139,12 @@ mod tests {
     #[test]
     fn who_is_late_fails_or_waits_more_than_the_others_is_named_once() {
         let fleet =
-            [worker(0, 300, 0, 50_000), worker(1, 400, 1, 51_000), worker(2, 9_250, 25, 80_000)];
+            [worker(0, 300, 0, 50_000), worker(1, 400, 1, 51_000), worker(2, 9_290, 25, 80_000)];
         let named = named(&fleet);
         assert_eq!(named.len(), 1, "{named:?}");
         let wanted = [
             "worker 2 (host-2)",
-            "lag p99 is 9.2 ms, the others' 0.3 ms",
+            "lag p99 is 9.3 ms, the others' 0.3 ms",
             "20.0 % of its requests failed, of the others' 0.0 %",
             "TTFT p50 is 80.0 ms, the others' 50.0 ms",
         ];

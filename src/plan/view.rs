@@ -7,15 +7,12 @@ use std::num::NonZeroU32;
 
 use metrics::Warning;
 use report::{
-    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedPause, PlannedPrefix,
-    PlannedPrefixSize, PlannedPrompts, PlannedRecords, PlannedSessions, PlannedShare,
-    PlannedTarget, PlannedTokens,
+    InOut, PlanView, PlannedCost, PlannedCurve, PlannedPause, PlannedRecords, PlannedSessions,
+    PlannedShare, PlannedTokens,
 };
-use workload::{
-    Api, Drive, LengthPlan, LengthShape, OutputLengths, Plan, PrefixLevel, PrefixSize, PromptError,
-    PromptKind, PromptSource, SaltPlacement, Shard,
-};
+use workload::{Drive, Plan, PromptError, PromptSource, Shard};
 
+use super::asked;
 use super::curve::{self, Bins};
 use super::load::{first_due, load, named, peak_rate, planned_stage, thinks};
 use super::rules;
@@ -63,7 +60,8 @@ impl Facts<'_> {
         warnings.extend(records.and_then(no_room));
         Ok(PlanView {
             name: plan.name.clone(),
-            target: self.target(),
+            target: asked::target(plan, self.service),
+            targets: asked::targets(plan),
             load: load(plan),
             sessions: plan.sessions.as_ref().map(|sessions| PlannedSessions {
                 turns,
@@ -76,7 +74,8 @@ impl Facts<'_> {
             last_due: last_due.map(|arrival| arrival.due),
             drain: plan.drain,
             first_due: first_due(plan),
-            prompts: self.prompts(),
+            prompts: asked::prompts(&plan.prompts, self.prompts),
+            classes: asked::classes(plan, self.prompts),
             cost: self.cost(tokens.total),
             records,
             tokens,
@@ -151,48 +150,6 @@ impl Facts<'_> {
             .collect()
     }
 
-    fn target(&self) -> PlannedTarget {
-        let target = &self.plan.target;
-        PlannedTarget {
-            url: (self.service == Service::Elsewhere).then(|| target.url.clone()),
-            api: match target.api {
-                Api::Chat => "chat",
-                Api::Completions => "completions",
-            },
-            streamed: target.stream,
-            model: target.model.clone(),
-        }
-    }
-
-    fn prompts(&self) -> PlannedPrompts {
-        let prompts = &self.plan.prompts;
-        let (kind, path) = match &prompts.kind {
-            PromptKind::Synthetic => ("synthetic", None),
-            PromptKind::File { path, .. } => ("file", Some(path)),
-            PromptKind::ShareGpt { path } => ("shareGPT", Some(path)),
-        };
-        let input = match path {
-            None => drawn(&prompts.input_length),
-            Some(_) => PlannedLengths::Recorded { max: prompts.max_input_tokens.map(u32::from) },
-        };
-        let output = match &prompts.output_length {
-            OutputLengths::Drawn(length) => drawn(length),
-            OutputLengths::Recorded { max } => PlannedLengths::Recorded { max: max.map(u32::from) },
-        };
-        PlannedPrompts {
-            kind,
-            file: path.map(|path| path.display().to_string()),
-            records: self.prompts.wraps_at(),
-            shuffled: prompts.shuffle,
-            salted: prompts.salt == SaltPlacement::Prepend,
-            prefix_ratio: prompts.shared(),
-            prefixes: prompts.prefixes.iter().map(prefix).collect(),
-            input,
-            output,
-            tokenizer: self.prompts.tokenizer_name(),
-        }
-    }
-
     /// From prompts spread evenly over the run, all of them where they are few; of sessions with how many turns they have
     /// on average.
     fn tokens(&self, total: Option<u64>) -> Result<(PlannedTokens, f64), PromptError> {
@@ -256,35 +213,6 @@ fn no_room(records: PlannedRecords) -> Option<Warning> {
 /// Nothing as soon as one prompt does not say.
 fn sum(so_far: Option<u64>, tokens: Option<u64>) -> Option<u64> {
     Some(so_far? + tokens?)
-}
-
-fn prefix(level: &PrefixLevel) -> PlannedPrefix {
-    PlannedPrefix {
-        name: level.name.clone(),
-        groups: level.groups.get(),
-        size: match level.size {
-            PrefixSize::Tokens(tokens) => PlannedPrefixSize::Tokens(tokens.get()),
-            PrefixSize::Share(share) => PlannedPrefixSize::Share(share),
-        },
-        zipf: level.zipf,
-    }
-}
-
-fn drawn(length: &LengthPlan) -> PlannedLengths {
-    let distribution = match &length.shape {
-        LengthShape::Normal { .. } => "normal",
-        LengthShape::LogNormal { .. } => "lognormal",
-        LengthShape::Uniform => "uniform",
-        LengthShape::Empirical(_) => "empirical",
-        LengthShape::Mixture(_) => "mixture",
-    };
-    PlannedLengths::Drawn {
-        distribution,
-        mean: length.mean(),
-        stddev: length.stddev(),
-        min: length.min.get(),
-        max: length.max.map(NonZeroU32::get),
-    }
 }
 
 /// A cap or slots that are dealt out in whole numbers make workers unlike each other.

@@ -19,7 +19,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Ended, number, tokenstorm};
+use crate::support::{Bench, Ended, number, run_in, tokenstorm};
 
 /// What a collector was told.
 #[derive(Clone, Default)]
@@ -187,6 +187,25 @@ fn metrics_and_the_spans_of_run_and_stages_are_those_of_the_result() {
 }
 
 #[test]
+fn a_protocol_that_is_not_spoken_is_told_once_and_no_trace_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = run_in(folder.path());
+    command.args(["--set", "simulator={ttftMs: 5, itlMs: 1}"]).args(QUICK);
+    command.env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    let ended = Ended::from(command.output().unwrap(), folder.path());
+    assert!(is_measured(&ended), "{}", ended.all_output());
+    let summary = ended.summary();
+    let warnings = summary["warnings"].as_array().unwrap().iter();
+    let of_it: Vec<_> = warnings.filter(|warning| warning["code"] == "telemetry").collect();
+    assert_eq!(of_it.len(), 1, "{of_it:?}");
+    let message = of_it[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("nothing is told to http://127.0.0.1:1: "), "{message}");
+    assert_eq!(summary["telemetry"]["endpoint"], json!(null));
+    assert!(!ended.stdout.contains("Trace:"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_collector_that_is_away_is_a_warning_and_changes_nothing_else() {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 1}));
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -197,6 +216,7 @@ fn a_collector_that_is_away_is_a_warning_and_changes_nothing_else() {
     let warnings: Vec<_> = summary["warnings"].as_array().unwrap().iter().collect();
     let of_it = warnings.iter().filter(|warning| warning["code"] == "telemetry").count();
     assert_eq!(of_it, 2, "{warnings:?}");
+    assert!(!ended.stdout.contains("Trace:"), "no span was taken: {}", ended.stdout);
     assert!(number(&summary, "/telemetry/spans/lost") >= 2);
     assert_eq!(number(&summary, "/telemetry/metricExports/sent"), 0);
     assert!(!summary["verdict"].to_string().contains("telemetry"), "{}", summary["verdict"]);

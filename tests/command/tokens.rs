@@ -61,7 +61,7 @@ fn a_tokenizer_that_is_not_named_is_the_servers_as_far_as_it_tells() {
     let summary = ended.summary();
     assert!(!warned(&summary, "input_drift"), "{summary:#}");
     let tokenizer = summary["run"]["tokenizer"].as_str().unwrap();
-    assert!(tokenizer.starts_with("bundled (Qwen3), of which one is 1."), "{tokenizer}");
+    assert!(tokenizer.starts_with("bundled (Qwen3); the server counts 1."), "{tokenizer}");
     assert!(ended.stderr.contains("times fewer of them"), "{}", ended.stderr);
 
     // The configuration as run makes the same bodies without asking.

@@ -191,7 +191,7 @@ impl Recorder {
                 sample(record, metric, value, 1);
             }
         }
-        note_completion(&mut record.notes, completion);
+        note_completion(&mut record.notes, timeline, completion);
         note_drift(&mut record.notes, timeline, completion);
     }
 
@@ -356,11 +356,12 @@ fn sample(record: &mut ScopeRecord, metric: Metric, value: u64, n: u64) {
     distributions.entry(metric).or_insert_with(fresh).record_n(value, n);
 }
 
-fn note_completion(notes: &mut Notes, completion: &Completion) {
+fn note_completion(notes: &mut Notes, timeline: &Timeline, completion: &Completion) {
     notes.no_done += u64::from(completion.no_done);
     notes.cache_told += u64::from(completion.usage.is_some_and(|usage| usage.cached.is_some()));
     notes.reconnected += u64::from(completion.reconnected);
-    if let Some(disagree) = completion.tokens_disagree() {
+    // Of an answer in one piece there are no events that could hold a token each.
+    if let Some(disagree) = completion.tokens_disagree().filter(|_| timeline.streamed) {
         notes.token_comparisons += 1;
         notes.token_disagreements += u64::from(disagree);
     }

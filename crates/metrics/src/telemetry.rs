@@ -5,8 +5,8 @@
 /// See the module's documentation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TelemetryOut {
-    /// Where it went, without credentials.
-    pub endpoint: String,
+    /// Where it went, without credentials; `None`: nowhere, as the problems say.
+    pub endpoint: Option<String>,
     /// The trace of the run and its stages, in hexadecimal.
     pub trace_id: String,
     /// Spans that the collector took.

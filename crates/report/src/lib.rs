@@ -56,10 +56,10 @@ pub use metrics_json::metrics_json;
 pub use objective::objective;
 pub use pdf::pdf;
 pub use plan::{
-    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedRecords, PlannedRules,
-    PlannedSessions, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
-    plan_json, plan_png,
+    InOut, PlanView, PlannedClass, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel,
+    PlannedLoad, PlannedPause, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedRecords,
+    PlannedRules, PlannedService, PlannedSessions, PlannedShare, PlannedStage, PlannedStagger,
+    PlannedTarget, PlannedTokens, plan_json, plan_png,
 };
 pub use plot::{Plot, plots};
 pub use records::{RecordFiles, RecordsFile, each_record, records_file};

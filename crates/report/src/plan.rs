@@ -3,6 +3,7 @@
 //! The view is plain figures: this room knows no workload, so that what is shown can be tested without
 //! a configuration. Whoever makes the view counts; here is only format.
 
+mod asked;
 mod json;
 mod rules_json;
 
@@ -14,6 +15,10 @@ use crate::chart::{Axis, Band, Chart, Scale, Series};
 use crate::directory::ReportError;
 use crate::plot::picture;
 
+pub use asked::{
+    PlannedClass, PlannedLengths, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedService,
+    PlannedTarget,
+};
 pub use json::plan_json;
 
 /// A plan to be shown. Instants are offsets from the run's start.
@@ -23,6 +28,8 @@ pub struct PlanView {
     pub name: String,
     /// Where requests would go.
     pub target: PlannedTarget,
+    /// Services that share the load; none: `target` alone.
+    pub targets: Vec<PlannedService>,
     /// Who decides when a request starts.
     pub load: PlannedLoad,
     /// Conversations; all figures of a request are then those of a session, and rates those of sessions.
@@ -41,8 +48,10 @@ pub struct PlanView {
     pub drain: Duration,
     /// When the first requests are due, as far as that is known.
     pub first_due: Vec<Duration>,
-    /// What is asked.
+    /// What is asked, where there are no `classes`.
     pub prompts: PlannedPrompts,
+    /// Kinds of requests; none: all are of one kind, `prompts`.
+    pub classes: Vec<PlannedClass>,
     /// How many tokens that is.
     pub tokens: PlannedTokens,
     /// One for each worker, by rank.
@@ -130,19 +139,6 @@ pub struct PlannedCost {
     pub output_per_million: f64,
     /// Of all; `None` where the number of tokens is not known.
     pub total: Option<f64>,
-}
-
-/// Where requests would go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedTarget {
-    /// The complete URL; `None`: of a simulator that the run starts itself.
-    pub url: Option<String>,
-    /// `chat` or `completions`.
-    pub api: &'static str,
-    /// Whether answers are asked for as streams.
-    pub streamed: bool,
-    /// The model; `None`: the server's list is asked when the run starts.
-    pub model: Option<String>,
 }
 
 /// Who decides when a request starts.
@@ -256,76 +252,6 @@ pub enum PlannedLevel {
         every: Duration,
         /// Time over which a burst is spread.
         width: Duration,
-    },
-}
-
-/// What is asked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedPrompts {
-    /// `synthetic`, `file` or `shareGPT`.
-    pub kind: &'static str,
-    /// The data set.
-    pub file: Option<String>,
-    /// Its usable records; after so many requests it starts again.
-    pub records: Option<u64>,
-    /// Whether its records are permuted.
-    pub shuffled: bool,
-    /// Whether its text is made different from run to run.
-    pub salted: bool,
-    /// Share of the input tokens that other prompts have too: one prefix common to all, or those of `prefixes`.
-    pub prefix_ratio: f64,
-    /// Beginnings that are shared in groups, the outermost level first; none where all share one.
-    pub prefixes: Vec<PlannedPrefix>,
-    /// Input lengths.
-    pub input: PlannedLengths,
-    /// Output lengths.
-    pub output: PlannedLengths,
-    /// What counts tokens.
-    pub tokenizer: String,
-}
-
-/// A level of shared beginnings.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedPrefix {
-    /// What it stands for: `tenant`.
-    pub name: String,
-    /// Groups in each group of the level above.
-    pub groups: u32,
-    /// How long a group's text is.
-    pub size: PlannedPrefixSize,
-    /// How unequal the groups are: group g is drawn in proportion to 1 / g^zipf.
-    pub zipf: f64,
-}
-
-/// How long a shared beginning is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PlannedPrefixSize {
-    /// So many tokens, beside the prompt's own length.
-    Tokens(u32),
-    /// That share of the prompt's own length.
-    Share(f64),
-}
-
-/// A distribution of lengths in tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PlannedLengths {
-    /// Drawn, and drawn again outside of the bounds.
-    Drawn {
-        /// `normal`, `lognormal`, `uniform`, `empirical` or `mixture`.
-        distribution: &'static str,
-        /// Mean.
-        mean: f64,
-        /// Standard deviation.
-        stddev: f64,
-        /// Shortest.
-        min: u32,
-        /// Longest.
-        max: Option<u32>,
-    },
-    /// As the data set has them.
-    Recorded {
-        /// Longer ones are cut (output) or skipped (input).
-        max: Option<u32>,
     },
 }
 

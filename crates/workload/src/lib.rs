@@ -26,7 +26,7 @@ pub use plan::{
     RecordPlan, RequiredOfAnswers, SaltPlacement, Sampling, SessionPlan, Stage, StageKind, Target,
     TelemetryPlan, TextMaterial, ThinkTime, TokenizerChoice, TrafficClass, WeightedTarget,
 };
-pub use prompts::{Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
+pub use prompts::{ClassText, Content, InputFile, LengthCheck, Prompt, PromptError, PromptSource};
 pub use schedule::{
     Arrival, Arrivals, DueCounts, Rows, ScheduleFile, ScheduleFormat, ScheduleProblem,
 };

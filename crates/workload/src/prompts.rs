@@ -76,6 +76,15 @@ pub struct LengthCheck {
     pub counted: u32,
 }
 
+/// What the prompts of a traffic class are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassText {
+    /// After how many requests its data set starts again; `None` for synthetic prompts.
+    pub wraps_at: Option<u64>,
+    /// The name of the tokenizer that counts.
+    pub tokenizer: String,
+}
+
 /// Makes the prompts of a run; shared by the threads that build requests.
 #[derive(Debug)]
 pub struct PromptSource {
@@ -172,17 +181,25 @@ impl PromptSource {
         files
     }
 
+    /// What each class has prompts of, in the classes' order; of the run where there are none.
+    pub fn by_class(&self) -> impl Iterator<Item = ClassText> {
+        let classes = self.classes.iter().zip(self.plan.prompts_by_class());
+        classes.map(|(class, prompts)| {
+            let name = class.tokenizer.name();
+            let tokenizer = match prompts.token_scale {
+                1.0 => name.to_owned(),
+                scale => format!("{name}; the server counts {scale} tokens where it counts 1"),
+            };
+            ClassText { wraps_at: class.wraps_at(), tokenizer }
+        })
+    }
+
     /// The name of the tokenizer that counts; of several, all of them.
     pub fn tokenizer_name(&self) -> String {
         let mut names: Vec<String> = Vec::new();
-        for (class, prompts) in self.classes.iter().zip(self.plan.prompts_by_class()) {
-            let name = class.tokenizer.name();
-            let name = match prompts.token_scale {
-                1.0 => name.to_owned(),
-                scale => format!("{name}, of which one is {scale} of the server's"),
-            };
-            if !names.contains(&name) {
-                names.push(name);
+        for ClassText { tokenizer, .. } in self.by_class() {
+            if !names.contains(&tokenizer) {
+                names.push(tokenizer);
             }
         }
         names.join(", ")

@@ -167,6 +167,16 @@ fn the_server_counts_tokens_better_than_we_do() {
 }
 
 #[test]
+fn an_answer_in_one_piece_has_no_events_that_its_tokens_could_disagree_with() {
+    let mut recorder = two_stages();
+    let completion = Completion { usage: usage(9, 0), ..Completion::default() };
+    let timeline = Timeline { streamed: false, ..answer(0, 500, 9) };
+    recorder.completed(STAGE_0, &timeline, &completion);
+    let notes = recorder.take().total().unwrap().notes;
+    assert_eq!((notes.token_comparisons, notes.usage_requests), (0, 1));
+}
+
+#[test]
 fn loop_lag_is_a_percentile_of_its_own_second() {
     let mut recorder = two_stages();
     (1..=100).for_each(|n| recorder.loop_lag(0, Duration::from_micros(n)));

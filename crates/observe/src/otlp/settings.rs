@@ -103,13 +103,19 @@ impl OtlpSettings {
         self.traces.is_some()
     }
 
-    /// Where it goes, for people: without a query, in which there may be a key.
+    /// For another exporter of the same process: what is wrong with them is told by one.
     #[must_use]
-    pub fn endpoint(&self) -> String {
-        let url = self.traces.as_ref().or(self.metrics.as_ref()).map(|signal| signal.url.as_str());
-        let url = url.unwrap_or_default().split('?').next().unwrap_or_default();
+    pub fn without_problems(&self) -> Self {
+        Self { problems: Vec::new(), ..self.clone() }
+    }
+
+    /// Where it goes, for people: without a query, in which there may be a key. `None`: nowhere, for the problems' sake.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<String> {
+        let url = self.traces.as_ref().or(self.metrics.as_ref())?.url.as_str();
+        let url = url.split('?').next().unwrap_or_default();
         let base = ["/v1/traces", "/v1/metrics"].iter().find_map(|path| url.strip_suffix(path));
-        base.unwrap_or(url).to_owned()
+        Some(base.unwrap_or(url).to_owned())
     }
 }
 
@@ -169,10 +175,14 @@ impl Reader<'_> {
         if let Some((variable, protocol)) = self.of_signal(kind, "PROTOCOL")
             && protocol != "http/protobuf"
         {
-            self.problems.push(format!(
+            let line = format!(
                 "nothing is told to {}: {variable} is {protocol}, and only http/protobuf is spoken: set it, and the endpoint to the collector's port for HTTP (4318)",
                 shown(&url),
-            ));
+            );
+            // The same of traces and of metrics, where one variable speaks for both.
+            if !self.problems.contains(&line) {
+                self.problems.push(line);
+            }
             return None;
         }
         self.checked(&name, &url).then_some(complete)
@@ -323,7 +333,7 @@ mod tests {
         assert_eq!(urls(Some("https://given/x"), &own), both("https://given/x"));
         let none = [(ALL, "http://c"), ("OTEL_TRACES_EXPORTER", "none")];
         assert_eq!(urls(None, &none)[0], None);
-        assert_eq!(read(None, &none).unwrap().unwrap().endpoint(), "http://c");
+        assert_eq!(read(None, &none).unwrap().unwrap().endpoint().unwrap(), "http://c");
     }
 
     #[test]
@@ -350,7 +360,9 @@ mod tests {
         let env = [(ALL, "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
         let settings = read(None, &env).unwrap().unwrap();
         assert!(settings.traces.is_none() && settings.metrics.is_none());
+        assert_eq!((settings.problems.len(), settings.endpoint()), (1, None));
         assert!(settings.problems[0].contains("grpc") && settings.problems[0].contains("4318"));
+        assert!(settings.without_problems().problems.is_empty());
         assert_eq!(
             urls(Some("http://c:4318"), &env),
             both("http://c:4318"),

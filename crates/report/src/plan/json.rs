@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::rules_json::rules;
 use super::{
-    InOut, PlanView, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel, PlannedLoad,
-    PlannedPause, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedRecords, PlannedShare,
-    PlannedStage, PlannedStagger,
+    InOut, PlanView, PlannedClass, PlannedCost, PlannedCurve, PlannedLengths, PlannedLevel,
+    PlannedLoad, PlannedPause, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedRecords,
+    PlannedService, PlannedShare, PlannedStage, PlannedStagger,
 };
 
 /// The version of the JSON form's layout.
@@ -22,11 +22,12 @@ pub fn plan_json(view: &PlanView) -> Value {
         "name": view.name,
         "target": {
             "endpoint": view.target.url,
-            "simulated": view.target.url.is_none(),
+            "simulated": view.target.url.is_none() && view.targets.is_empty(),
             "api": view.target.api,
             "streamed": view.target.streamed,
             "model": view.target.model,
         },
+        "targets": view.targets.iter().map(service).collect::<Vec<_>>(),
         "load": load(&view.load),
         "sessions": view.sessions.map(|sessions| json!({
             "meanTurns": sessions.turns,
@@ -39,7 +40,9 @@ pub fn plan_json(view: &PlanView) -> Value {
         "lastDueSeconds": view.last_due.map(|last| last.as_secs_f64()),
         "drainSeconds": view.drain.as_secs_f64(),
         "firstDueSeconds": view.first_due.iter().map(Duration::as_secs_f64).collect::<Vec<_>>(),
-        "prompts": prompts(&view.prompts),
+        // Of several classes none asks what the run as a whole is configured to.
+        "prompts": view.classes.is_empty().then(|| prompts(&view.prompts)),
+        "classes": view.classes.iter().map(class).collect::<Vec<_>>(),
         "tokens": {
             "sampledPrompts": view.tokens.sampled,
             "perRequest": in_out(view.tokens.each),
@@ -51,6 +54,24 @@ pub fn plan_json(view: &PlanView) -> Value {
         "offered": view.curve.as_ref().map(curve),
         "workers": view.shares.iter().enumerate().map(share).collect::<Vec<_>>(),
         "warnings": view.warnings.iter().map(warning).collect::<Vec<_>>(),
+    })
+}
+
+fn service(service: &PlannedService) -> Value {
+    json!({
+        "name": service.name,
+        "share": service.share,
+        "endpoint": service.url,
+        "model": service.model,
+    })
+}
+
+fn class(class: &PlannedClass) -> Value {
+    json!({
+        "name": class.name,
+        "share": class.share,
+        "model": class.model,
+        "prompts": prompts(&class.prompts),
     })
 }
 

@@ -2,12 +2,13 @@
 
 mod prompts;
 mod rules;
+mod targets;
 
 use std::time::Duration;
 
 use crate::plan::{
     InOut, PlanView, PlannedCost, PlannedLevel, PlannedLoad, PlannedPause, PlannedRecords,
-    PlannedSessions, PlannedShare, PlannedStage, PlannedStagger, PlannedTarget, PlannedTokens,
+    PlannedSessions, PlannedShare, PlannedStage, PlannedStagger, PlannedTokens,
 };
 
 use super::MIN_WIDTH;
@@ -21,14 +22,14 @@ use crate::figures::{
 pub fn plan_text(view: &PlanView, width: u16) -> String {
     let width = width.max(MIN_WIDTH);
     let line = |label: &str, text: String| labelled(label, &text, width.into());
+    let targets = targets::told(view).into_iter().map(|told| line("target", told));
     let what = [
-        Some(line("target", target(&view.target))),
         Some(line("load", load(&view.load))),
         view.sessions.map(|told| line("sessions", sessions(told))),
         Some(line("takes", takes(view))),
     ];
+    let asked = prompts::all(view).into_iter().map(|(label, told)| line(label, told));
     let with = [
-        Some(line("prompts", prompts::told(&view.prompts))),
         Some(line("tokens in", tokens(view, |tokens| tokens.input))),
         Some(line("tokens out", tokens(view, |tokens| tokens.output))),
         view.cost.map(|told| line("cost", cost(told))),
@@ -36,34 +37,20 @@ pub fn plan_text(view: &PlanView, width: u16) -> String {
         workers(view).map(|text| line("workers", text)),
         first_due(&view.first_due).map(|text| line("first due", text)),
     ];
-    let lines = |lines: Vec<Option<String>>| lines.into_iter().flatten().collect::<Vec<_>>();
     let warnings = view.warnings.iter().map(|warning| {
         wrapped(&format!("warning {}: {}", warning.code, warning.message), width.into(), 2)
     });
     let parts = [
         vec![format!("{}: the plan; nothing was sent", view.name)],
-        lines(what.into()),
+        targets.chain(what.into_iter().flatten()).collect(),
         vec![stages(view, width)],
         rules::lines(&view.rules, width.into()),
         curve::drawn(view, width.into()).into_iter().collect(),
-        lines(with.into()),
+        asked.chain(with.into_iter().flatten()).collect(),
         warnings.collect(),
     ];
     let parts = parts.iter().filter(|part| !part.is_empty());
     parts.map(|part| part.join("\n")).collect::<Vec<_>>().join("\n\n")
-}
-
-fn target(target: &PlannedTarget) -> String {
-    let place = match &target.url {
-        Some(url) => url,
-        None => "a simulator that the run starts itself",
-    };
-    let model = match &target.model {
-        Some(model) => format!("model {model}"),
-        None => "the first model of the server's list".to_owned(),
-    };
-    let streamed = if target.streamed { "streamed" } else { "not streamed" };
-    format!("{place}, {model} ({}, {streamed})", target.api)
 }
 
 fn load(load: &PlannedLoad) -> String {

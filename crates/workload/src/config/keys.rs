@@ -136,7 +136,7 @@ const CLASSES: &[Member] = &[
 const TARGETS: &[Member] = &[
     member("endpoint", Kind::Url, Needed::Yes, "As `target.endpoint`; all speak one API."),
     member("weight", WEIGHT, Needed::Else("1"), "How many of the requests, against the sum of all weights."),
-    member("name", Kind::Text, Needed::Else("host and port"), "Its name in results."),
+    member("name", Kind::Text, Needed::Else("host and port"), "Its name in results. Each target has one of its own: two at one host and port need a `name` each."),
     member("model", Kind::Text, Needed::Else("that of `target`"), "The model's name there; a class's own wins."),
 ];
 
@@ -228,7 +228,7 @@ pub const KEYS: &[Key] = &[
     key("prompts.text", Kind::Choice(&["words", "sonnets"]), "`words`", "What synthetic text is made of: plain words of the vocabulary, or lines of Shakespeare's sonnets, which people can read; both exact in tokens."),
     key("prompts.asTokenIds", Kind::Switch, "`false`", "Sends synthetic prompts as lists of token ids, so that the server counts what was asked to the token. Completions API only; the tokenizer must be the model's."),
     key("prompts.tokenScale", number("", 0.05, 20.0), "1; without `prompts.tokenizer` what the server's `/tokenize` says, where it has one (vLLM, SGLang, llama.cpp)", "Tokens that the server counts for each one that `prompts.tokenizer` counts: synthetic prompts are made so much shorter or longer that the server counts what was asked."),
-    key("prompts.prefixRatio", SHARE, "0", "Share of each prompt that is one prefix common to all. Before the text of a data set so much is prepended that this is its share of the whole."),
+    key("prompts.prefixRatio", SHARE, "0", "Share of each prompt that is one prefix common to all. The text of a data set is kept whole: the prefix stands before it, as long as it takes to be this share of both together."),
     key("prompts.prefixes", Kind::Maps(PREFIX_LEVELS), "none", "Beginnings that synthetic prompts share, in groups and levels, the outermost first: a group of a level stands inside one of the level above, as a conversation in its system prompt. Excludes `prefixRatio`."),
     key("prompts.tokenizer", Kind::PathOr("bundled"), "`bundled`", "A `tokenizer.json` that counts and makes tokens; the bundled one is Qwen3's."),
     key("prompts.salt", Kind::Choice(&["none", "prepend"]), "`none`", "Text of a file or data set is sent unaltered; `prepend` puts a few characters before it, different for each request and run, so that no prefix cache knows it."),

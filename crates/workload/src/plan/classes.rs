@@ -4,6 +4,8 @@
 //! that any number of workers sends the same mix. A pair of both is a *cell*: samples are kept by cell, and
 //! classes and targets are two ways of adding the same cells up.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -187,7 +189,8 @@ impl Builder<'_> {
     /// The classes of the configuration; none in the place of one that cannot be made.
     pub(super) fn classes(&mut self) -> Vec<Option<TrafficClass>> {
         let entries = self.config.entries("classes");
-        self.check_names("classes", &entries);
+        let name = |entry| Map::get(entry, "name").and_then(Value::as_str);
+        self.refuse_alike("classes", entries.iter().filter_map(name));
         entries.iter().enumerate().map(|(index, entry)| self.class(index, entry)).collect()
     }
 
@@ -276,16 +279,16 @@ impl Builder<'_> {
                 }
             }
         }
+        self.refuse_alike("targets", targets.iter().map(|target| target.name.as_str()));
         (targets.len() == entries.len()).then_some((targets, api))
     }
 
-    /// Two of one name could not be told apart.
-    fn check_names(&mut self, key: &'static str, entries: &[Map<String, Value>]) {
-        let names: Vec<_> =
-            entries.iter().filter_map(|e| e.get("name").and_then(Value::as_str)).collect();
-        for (index, name) in names.iter().enumerate() {
-            if names[..index].contains(name) {
-                self.refuse(PlanError::NamedAlike { key, name: (*name).to_owned() });
+    /// Two of one name could not be told apart; a line for each such name.
+    fn refuse_alike<'n>(&mut self, key: &'static str, names: impl Iterator<Item = &'n str>) {
+        let (mut seen, mut told) = (BTreeSet::new(), BTreeSet::new());
+        for name in names {
+            if !seen.insert(name) && told.insert(name) {
+                self.refuse(PlanError::NamedAlike { key, name: name.to_owned() });
             }
         }
     }

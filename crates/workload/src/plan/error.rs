@@ -189,7 +189,7 @@ pub enum PlanError {
         name: String,
     },
     /// Two entries of a list that could not be told apart.
-    #[error("`{key}` has two named `{name}`: give each a name of its own")]
+    #[error("`{key}` has two named `{name}`: give each a `name` of its own")]
     NamedAlike {
         /// The list.
         key: &'static str,

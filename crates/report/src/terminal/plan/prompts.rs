@@ -4,12 +4,29 @@
 //! level by level.
 
 use crate::figures::{GLUE, counted, percent, thousands};
-use crate::plan::{PlannedLengths, PlannedPrefix, PlannedPrefixSize, PlannedPrompts};
+use crate::plan::{
+    PlanView, PlannedClass, PlannedLengths, PlannedPrefix, PlannedPrefixSize, PlannedPrompts,
+};
 
 use super::plain;
 
+/// Each kind of requests with its label: of the run, or of each class.
+pub(super) fn all(view: &PlanView) -> Vec<(&'static str, String)> {
+    if view.classes.is_empty() {
+        return vec![("prompts", told(&view.prompts))];
+    }
+    let class = |class: &PlannedClass| {
+        let share = round_percent(class.share);
+        let model = class.model.as_ref().map(|model| format!(", model {model}"));
+        let model = model.unwrap_or_default();
+        let asked = told(&class.prompts);
+        ("class", format!("{}, {share} of the {}s{model}: {asked}", class.name, view.noun()))
+    };
+    view.classes.iter().map(class).collect()
+}
+
 /// In one line, its parts apart by semicolons.
-pub(super) fn told(prompts: &PlannedPrompts) -> String {
+fn told(prompts: &PlannedPrompts) -> String {
     let mut parts = Vec::new();
     if let (Some(file), Some(records)) = (&prompts.file, prompts.records) {
         let order = if prompts.shuffled { "shuffled" } else { "in file order" };
@@ -58,7 +75,7 @@ fn shared(prompts: &PlannedPrompts) -> Option<String> {
 }
 
 /// As configured: 50 %, 66.7 %.
-fn round_percent(share: f64) -> String {
+pub(super) fn round_percent(share: f64) -> String {
     percent(share).replace(".0 %", " %")
 }
 

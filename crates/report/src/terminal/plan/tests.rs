@@ -2,8 +2,8 @@ use metrics::Warning;
 
 use super::*;
 use crate::plan::{
-    PlannedCurve, PlannedLengths, PlannedPrefix, PlannedPrefixSize, PlannedPrompts, PlannedTokens,
-    plan_json,
+    PlannedClass, PlannedCurve, PlannedLengths, PlannedPrefix, PlannedPrefixSize, PlannedPrompts,
+    PlannedService, PlannedTarget, PlannedTokens, plan_json,
 };
 
 fn seconds(seconds: f64) -> Duration {
@@ -28,6 +28,7 @@ fn open_loop() -> PlanView {
             streamed: true,
             model: Some("llama-70b".to_owned()),
         },
+        targets: Vec::new(),
         load: PlannedLoad::Open { arrivals: "even", cap: Some(100), drops: false },
         sessions: None,
         stages: vec![
@@ -64,6 +65,7 @@ fn open_loop() -> PlanView {
             },
             tokenizer: "bundled (Qwen3)".to_owned(),
         },
+        classes: Vec::new(),
         tokens: PlannedTokens {
             sampled: 1_000,
             each: InOut { input: Some(500.25), output: Some(200.0) },
@@ -342,4 +344,79 @@ fn prefixes_in_groups_are_told_by_level() {
         told.contains("in groups: 8 × team (50 % of its length, all alike); 500 ± 100 tokens in,"),
         "{told}"
     );
+}
+
+#[test]
+fn each_of_several_targets_is_told_with_its_share() {
+    let service = |name: &str, share, model: &str| PlannedService {
+        name: name.to_owned(),
+        share,
+        url: format!("http://{name}/v1/chat/completions"),
+        model: Some(model.to_owned()),
+    };
+    let mut view = open_loop();
+    view.target.url = None;
+    view.targets = vec![service("stable", 0.9, "llama-70b"), service("canary", 0.1, "llama-next")];
+    let told = plan_text(&view, 1_000);
+    let lines: Vec<_> = told.lines().filter(|line| line.starts_with("target ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "target       stable, 90 % of the requests: http://stable/v1/chat/completions, model llama-70b (chat, streamed)",
+            "target       canary, 10 % of the requests: http://canary/v1/chat/completions, model llama-next (chat, streamed)",
+        ]
+    );
+    let json = plan_json(&view);
+    assert_eq!(json["targets"][1]["name"], "canary");
+    assert_eq!(json["targets"][1]["share"], 0.1);
+    assert_eq!(json["targets"][1]["endpoint"], "http://canary/v1/chat/completions");
+    assert_eq!(
+        (&json["target"]["simulated"], &json["target"]["endpoint"]),
+        (&false.into(), &().into())
+    );
+}
+
+#[test]
+fn each_class_is_told_with_its_share_and_lengths_in_place_of_the_runs() {
+    let mut view = open_loop();
+    let asks = |mean| PlannedPrompts {
+        prefix_ratio: 0.0,
+        input: PlannedLengths::Drawn {
+            distribution: "normal",
+            mean,
+            stddev: 0.0,
+            min: 1,
+            max: None,
+        },
+        ..view.prompts.clone()
+    };
+    let class = |name: &str, share, model: Option<&str>, mean| PlannedClass {
+        name: name.to_owned(),
+        share,
+        model: model.map(str::to_owned),
+        prompts: asks(mean),
+    };
+    view.classes =
+        vec![class("chat", 0.75, None, 120.0), class("batch", 0.25, Some("summaries"), 360.0)];
+    let told = plan_text(&view, 1_000);
+    let lines: Vec<_> = told.lines().filter(|line| line.starts_with("class ")).collect();
+    let rest = "200 tokens out (at most 400); tokenizer: bundled (Qwen3)";
+    assert_eq!(
+        lines,
+        [
+            format!("class        chat, 75 % of the requests: synthetic; 120 tokens in, {rest}"),
+            format!(
+                "class        batch, 25 % of the requests, model summaries: synthetic; 360 tokens in, {rest}"
+            ),
+        ]
+    );
+    assert!(!told.contains("prompts ") && !told.contains("500 ± 100"), "{told}");
+    let json = plan_json(&view);
+    assert!(json["prompts"].is_null());
+    assert_eq!(json["classes"][1]["name"], "batch");
+    assert_eq!(
+        (&json["classes"][1]["share"], &json["classes"][1]["model"]),
+        (&0.25.into(), &"summaries".into())
+    );
+    assert_eq!(json["classes"][1]["prompts"]["inputLength"]["mean"], 360.0);
 }

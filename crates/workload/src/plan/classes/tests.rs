@@ -104,6 +104,17 @@ fn impossible_classes_and_targets_are_refused_each_in_a_line() {
             "`targets[1]`: `target.api` is completions",
         ),
         (vec!["targets=[{endpoint: 'a:1', weight: 1}]"], "`targets[0]`: "),
+        (
+            vec!["targets=[{endpoint: http://a/v1, name: x}, {endpoint: http://b/v1, name: x}]"],
+            "`targets` has two named `x`: give each a `name` of its own",
+        ),
+        (
+            // Without names both are called by their host.
+            vec![
+                "targets=[{endpoint: http://a:1/v1}, {endpoint: http://a:1/v1/chat/completions}, {endpoint: http://a:1/v2}]",
+            ],
+            "`targets` has two named `a:1`: give each a `name` of its own",
+        ),
     ] {
         let lines = refusal(&sets);
         assert!(lines.len() == 1 && lines[0].contains(words), "{sets:?}: {lines:?}");
