@@ -1,10 +1,13 @@
 //! The offered load over time, counted from the schedule itself in equal steps; where the answers decide,
-//! or the schedule is too long to be gone through, the level that the stages have.
+//! the schedule is too long to be gone through, or its arrivals keep to their rate, the level that the stages have.
+//!
+//! Even arrivals are counted in steps as one more or less by turns, as steps and arrivals are out of step: a square wave
+//! that nobody offers.
 
 use std::time::Duration;
 
 use report::PlannedCurve;
-use workload::{Drive, Plan, Shard};
+use workload::{ArrivalProcess, Drive, Offered, Plan, Shard, Stage};
 
 /// Steps of a curve at the most.
 const MOST: u64 = 240;
@@ -20,6 +23,8 @@ pub(super) struct Bins {
     /// Steps done; one more than `steps` when what may be left was counted too.
     done: u64,
     counts: Vec<u64>,
+    /// In place of counts, the rate of each step where arrivals keep to it.
+    rates: Option<Vec<f64>>,
 }
 
 impl Bins {
@@ -31,8 +36,10 @@ impl Bins {
             let last = plan.arrivals(Shard::WHOLE).last()?;
             Some(last.due + Duration::from_nanos(1))
         });
-        let step = end.unwrap_or_default().div_f64(steps as f64);
-        Self { step: step.max(Duration::from_nanos(1)), steps, done: 0, counts: Vec::new() }
+        let step = end.unwrap_or_default().div_f64(steps as f64).max(Duration::from_nanos(1));
+        let keep = plan.stages.iter().all(|stage| keeps_to_its_rate(stage, step));
+        let rates = keep.then(|| levels(plan, step, steps));
+        Self { step, steps, done: 0, counts: Vec::new(), rates }
     }
 
     /// Until when the next step is to be counted; the last one has no end. `None` after it.
@@ -53,7 +60,8 @@ impl Bins {
     /// Requests a second.
     pub(super) fn curve(self) -> Option<PlannedCurve> {
         let step_s = self.step.as_secs_f64();
-        let values: Vec<f64> = self.counts.iter().map(|count| *count as f64 / step_s).collect();
+        let counted = || self.counts.iter().map(|count| *count as f64 / step_s).collect();
+        let values: Vec<f64> = self.rates.unwrap_or_else(counted);
         (!values.is_empty()).then_some(PlannedCurve { unit: "requests/s", step: self.step, values })
     }
 }
@@ -65,12 +73,30 @@ pub(super) fn of_levels(plan: &Plan) -> Option<PlannedCurve> {
         Drive::Closed { .. } => "users",
     };
     let step = plan.end()?.div_f64(MOST as f64);
+    Some(PlannedCurve { unit, step, values: levels(plan, step, MOST) })
+}
+
+/// The level in the middle of each step.
+fn levels(plan: &Plan, step: Duration, steps: u64) -> Vec<f64> {
     let level = |index: u64| {
         let at = step.mul_f64(index as f64 + 0.5);
         let stage = plan.stage_at(at).and_then(|stage| plan.stages.get(usize::from(stage)));
         stage.map_or(0.0, |stage| stage.level_at(at - stage.start))
     };
-    Some(PlannedCurve { unit, step, values: (0..MOST).map(level).collect() })
+    (0..steps).map(level).collect()
+}
+
+/// Whether a stage's arrivals are as its rate says at every instant, and a step's middle says what the step has.
+fn keeps_to_its_rate(stage: &Stage, step: Duration) -> bool {
+    let is_smooth = match stage.offered {
+        Offered::Constant { .. } | Offered::Linear { .. } | Offered::Exponential { .. } => true,
+        Offered::Burst { .. }
+        | Offered::Sine { .. }
+        | Offered::OnOff { .. }
+        | Offered::Listed { .. } => false,
+    };
+    let is_long = stage.end.is_none_or(|end| end.saturating_sub(stage.start) >= step);
+    is_smooth && is_long && stage.arrivals == ArrivalProcess::Even
 }
 
 #[cfg(test)]
@@ -100,8 +126,8 @@ pub(super) mod tests {
     #[test]
     fn every_request_of_the_schedule_is_in_a_step() {
         for sets in [
-            &["load.rate=20", "benchmark.duration=60"][..],
-            &["load.rate=20", "benchmark.requests=77"],
+            &["load.rate=20", "load.arrivals=poisson", "benchmark.duration=60"][..],
+            &["load.rate=20", "load.arrivals=poisson", "benchmark.requests=77"],
             &["load.type=burst", "load.rate=3", "benchmark.duration=7"],
         ] {
             let plan = plan(sets);
@@ -109,8 +135,30 @@ pub(super) mod tests {
             let sum: f64 = curve.values.iter().sum::<f64>() * curve.step.as_secs_f64();
             assert_eq!(sum.round() as usize, plan.arrivals(Shard::WHOLE).count(), "{sets:?}");
         }
-        let even = counted(&plan(&["load.rate=20", "benchmark.duration=60"]));
-        assert!(even.values.iter().all(|value| (*value - 20.0).abs() < 2.1), "{even:?}");
+    }
+
+    #[test]
+    fn even_arrivals_are_drawn_as_the_rate_that_they_keep_to() {
+        // At 3 and at 7 a second no step has a whole number of them.
+        for (rate, end) in [("3", "benchmark.duration=60"), ("7", "benchmark.requests=500")] {
+            let curve = counted(&plan(&[&format!("load.rate={rate}"), end]));
+            let rate: f64 = rate.parse().unwrap();
+            assert!(curve.values.iter().all(|value| *value == rate), "{curve:?}");
+        }
+        let ramp = ["load.type=ramp", "load.rate=12", "benchmark.duration=20"];
+        let ramp = counted(&plan(&[&ramp[..], &["load.ramp.over=10"]].concat()));
+        assert!(ramp.values.is_sorted(), "{ramp:?}");
+        // Waves that a step's middle could miss are counted.
+        let waves = [
+            "load.type=onOff",
+            "load.rate=40",
+            "load.onOff.on=1",
+            "load.onOff.off=1",
+            "benchmark.duration=600",
+        ];
+        let waves = counted(&plan(&waves));
+        let mean = waves.values.iter().sum::<f64>() / waves.values.len() as f64;
+        assert!((mean - 20.0).abs() < 0.1, "{mean}");
     }
 
     #[test]
