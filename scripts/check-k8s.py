@@ -10,6 +10,7 @@ that for an older server its unknown fields are dropped. Exit code 1 and one lin
 It needs kubectl and the packages kubernetes-validate and helm-python-sdk: scripts/check-k8s.sh looks for them.
 """
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -31,9 +32,9 @@ problems = []
 checked = []
 
 
-def run(*command, code=0):
+def run(*command, code=0, env=None):
     """The command's standard output; `code` is how it has to end."""
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=env)
     if ended.returncode != code:
         problems.append(f"{' '.join(map(str, command))}: exit code {ended.returncode}\n{ended.stderr}")
     return ended.stdout if code == 0 else ended.stderr
@@ -198,6 +199,9 @@ def check_script():
         problems.append(f"k8s-run.sh for 1.20: {left} are not known there")
     if not all(pod_of(job).get("hostNetwork") for job in jobs):
         problems.append("k8s-run.sh: --host-network is not heeded")
+    nowhere = objects_of(run(*script, "--workers", "5", env=os.environ | {"KUBECONFIG": "/dev/null"}))
+    if not any("podReplacementPolicy" in thing.get("spec", {}) for thing in nowhere if thing["kind"] == "Job"):
+        problems.append("k8s-run.sh: a dry run without a cluster is not for the newest Kubernetes")
     for wrong in (["--workers", "0"], ["--workers", "x"], ["--workers", "2", "--unknown"], []):
         run(*script, *wrong, code=2)
 

@@ -19,7 +19,7 @@
 #   --patch FILE             a kustomize patch to apply last, such as resources or a node selector; repeatable
 #   --kubernetes VERSION     the server's version, such as 1.30 [asked]; what it does not know is left out, and said
 #   --keep                   leave everything in the cluster
-#   --dry-run                print the manifests and do nothing
+#   --dry-run                print the manifests and do nothing; without a cluster those for the newest Kubernetes
 #   --attach                 go on with a run that another k8s-run.sh started: follow, fetch, remove
 # OPENAI_API_KEY, where it is set, goes to the pods as a Secret. Ctrl-C leaves the run alone: --attach finds it again.
 set -euo pipefail
@@ -93,9 +93,17 @@ ours=app.kubernetes.io/managed-by=k8s-run.sh
 
 # --- the manifests -------------------------------------------------------------------------------
 
+# A minor version that knows every field of k8s/.
+newest=33
+
 # The minor version, as a number: managed clusters say "30+".
 minor_version() {
     local text=$version
+    if [[ -z $text && $dry_run == yes ]] && ! kubectl get --raw /version >/dev/null 2>&1; then
+        say "the cluster does not answer: these manifests are for the newest Kubernetes, unless --kubernetes names another"
+        echo "$newest"
+        return
+    fi
     if [[ -z $text ]]; then
         text=$(kubectl get --raw /version) || die "the cluster does not answer: see what kubectl says" 6
         text=$(tr -d ' "\n' <<<"$text" | sed 's/.*major:\([0-9]*\),minor:\([0-9]*\).*/\1.\2/')

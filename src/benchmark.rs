@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use coordinator::{Coordinator, CoordinatorOptions, Ending, Preparation};
 use metrics::RunResult;
-use report::ResultsDirectory;
+use report::{ReportError, ResultsDirectory};
 use tokio::{runtime::Runtime, time::Instant};
 use workload::{Config, Plan};
 
@@ -69,7 +69,7 @@ pub(crate) struct BenchmarkArgs {
     /// With --find-capacity: once with each of so many of the fleet's workers, such as 1,2,4
     #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "find_capacity")]
     pub(crate) worker_counts: Vec<NonZeroU32>,
-    /// Go on with the sweep of this directory: points that have a summary are not run again
+    /// Go on with the sweep of this directory, by its own config.yaml unless there is a --config: points that have a summary are not run again
     #[arg(long, value_name = "DIR", conflicts_with = "find_capacity")]
     pub(crate) resume_sweep: Option<PathBuf>,
     #[command(flatten)]
@@ -104,7 +104,8 @@ pub(crate) fn benchmark(
     crew: &Crew,
     repeats: &mut Repeats,
 ) -> anyhow::Result<Exit> {
-    let loaded = arguments.settings.load()?;
+    let kept = arguments.resume_sweep.as_deref().map(sweep::kept_configuration).transpose()?;
+    let loaded = arguments.settings.load_or(kept)?;
     check_output(&arguments.output)?;
     if arguments.find_capacity {
         return of_many(arguments, |site| capacity::find(loaded, arguments, crew, site));
@@ -113,8 +114,7 @@ pub(crate) fn benchmark(
         return of_many(arguments, |site| sweep::run(&sweep, loaded, arguments, crew, site));
     }
     if arguments.resume_sweep.is_some() {
-        let line =
-            "--resume-sweep needs the configuration of that sweep: give its --config and --sweep";
+        let line = "--resume-sweep: the configuration that --config names has no sweep; without --config the one that the sweep was begun with is read";
         return Err(Stop::new(Exit::BadConfiguration, line).into());
     }
     let hold = arguments.hold_results;
@@ -138,6 +138,16 @@ fn check_output(output: &Path) -> Result<(), Stop> {
         let (output, there) = (output.display(), there.display());
         let line = format!("cannot make a results directory in {output}: {there}: {problem}; choose another one by --output");
         Err(Stop::new(Exit::BadConfiguration, line))
+    })
+}
+
+/// A directory for results, made before any load.
+fn results_directory(output: &Path, name: &str) -> anyhow::Result<ResultsDirectory> {
+    ResultsDirectory::create(output, name, now()).map_err(|error| match &error {
+        ReportError::Create { source, .. } if source.kind() != io::ErrorKind::StorageFull => {
+            Stop::new(Exit::BadConfiguration, error).into()
+        }
+        _ => error.into(),
     })
 }
 
@@ -189,7 +199,7 @@ impl BenchmarkArgs {
 
     /// The directory of many runs.
     pub(crate) fn directory_of_many(&self, name: &str, what: &str) -> anyhow::Result<PathBuf> {
-        let directory = ResultsDirectory::create(&self.output, &format!("{name}-{what}"), now())?;
+        let directory = results_directory(&self.output, &format!("{name}-{what}"))?;
         Ok(directory.path().to_owned())
     }
 
@@ -229,7 +239,7 @@ fn run_once(
         let prepared =
             prepare::prepared(&mut config, credentials, preparing, &mut interrupts).await?;
         let collecting = ServerSources::of(&config, &prepared.plan)?.start();
-        let directory = ResultsDirectory::create(order.output, &prepared.plan.name, now())?;
+        let directory = results_directory(order.output, &prepared.plan.name)?;
         let kept = keep(&directory, &config, &prepared.plan);
         let id = name_of(directory.path());
         let mut telling = Telling::start(told.as_ref(), &prepared.plan, &id, served.flatten());

@@ -46,7 +46,7 @@ pub(crate) enum Verb {
     Import(ImportArgs),
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 internal error, 2 bad configuration, 3 objective missed \
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 surroundings failed or internal error, 2 bad configuration or path, 3 objective missed \
 or rule broken, 4 run INVALID, 5 every request failed, 6 target not ready, 130 interrupted (the report is still written).";
 
 /// Warnings and errors to stderr; `TOKENSTORM_LOG=debug` for more. Frames of the cluster are never logged:

@@ -13,7 +13,7 @@ use report::{ComparisonView, Rule, figure_named};
 
 use crate::{
     exit::{Exit, Stop},
-    report::spare_runs,
+    report::check_report_file,
     say,
 };
 use sides::Side;
@@ -54,6 +54,7 @@ enum Format {
 /// Compares, prints, writes; all that is wrong with the words is told before anything is read.
 pub(crate) fn compare(arguments: &CompareArgs) -> anyhow::Result<Exit> {
     let Wanted { rules, figures, outputs } = arguments.wanted()?;
+    outputs.iter().try_for_each(|(path, _)| check_report_file(path))?;
     let named = std::iter::once(&arguments.baseline).chain(&arguments.candidate);
     let mut all = named.map(|words| Side::read(words)).collect::<anyhow::Result<Vec<Side>>>()?;
     sides::tell_apart(&mut all);
@@ -98,7 +99,6 @@ fn present(view: &ComparisonView, outputs: &[(PathBuf, Format)], json: bool) -> 
         say(&report::comparison_text(view, width))?;
     }
     for (path, format) in outputs {
-        spare_runs(path)?;
         let content = match format {
             Format::Html => report::comparison_html(view)?,
             Format::Markdown => report::comparison_markdown(view),

@@ -10,7 +10,8 @@ use metrics::{Outcome, RunResult, Status};
 pub(crate) enum Exit {
     /// The answer can be used.
     Ok,
-    /// A fault of ours.
+    /// The surroundings failed (no coordinator, no workers in time, a disk that is full), or there is a fault of ours:
+    /// another try may succeed.
     Internal,
     /// Nothing was sent: the configuration or its inputs are unusable.
     BadConfiguration,

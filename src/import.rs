@@ -3,7 +3,8 @@
 //! The configuration is the result, so it goes to stdout; what it could not hold goes to stderr, a line each.
 
 use std::{
-    io::Read,
+    fs::File,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -85,5 +86,8 @@ fn write_new(path: &Path, yaml: &str) -> anyhow::Result<()> {
         let line = format!("--output {} exists: choose another name", path.display());
         return Err(Stop::new(Exit::BadConfiguration, line).into());
     }
-    std::fs::write(path, yaml).with_context(|| format!("cannot write {}", path.display()))
+    let cannot = || format!("cannot write {}", path.display());
+    let mut file = File::create_new(path)
+        .map_err(|error| Stop::new(Exit::BadConfiguration, format!("{}: {error}", cannot())))?;
+    file.write_all(yaml.as_bytes()).with_context(cannot)
 }

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use client::Credentials;
+use client::{Credentials, ProbeError};
 use metrics::Warning;
 use serde_json::json;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use workload::{Config, Content, Plan, Prompt};
 use crate::{
     exit::{Exit, Stop},
     interrupt::Interrupts,
+    judge,
     known::{Known, Server},
     limits::{self, Service},
     target::{self, Asking},
@@ -147,6 +148,8 @@ async fn prepare(
         )),
         Probe::None => {}
         Probe::One { .. } => {
+            judge::try_client(&plan, credentials.clone())
+                .map_err(|problem| judge::refusal(config, &[problem.to_string()]))?;
             probe_requests = plan.first_cells().into();
             warnings.extend(target::check_context(&plan, &asking).await?);
             let scale = target::scale(config, &plan, &asking).await;
@@ -196,6 +199,11 @@ async fn probe(
         let hint = "raise `client.timeouts.request`, or look why the server does not answer";
         return Err(Stop::new(Exit::TargetNotReady, format!("{what}\n  {hint}")));
     };
-    let seen = seen.map_err(|error| Stop::new(Exit::TargetNotReady, error))?;
+    let seen = seen.map_err(|error| Stop::new(exit_of(&error), error))?;
     Ok(seen.request_of(plan.mean_output_tokens()))
+}
+
+/// Where no request could be made it is not the target that is at fault, and to ask again would change nothing.
+fn exit_of(error: &ProbeError) -> Exit {
+    if error.class.is_some() { Exit::TargetNotReady } else { Exit::BadConfiguration }
 }

@@ -116,7 +116,7 @@ pub(crate) fn report(arguments: &ReportArgs) -> anyhow::Result<Exit> {
     let output = output.or_else(|| Some(run.directory.join(format.file()?)));
     let output = output.filter(|path| path.as_os_str() != "-");
     if let Some(path) = &output {
-        spare_runs(path)?;
+        check_report_file(path)?;
     }
     let content = match format {
         ReportFormat::Hlog => return hlog(&run, output.as_deref()),
@@ -154,15 +154,24 @@ impl ReportArgs {
     }
 }
 
-/// What a run left is never overwritten.
-pub(crate) fn spare_runs(path: &Path) -> Result<(), Stop> {
-    if !report::is_of_a_run(path) {
+/// Whether a report can be written there; what a run left is never overwritten.
+pub(crate) fn check_report_file(path: &Path) -> Result<(), Stop> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let problem = if report::is_of_a_run(path) {
+        "a file of that run, which stays as it is; choose another name".to_owned()
+    } else if path.is_dir() {
+        "it is a directory; name a file".to_owned()
+    } else if path.exists() && !path.is_file() {
+        return Ok(()); // A pipe or a device, whose folder is nobody's matter.
+    } else if !folder.is_dir() {
+        format!("there is no directory {}", folder.display())
+    } else if let Err(error) = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+        format!("cannot write in {}: {}", folder.display(), io::Error::from(error))
+    } else {
         return Ok(());
-    }
-    let line = format!(
-        "--output {}: a file of that run, which stays as it is; choose another name",
-        path.display()
-    );
+    };
+    let line = format!("--output {}: {problem}", path.display());
     Err(Stop::new(Exit::BadConfiguration, line))
 }
 

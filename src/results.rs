@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::Context;
 use clap::Subcommand;
-use report::{RunEntry, altered, entries, locate};
+use report::{Many, RunEntry, altered, entries, is_of_many, locate, many_entries, runs_below};
 
 use crate::{
     exit::{Exit, Stop},
     hold,
+    many::below,
     pack::{self, Afterwards},
     report::stored,
     say,
@@ -26,7 +27,7 @@ pub(crate) struct ResultsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ResultsVerb {
-    /// List the runs of a folder, oldest first
+    /// List the runs of a folder, oldest first; of a sweep or a search its runs
     Ls {
         /// The folder
         #[arg(value_name = "DIR", default_value = "results")]
@@ -80,18 +81,33 @@ pub(crate) fn results(arguments: &ResultsArgs) -> anyhow::Result<Exit> {
     }
 }
 
+/// The runs of a folder, and of its sweeps and searches how to see theirs; of a sweep or a search itself its runs.
 fn list(folder: &Path) -> anyhow::Result<Exit> {
-    let runs = entries(folder).map_err(|error| Stop::new(Exit::BadConfiguration, error))?;
-    if runs.is_empty() {
+    let unreadable = |error| Stop::new(Exit::BadConfiguration, error);
+    let mut runs = entries(folder).map_err(unreadable)?;
+    let mut many = many_entries(folder).map_err(unreadable)?;
+    if is_of_many(folder) || (runs.is_empty() && many.is_empty()) {
+        (runs, many) = (runs_below(folder), Vec::new());
+    }
+    if runs.is_empty() && many.is_empty() {
         eprintln!("{} holds no run", folder.display());
         return Ok(Exit::Ok);
     }
-    let rows = runs.iter().map(|run| report::RunLine {
-        directory: crate::benchmark::name_of(&run.directory),
+    let own = runs.iter().map(|run| report::RunLine {
+        directory: below(folder, &run.directory),
         run: stored_if_finished(run),
     });
-    say(&report::list(rows))?;
+    let of_many = many.iter().map(|(directory, many)| report::RunLine {
+        directory: below(folder, directory),
+        run: Err(told_of_many(directory, *many)),
+    });
+    say(&report::list(own.chain(of_many)))?;
     Ok(Exit::Ok)
+}
+
+fn told_of_many(directory: &Path, many: Many) -> String {
+    let (runs, shown) = (runs_below(directory).len(), directory.display());
+    format!("a {} of {runs} runs: `results ls {shown}` lists them", many.name())
 }
 
 /// The reason, in a few words, where there is nothing to show.
@@ -133,7 +149,7 @@ fn located(run: &Path) -> Result<PathBuf, Stop> {
 /// What is to be fetched: the directory itself where it is one of many runs (a sweep, a search), else of a folder the newest
 /// that is held, else the newest run.
 fn held_or_located(place: &Path) -> Result<PathBuf, Stop> {
-    if report::is_of_many(place) {
+    if is_of_many(place) {
         return Ok(place.to_owned());
     }
     let inside = fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());

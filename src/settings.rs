@@ -64,8 +64,13 @@ pub(crate) struct Loaded {
 impl Settings {
     /// Merges flags, `--set`, environment and file.
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        self.load_or(None)
+    }
+
+    /// The same; without `--config` of another file.
+    pub(crate) fn load_or(&self, file: Option<PathBuf>) -> anyhow::Result<Loaded> {
         let sources = Sources {
-            file: self.config.clone(),
+            file: self.config.clone().or(file),
             env: environment(self.env_file.as_deref())?,
             sets: self.sets.clone(),
             flags: self.flags(),

@@ -158,13 +158,26 @@ fn base(config: &Config) -> String {
     config.without("sweep").to_yaml()
 }
 
+/// What a sweep was begun with, in its directory: as given, but for credentials, which are asked for anew.
+pub(crate) fn kept_configuration(folder: &Path) -> Result<PathBuf, Stop> {
+    let shown = folder.display();
+    let problem = if !folder.is_dir() {
+        "there is no such directory".to_owned()
+    } else if !folder.join(BASE).is_file() {
+        format!("it is no sweep's directory: it has no {BASE}")
+    } else {
+        return Ok(folder.join(CONFIG));
+    };
+    Err(Stop::new(Exit::BadConfiguration, format!("--resume-sweep {shown}: {problem}")))
+}
+
 /// A sweep's own directory, if what its runs have in common is still the same: else the table would compare what cannot
 /// be compared.
 fn resumed(folder: &Path, config: &Config) -> anyhow::Result<PathBuf> {
     let bad = |line: String| Stop::new(Exit::BadConfiguration, line);
     let path = folder.join(BASE);
     let theirs = std::fs::read_to_string(&path)
-        .map_err(|error| bad(format!("{} is no sweep's directory: {error}", folder.display())))?;
+        .map_err(|error| bad(format!("cannot read {}: {error}", path.display())))?;
     let ours = base(config);
     let differs = ours.lines().find(|line| !theirs.lines().any(|known| known == *line));
     let lacks = theirs.lines().find(|line| !ours.lines().any(|known| known == *line));

@@ -108,7 +108,8 @@ async fn accept_all(listener: TcpListener, node: Node, trust: Option<Arc<Trust>>
         let (node, trust) = (node.clone(), trust.clone());
         tokio::spawn(async move {
             if let Err(error) = admit(&node, stream, trust.as_deref()).await {
-                tracing::warn!(%peer, %error, "a connection was refused");
+                let likely = error.likely_cause();
+                tracing::warn!(%peer, %error, likely, "a connection was refused");
             }
             drop(room);
         });
@@ -165,6 +166,23 @@ mod tests {
         tokio::io::AsyncWriteExt::write_all(&mut plain, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let mut rest = Vec::new();
         let _ = plain.read_to_end(&mut rest).await;
+
+        // Why each is refused is told in words that a user can do something with.
+        let door = TcpListener::bind(loopback).await.unwrap();
+        let own = trust(ours.path(), "coordinator");
+        let dial = || TcpStream::connect(door.local_addr().unwrap());
+        let refuse = async || {
+            let (stream, _) = door.accept().await.unwrap();
+            node.accept(stream, Some(&own)).await.unwrap_err().likely_cause()
+        };
+        let mut browser = dial().await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut browser, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(refuse().await.starts_with("it speaks no TLS"));
+        drop(dial().await.unwrap());
+        assert!(refuse().await.starts_with("it ended the connection at once"));
+        let (_, told) =
+            tokio::join!(node.join(dial().await.unwrap(), "127.0.0.1", Some(&stranger)), refuse());
+        assert!(told.starts_with("it refuses our certificate"), "{told}");
 
         // Its handshake succeeds at once while the silent one is still open.
         let friend = trust(ours.path(), "worker");

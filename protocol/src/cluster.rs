@@ -78,6 +78,30 @@ pub enum ClusterError {
     HandshakeTimeout,
 }
 
+impl ClusterError {
+    /// What most likely dialled, where this ended its connection to us; in a few words.
+    #[must_use]
+    pub fn likely_cause(&self) -> &'static str {
+        use tokio_rustls::rustls::Error as Tls;
+        let Self::Socket(error) = self else {
+            return match self {
+                Self::HandshakeTimeout => "it says nothing, as a health check may",
+                _ => "none of its own",
+            };
+        };
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) {
+            Some(Tls::InvalidMessage(_)) => {
+                "it speaks no TLS: a worker with --insecure, or a browser"
+            }
+            Some(Tls::AlertReceived(_)) => "it refuses our certificate: has it another --ca?",
+            Some(Tls::InvalidCertificate(_) | Tls::NoCertificatesPresented) => {
+                "it has no certificate of our --ca"
+            }
+            _ => "it ended the connection at once, as a health check may",
+        }
+    }
+}
+
 /// This process's node.
 #[derive(Clone, Debug)]
 pub struct Node {

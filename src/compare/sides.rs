@@ -191,13 +191,14 @@ pub(super) fn unlike(sides: &[&Side]) -> Vec<String> {
         }
         let verdict = &run.result.verdict;
         if verdict.status != Status::Valid {
-            let reasons: Vec<&str> = verdict
+            let reasons: BTreeSet<&str> = verdict
                 .reasons
                 .iter()
                 .filter(|reason| reason.status != Status::Valid)
                 .map(|reason| reason.code.as_str())
                 .collect();
-            remarks.push(format!("{id} is {}: {}", verdict.status.name(), reasons.join(", ")));
+            let reasons = Vec::from_iter(reasons).join(", ");
+            remarks.push(format!("{id} is {}: {reasons}", verdict.status.name()));
         }
     }
     let mut seen: Vec<&Path> = Vec::new();

@@ -156,26 +156,22 @@ fn a_data_set_that_ends_inside_a_record_is_used_up_to_there_with_a_warning() {
 }
 
 #[test]
-fn a_missing_certificate_file_ends_a_run_of_a_number_of_requests_too() {
+fn certificates_that_cannot_be_used_are_a_mistake_of_the_configuration_probed_or_not() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = [
-        "--endpoint",
-        "https://127.0.0.1:1",
-        "--model",
-        "m",
-        "--requests",
-        "5",
-        "--concurrency",
-        "1",
-        "--no-probe",
-        "--set",
-        "target.caFile=/no/such/ca.pem",
-    ];
-    let output = run_in(folder.path()).args(arguments).output().unwrap();
-    let ended = Ended::from(output, folder.path());
-    assert_eq!(ended.code, Some(2), "{}", ended.all_output());
-    assert!(ended.stderr.contains("/no/such/ca.pem"), "{}", ended.stderr);
-    assert!(ended.results.is_none());
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "no certificate\n").unwrap();
+    let load = ["--endpoint", "https://127.0.0.1:1", "--requests", "5", "--concurrency", "1"];
+    // A target that is waited for is not waited for in vain.
+    for more in [&["--no-probe", "--model", "m"][..], &[], &["--wait-for-target", "60s"]] {
+        for file in ["/no/such/ca.pem", empty.to_str().unwrap()] {
+            let mut run = run_in(folder.path());
+            run.args(load).args(more).args(["--set", &format!("target.caFile={file}")]);
+            let ended = Ended::from(run.output().unwrap(), folder.path());
+            assert_eq!(ended.code, Some(2), "{more:?}: {}", ended.all_output());
+            assert!(ended.stderr.contains(file), "{}", ended.stderr);
+            assert!(ended.results.is_none());
+        }
+    }
 }
 
 #[test]

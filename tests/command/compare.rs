@@ -198,6 +198,9 @@ fn a_file_of_another_tool_is_a_side_whose_difference_is_shown_and_not_tested() {
             shown.stdout
         );
         assert!(shown.stdout.contains("not decided"), "{}", shown.stdout);
+        assert!(!shown.stdout.contains("has 0 blocks"), "{}", shown.stdout);
+        let doubts = shown.stdout.lines().find(|line| line.contains("is SUSPECT: ")).unwrap();
+        assert_eq!(doubts.matches("foreign_file").count(), 1, "each code once: {doubts}");
         let row = shown.stdout.lines().find(|line| line.contains("ttft p50")).unwrap();
         let figures: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(figures[3], figures[4], "both are of one run: {row}");

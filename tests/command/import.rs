@@ -111,6 +111,7 @@ fn a_file_that_cannot_be_imported_is_one_line() {
     let file = folder.path().join("x.yaml");
     for (text, words) in [
         ("nothing: 1\n", "it is not known whose settings these are"),
+        ("benchmark: {name: x}\nload: {rate: 5}\n", "it is a configuration of tokenstorm already"),
         ("a: [1\n", "it is neither YAML nor a known command"),
     ] {
         std::fs::write(&file, text).unwrap();

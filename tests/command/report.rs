@@ -87,6 +87,36 @@ fn where_no_results_can_be_nothing_is_sent() {
     assert_eq!(ended.code, Some(2), "{}", ended.all_output());
     assert!(ended.stderr.contains("it is no directory; choose another one"), "{}", ended.stderr);
     assert_eq!(bench.simulator.truth().received, 0);
+    // Where a directory seems writable and is not.
+    let mut run = tokenstorm();
+    run.args(["run", "--endpoint", &bench.simulator.base_url(), "--rate", "5", "--duration", "1"]);
+    let ended = Ended::from(run.args(["--output", "/proc/nope"]).output().unwrap(), &place);
+    assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+    assert!(ended.stderr.contains("/proc/nope"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_a_mistake_of_the_command_line() {
+    let (bench, _) = finished();
+    let folder = bench.folder.path();
+    let compare = ["compare", "--baseline", "results", "--candidate", "results"];
+    fs::create_dir(folder.join("a.html")).unwrap();
+    for verb_of in [&["report"][..], &compare] {
+        for (output, words) in
+            [("nodir/x.html", "there is no directory nodir"), ("a.html", "it is a directory")]
+        {
+            let ended = verb(&[verb_of, &["--output", output]].concat(), folder);
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
+            assert!(ended.stderr.contains(words), "{}", ended.stderr);
+        }
+    }
+    fs::write(
+        folder.join("theirs.sh"),
+        "guidellm benchmark run --target http://127.0.0.1:1 --rate 5 --rate-type constant\n",
+    )
+    .unwrap();
+    let imported = verb(&["import", "theirs.sh", "--output", "nodir/x.yaml"], folder);
+    assert_eq!(imported.code, Some(2), "{}", imported.all_output());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Ended, signal, start, tokenstorm, wait_until};
+use crate::support::{Bench, Ended, run_in, signal, start, tokenstorm, wait_until};
 
 const GRID: &str = "{load.rate: [20, 40, 60], prompts.prefixRatio: [0, 0.25, 0.5]}";
 
@@ -169,11 +169,73 @@ fn a_sweep_is_not_gone_on_with_under_another_configuration() {
     let ended = bench.run(&arguments(&grid));
     assert_eq!(ended.code, Some(0), "{}", ended.all_output());
     let shown = folder_of(&bench).unwrap().display().to_string();
+    let without_sweep = bench.folder.path().join("other.yaml");
+    std::fs::write(&without_sweep, "load: {rate: 20}\n").unwrap();
+    let other_file = without_sweep.to_str().unwrap();
+    let ended = bench.run(&["--config", other_file, "--resume-sweep", &shown]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+    assert!(ended.stderr.contains("that --config names has no sweep"), "{}", ended.stderr);
     let other =
         [&grid[..], &["--set", "prompts.outputLength.mean=3", "--resume-sweep", &shown]].concat();
     let ended = bench.run(&arguments(&other));
     assert_eq!(ended.code, Some(2), "{}", ended.all_output());
     assert!(ended.stderr.contains("the first difference: mean: 3"), "{}", ended.stderr);
+}
+
+/// What was begun with flags goes on without them: the directory has it all.
+#[test]
+fn a_sweep_is_gone_on_with_by_its_directory_alone() {
+    let bench = server();
+    let ended = bench.run(&arguments(&["--set", "sweep.grid={load.rate: [20, 30]}"]));
+    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+    let folder = folder_of(&bench).unwrap();
+    let (before, lost) = (table(&folder), folder.join(whole_runs(&folder).keys().next().unwrap()));
+    std::fs::remove_dir_all(&lost).unwrap();
+    let resume = |folder: &Path| {
+        let mut command = run_in(bench.folder.path());
+        command.arg("--resume-sweep").arg(folder);
+        Ended::from(command.output().unwrap(), bench.folder.path())
+    };
+    let ended = resume(&folder);
+    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+    assert!(ended.stderr.contains("1 of 2 runs are done already"), "{}", ended.stderr);
+    assert_eq!(account(&table(&folder)), account(&before));
+    for (place, words) in [
+        (folder.join("nowhere"), "there is no such directory"),
+        (folder.join("runs"), "it is no sweep's directory"),
+    ] {
+        let ended = resume(&place);
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+    // Who looks at its results finds them.
+    let verb = |arguments: &[&str]| {
+        let output = tokenstorm().args(arguments).current_dir(&bench.folder).output().unwrap();
+        Ended::from(output, bench.folder.path())
+    };
+    let listed = verb(&["results", "ls"]);
+    assert!(listed.stdout.contains("a sweep of 2 runs: `results ls results/"), "{}", listed.stdout);
+    let shown = folder.display().to_string();
+    let own = verb(&["results", "ls", &shown]);
+    assert_eq!(
+        own.stdout.matches(" VALID ").count() + own.stdout.matches("SUSPECT").count(),
+        2,
+        "{}",
+        own.stdout
+    );
+    for arguments in [
+        &["results", "show", &shown][..],
+        &["report", "--input", &shown],
+        &["compare", "--baseline", &shown, "--candidate", &shown],
+    ] {
+        let ended = verb(arguments);
+        assert_eq!(ended.code, Some(2), "{}", ended.all_output());
+        assert!(
+            ended.stderr.contains("2 of a sweep or a search: name one of them, such as"),
+            "{}",
+            ended.stderr
+        );
+    }
 }
 
 #[test]

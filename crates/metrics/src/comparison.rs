@@ -68,7 +68,7 @@ pub enum Undecided {
     },
     /// One run a side, and fewer than five samples beyond the percentile.
     FewBeyond,
-    /// One run a side, and its journal cannot be read.
+    /// One run a side, and nothing is known of it over time: its journal cannot be read, or another tool measured it.
     NoIntervals,
     /// One run a side, and the figure is not kept over time.
     NotKept,

@@ -64,7 +64,8 @@ pub use plan::{
 pub use plot::{Plot, plots};
 pub use records::{RecordFiles, RecordsFile, each_record, records_file};
 pub use stored::{
-    Located, ReadError, RunEntry, StoredRun, entries, is_of_a_run, is_of_many, locate,
+    Located, Many, ReadError, RunEntry, StoredRun, entries, is_of_a_run, is_of_many, locate,
+    many_entries, runs_below,
 };
 pub use summary_json::summary_json;
 pub use sweep::{

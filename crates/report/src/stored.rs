@@ -10,7 +10,9 @@ mod objectives;
 mod place;
 mod summary_file;
 
-pub use place::{Located, RunEntry, entries, is_of_a_run, is_of_many, locate};
+pub use place::{
+    Located, Many, RunEntry, entries, is_of_a_run, is_of_many, locate, many_entries, runs_below,
+};
 
 use std::fs;
 use std::io;
@@ -32,6 +34,16 @@ pub enum ReadError {
         "{0} holds no run: there is neither a summary.json nor a journal, here or one folder below"
     )]
     NoRun(PathBuf),
+    /// The directory of a sweep or a search, or a folder of them.
+    #[error("{}", of_many(.folder, *.runs, .newest.as_deref()))]
+    OfMany {
+        /// What was named.
+        folder: PathBuf,
+        /// How many runs lie in it.
+        runs: usize,
+        /// The newest of them.
+        newest: Option<PathBuf>,
+    },
     /// There is nothing of that name.
     #[error("{path}: {source}")]
     Io {
@@ -77,6 +89,17 @@ pub enum ReadError {
         /// What every summary has.
         missing: String,
     },
+}
+
+fn of_many(folder: &Path, runs: usize, newest: Option<&Path>) -> String {
+    let shown = folder.display();
+    match newest {
+        Some(newest) => format!(
+            "{shown} holds no run itself, but {runs} of a sweep or a search: name one of them, such as {}; `results ls` lists them",
+            newest.display()
+        ),
+        None => format!("{shown} is of a sweep or a search that has left no run yet"),
+    }
 }
 
 /// One run as its directory holds it.

@@ -19,6 +19,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::config::KEYS;
 use source::Source;
 use written::Written;
 
@@ -80,6 +81,9 @@ pub enum ImportError {
     /// Neither YAML nor JSON, nor a command that is known.
     #[error("it is neither YAML nor a known command: {0}")]
     Syntax(String),
+    /// Our own.
+    #[error("it is a configuration of tokenstorm already: give it to `run --config`")]
+    Ours,
     /// Nobody's.
     #[error(
         "it is not known whose settings these are: say so with `--from inference-perf`, `guidellm` or `vllm`"
@@ -116,7 +120,11 @@ pub fn import(
     }
     let value: Value = serde_saphyr::from_str(text)
         .map_err(|error| ImportError::Syntax(first_line(&error.without_snippet().to_string())))?;
-    let format = format.or_else(|| recognised(&value)).ok_or(ImportError::Unknown)?;
+    let format = match format {
+        None if is_ours(&value) => return Err(ImportError::Ours),
+        None => recognised(&value).ok_or(ImportError::Unknown)?,
+        Some(format) => format,
+    };
     match format {
         SettingsFormat::VllmBenchServe => {
             let chosen = suite::chosen(value, test)?;
@@ -142,6 +150,20 @@ fn translated(format: SettingsFormat, root: Map<String, Value>, before: Vec<Lost
     let yaml = written.yaml(format.name());
     lost.extend(written.into_refused());
     Imported { format, yaml, lost }
+}
+
+/// Whether it is a configuration of tokenstorm: by a section of ours with a key of ours. inference-perf has some of their
+/// names with other keys, and GuideLLM's `target` is no section.
+fn is_ours(value: &Value) -> bool {
+    const SHARED: [&str; 2] = ["load", "metrics"];
+    let is_key = |section: &str, name: &str| {
+        let below = |path: &str| path.strip_prefix(section)?.strip_prefix('.').map(str::to_owned);
+        KEYS.iter().filter_map(|key| below(key.path)).any(|key| key.split('.').next() == Some(name))
+    };
+    value.as_object().into_iter().flatten().any(|(section, inner)| {
+        let keys = inner.as_object().into_iter().flat_map(Map::keys);
+        !SHARED.contains(&section.as_str()) && keys.into_iter().any(|name| is_key(section, name))
+    })
 }
 
 /// Whose settings a file holds, by the names that only one of them has.

@@ -32,6 +32,9 @@ pub(super) fn estimate(
 ) -> Result<Estimate, Undecided> {
     let over_time = |run: &RunFigure| run.over_time.clone();
     let (before, after) = (over_time(baseline)?, over_time(candidate)?);
+    if before.seconds().min(after.seconds()) == 0 {
+        return Err(Undecided::NoIntervals);
+    }
     if before.beyond().min(after.beyond()) < MIN_BEYOND {
         return Err(Undecided::FewBeyond);
     }

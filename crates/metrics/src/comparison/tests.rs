@@ -194,6 +194,8 @@ fn what_cannot_be_decided_has_its_reason() {
     let long = || percentile(&seconds(100, 20), 0.99);
     let short = percentile(&seconds(49, 20), 0.99);
     assert_eq!(of(long(), short), Undecided::FewBlocks { block_seconds: 10, blocks: 4 });
+    let untold = RunFigure { over_time: Ok(OverTime::Portions(Vec::new())), ..long() };
+    assert_eq!(of(untold, long()), Undecided::NoIntervals, "to measure for longer would not help");
     let thin = percentile(&seconds(100, 4), 0.99); // 400 × 0.01 = 4
     assert_eq!(of(thin, long()), Undecided::FewBeyond);
     let over_time = Err(Undecided::NoIntervals);

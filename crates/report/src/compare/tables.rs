@@ -148,7 +148,7 @@ pub(super) fn undecided_words(compared: &Compared, why: Undecided) -> String {
             "fewer than five samples lie beyond this percentile: send more requests".to_owned()
         }
         Undecided::NoIntervals => {
-            "a run has no journal that can be read, so how much it varied is not known".to_owned()
+            "a run has no journal that can be read, or another tool measured it, so how much it varied is not known".to_owned()
         }
         Undecided::NotKept => {
             "not kept over time: compare repeats (run --repeat) for it".to_owned()

@@ -1,4 +1,6 @@
 //! Which directory is meant: a run's own, or the newest of those in a folder of results.
+//!
+//! The runs of a sweep or of a search lie deeper, and none of them stands for all: they are named, never chosen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,12 @@ use crate::records::{LINES_FILE, TABLE_FILE};
 const SWEEP_FILE: &str = "sweep.json";
 /// The answer of a search, in its directory.
 const CAPACITY_FILE: &str = "capacity.json";
+/// What the runs of a sweep have in common, in its directory from the beginning.
+const BASE_FILE: &str = "base.yaml";
+/// Where the runs of a sweep or of a search are, in its directory.
+const RUNS_FOLDER: &str = "runs";
+/// The deepest that a run lies in the directory of many: `workers-2/runs/<run>`, `runs/<point>/<run>`.
+const DEPTH_OF_MANY: usize = 3;
 
 /// Whether a path is a file that one run or many left, and no report of them: nothing else may be written there.
 #[must_use]
@@ -68,6 +76,12 @@ pub fn locate(input: &Path) -> Result<Located, ReadError> {
         return Ok(Located { directory: input.to_owned(), newest_of: None });
     }
     let runs = entries(input)?;
+    if runs.is_empty() && holds_many(input) {
+        let mut below = runs_below(input);
+        let (folder, runs) = (input.to_owned(), below.len());
+        let newest = below.pop().map(|run| run.directory);
+        return Err(ReadError::OfMany { folder, runs, newest });
+    }
     let newest_of = Some(runs.len());
     let newest = runs.into_iter().next_back();
     let directory = newest.ok_or_else(|| ReadError::NoRun(input.to_owned()))?.directory;
@@ -92,9 +106,97 @@ pub fn entries(root: &Path) -> Result<Vec<RunEntry>, ReadError> {
     Ok(runs)
 }
 
+/// What many runs were made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Many {
+    /// A table over settings.
+    Sweep,
+    /// The highest load at which objectives hold.
+    Search,
+}
+
+impl Many {
+    /// Of the directory of many runs, finished or not; `None` of any other.
+    #[must_use]
+    pub fn of(directory: &Path) -> Option<Self> {
+        let has = |file: &str| directory.join(file).is_file();
+        if has(SWEEP_FILE) || has(BASE_FILE) {
+            Some(Self::Sweep)
+        } else if has(CAPACITY_FILE) || (has(CONFIG_FILE) && directory.join(RUNS_FOLDER).is_dir()) {
+            Some(Self::Search)
+        } else {
+            None
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sweep => "sweep",
+            Self::Search => "capacity search",
+        }
+    }
+}
+
 /// Whether a directory is that of many runs: a sweep's, or a search's.
+#[must_use]
 pub fn is_of_many(directory: &Path) -> bool {
-    [SWEEP_FILE, CAPACITY_FILE].iter().any(|file| directory.join(file).is_file())
+    Many::of(directory).is_some()
+}
+
+/// The sweeps and searches in a folder of results, oldest first.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn many_entries(root: &Path) -> Result<Vec<(PathBuf, Many)>, ReadError> {
+    let failed = |source| ReadError::Io { path: root.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let directory = entry.map_err(failed)?.path();
+        found.extend(Many::of(&directory).map(|many| (directory, many)));
+    }
+    found.sort_by_cached_key(|(directory, _)| (began(directory), directory.clone()));
+    Ok(found)
+}
+
+/// The runs of the sweeps and searches in a folder, of one that is named itself, or of a part of one; oldest first. Other
+/// folders are not gone through.
+#[must_use]
+pub fn runs_below(root: &Path) -> Vec<RunEntry> {
+    let mut runs = Vec::new();
+    if is_within_many(root) {
+        gather(root, DEPTH_OF_MANY, &mut runs);
+    } else {
+        for (directory, _) in many_entries(root).unwrap_or_default() {
+            gather(&directory, DEPTH_OF_MANY, &mut runs);
+        }
+    }
+    runs.sort_by(|a, b| (a.began, &a.directory).cmp(&(b.began, &b.directory)));
+    runs
+}
+
+fn holds_many(root: &Path) -> bool {
+    is_within_many(root) || many_entries(root).is_ok_and(|found| !found.is_empty())
+}
+
+/// The directory of many runs itself, or a folder in it.
+fn is_within_many(directory: &Path) -> bool {
+    let absolute = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+    absolute.ancestors().take(DEPTH_OF_MANY).any(is_of_many)
+}
+
+fn gather(folder: &Path, depth: usize, runs: &mut Vec<RunEntry>) {
+    runs.extend(entries(folder).unwrap_or_default());
+    if depth <= 1 {
+        return;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let directory = entry.path();
+        if directory.is_dir() && !is_run(&directory) {
+            gather(&directory, depth - 1, runs);
+        }
+    }
 }
 
 fn is_run(directory: &Path) -> bool {
@@ -159,6 +261,44 @@ mod tests {
         assert!(is("a-sweep-20240229-123456") && is("a-capacity-20240229-123456"));
         assert!(!is("a-20240229-123456"));
         assert_eq!(locate(root.path()).unwrap().newest_of, Some(1));
+    }
+
+    #[test]
+    fn runs_of_a_sweep_or_a_search_are_named_and_none_is_taken_for_all() {
+        let root = tempfile::tempdir().unwrap();
+        run(root.path(), "a-sweep-20240229-120000", BASE_FILE);
+        run(root.path(), "a-capacity-20240229-130000", CONFIG_FILE);
+        let within = |path: &str| root.path().join(path);
+        for folder in ["a-sweep-20240229-120000/runs/p1-1", "a-sweep-20240229-120000/runs/p2-1"] {
+            fs::create_dir_all(within(folder)).unwrap();
+        }
+        fs::create_dir(within("a-capacity-20240229-130000/runs")).unwrap();
+        run(&within("a-sweep-20240229-120000/runs/p1-1"), "a-20240229-120000", SUMMARY_FILE);
+        run(&within("a-sweep-20240229-120000/runs/p2-1"), "a-20240229-120100", JOURNAL_FILE);
+        run(&within("a-capacity-20240229-130000/runs"), "a-20240229-130000", SUMMARY_FILE);
+        for (folder, count, newest) in [
+            ("", 3, "a-capacity-20240229-130000/runs/a-20240229-130000"),
+            ("a-capacity-20240229-130000", 1, "a-capacity-20240229-130000/runs/a-20240229-130000"),
+            ("a-sweep-20240229-120000", 2, "a-sweep-20240229-120000/runs/p2-1/a-20240229-120100"),
+            (
+                "a-sweep-20240229-120000/runs",
+                2,
+                "a-sweep-20240229-120000/runs/p2-1/a-20240229-120100",
+            ),
+        ] {
+            let error = locate(&within(folder)).unwrap_err();
+            let told = error.to_string();
+            assert!(matches!(error, ReadError::OfMany { runs, .. } if runs == count), "{told}");
+            assert!(told.contains(newest), "{told}");
+        }
+        let kinds: Vec<Many> =
+            many_entries(root.path()).unwrap().into_iter().map(|(_, many)| many).collect();
+        assert_eq!(kinds, [Many::Sweep, Many::Search]);
+        let point = locate(&within("a-sweep-20240229-120000/runs/p1-1")).unwrap();
+        assert_eq!(point.newest_of, Some(1), "a point's own folder holds its run");
+        fs::remove_dir_all(within("a-sweep-20240229-120000/runs")).unwrap();
+        let told = locate(&within("a-sweep-20240229-120000")).unwrap_err().to_string();
+        assert!(told.contains("has left no run yet"), "{told}");
     }
 
     #[test]

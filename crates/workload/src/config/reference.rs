@@ -19,9 +19,11 @@ same key, the flag wins, then `--set`, then the environment, then the file.
 - `--set load.rate=80` sets any key; `--set target.headers.x-team=blue` one entry of a map.
 - Durations are numbers of seconds, or texts such as `500ms`, `90s`, `5m`, `1h30m`.
 - Relative paths in a file start at the file's folder, those on the command line or in the environment at the working directory.
-- A key that is not in this table, a value of another type or out of range, settings that do not fit each other, a file that cannot be
-  used: everything wrong is listed at once, in the order in which it stands, nothing is sent, and the exit code is 2. What cannot be
-  read counts as not set, and what only follows from that is not listed beside it.
+- A key that is not in this table, a value of another type or out of range, settings that do not fit each other: everything wrong is
+  listed at once, in the order in which it stands, nothing is sent, and the exit code is 2. What cannot be
+  read counts as not set, and what only follows from that is not listed beside it. A file that cannot be used ends it the same way; files
+  are opened last, and of several of them the first may be told alone.
+- A setting that has no effect beside the others is told by the warning `key_unused`, with the reason; the run goes on without it.
 - An API key never stands in a configuration: it comes from `OPENAI_API_KEY`, or from the file that `target.apiKeyFile` names.
 - The configuration as run is written to `config.yaml` beside the results, secrets redacted; it can be run again, where it had secrets with these given anew (`--set target.headers.x-api-key=…`).
 ";
@@ -57,7 +59,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("fleet", "How workers act together."),
     (
         "sweep",
-        "Many runs of one configuration. `--sweep FILE` names a file of points or a grid instead; `--resume-sweep DIR` goes on with a sweep that was cut off.",
+        "Many runs of one configuration. `--sweep FILE` names a file of points or a grid instead; `--resume-sweep DIR` goes on with a sweep that was cut off, by the `config.yaml` there unless `--config` is given.",
     ),
     ("search", "How `--find-capacity` looks for the highest load whose `slos` hold."),
     (

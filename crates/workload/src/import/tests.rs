@@ -238,3 +238,20 @@ fn settings_of_nobody_are_told_as_such() {
     let forced = import("a: 1\n", Some(SettingsFormat::GuideLlm), None).unwrap();
     assert!(lost(&forced).contains(&"a"), "{:?}", forced.lost);
 }
+
+#[test]
+fn our_own_configurations_are_nobody_elses() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let ours: Vec<_> =
+        files.filter(|file| file.extension().is_some_and(|yaml| yaml == "yaml")).collect();
+    assert!(ours.len() > 20);
+    for file in ours {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(import(&text, None, None), Err(ImportError::Ours), "{}", file.display());
+    }
+    let bare = "prompts: {inputLength: {mean: 5}}\nload: {rate: 5}\n";
+    assert_eq!(import(bare, None, None), Err(ImportError::Ours));
+    let told = import(bare, Some(SettingsFormat::InferencePerf), None).unwrap();
+    assert!(!told.lost.is_empty(), "who says whose it is is believed");
+}
