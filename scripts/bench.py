@@ -322,8 +322,10 @@ class Bench:
         ramp_up = out_of_step(streams, itl_ms / 1000, request_s)
         spread = max(1, math.ceil(max(ramp_up, request_s)))
         with self.simulator(100, itl_ms) as simulator:
+            # The drain is as long as a request: one that is cut off would take the percentiles with it.
             run = self.run(simulator, tokens, spread + 1, max(self.seconds(20, 2), spread),
-                           **{"load.concurrency": streams, "load.rampUp": ramp_up})
+                           **{"load.concurrency": streams, "load.rampUp": ramp_up,
+                              "benchmark.drain": max(30, 2 * spread)})
         self.record(row, streams=streams, itlMs=itl_ms, tokens=tokens, round=number, ours=run)
 
     def memory(self):
