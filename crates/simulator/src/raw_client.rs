@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
         if self.warm.is_none() && elapsed >= self.load.warmup {
             self.warm = Some(self.mark(now));
         }
-        if self.done.is_none() && self.is_over(elapsed) {
+        if self.done.is_none() && self.is_over(now) {
             self.done = Some(self.mark(now));
         }
         while self.begun < self.streams.len() && self.may_start() {
@@ -241,9 +241,10 @@ impl<'a> Run<'a> {
         self.load.ramp_up.mul_f64(stream as f64 / self.streams.len() as f64)
     }
 
-    fn is_over(&self, elapsed: Duration) -> bool {
+    /// The window begins where its mark was made, be that late, and is as long as it was asked to be.
+    fn is_over(&self, now: MonoTime) -> bool {
         match self.load.end {
-            RawEnd::After(duration) => elapsed >= self.load.warmup + duration,
+            RawEnd::After(duration) => self.warm.is_some_and(|warm| now.since(warm.at) >= duration),
             RawEnd::Requests(requests) => self.sums.requests >= requests,
         }
     }
