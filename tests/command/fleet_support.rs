@@ -92,9 +92,13 @@ impl Process {
         self.until(what, |words| words.contains(what));
     }
 
-    /// Waits until its progress is told of that second of the run or a later one: a busy machine leaves seconds out.
+    /// Waits until its progress is told of that second of the run or a later one: a busy machine leaves seconds out,
+    /// even the load's last ("12 s drain" follows "8/11 s hold" there).
     pub(crate) fn reached(&self, second: u32) {
-        let told = |line: &str| line.split_once('/')?.0.parse::<u32>().ok();
+        let told = |line: &str| {
+            let (second, _) = line.split_once('/').or_else(|| line.split_once(" s "))?;
+            second.parse::<u32>().ok()
+        };
         let what = format!("second {second}");
         self.until(&what, |words| words.lines().filter_map(told).any(|told| told >= second));
     }
