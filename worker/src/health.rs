@@ -124,7 +124,8 @@ mod tests {
             seat(0, true).unwrap();
             both.wait();
             let now = || clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap();
-            let (before, begun) = (CoreTime::of_this_thread(), now());
+            // Within the time that is told as passed lies all that is told of it.
+            let (begun, before) = (now(), CoreTime::of_this_thread());
             while now() - begun < Duration::from_millis(200) {}
             CoreTime::of_this_thread().permilles_since(before, now() - begun)
         };

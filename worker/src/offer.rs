@@ -332,7 +332,15 @@ async fn rest(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
     if at <= lane.clock.now() {
         return Some(at.max(wanted));
     }
-    while lane.clock.now() < at {
+    loop {
+        let now = lane.clock.now();
+        if now >= at {
+            // Woken late it may have missed all of the stage that had a place for it.
+            at = resumes(lane, slot, now)?;
+            if at <= now {
+                return Some(now);
+            }
+        }
         if !lane.early_end.offers(at) {
             return None;
         }
@@ -341,7 +349,6 @@ async fn rest(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
             () = lane.early_end.changed() => at = resumes(lane, slot, at)?,
         }
     }
-    Some(lane.clock.now())
 }
 
 /// When a slot may ask, from `wanted` on: in no stage in which it rests, and in none that a rule has ended.
@@ -384,7 +391,7 @@ fn drain_limit(lane: &Lane) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use client::TimerfdPacer;
+    use client::{Clock, TimerfdPacer};
     use metrics::{Books, FailureClass};
     use protocol::Limit;
     use serde_json::{Value, json};
@@ -428,6 +435,19 @@ mod tests {
 
     async fn nothing(_: Rc<Lane>) {}
 
+    /// What a late lane came to after its stage: due, and by law not begun any more.
+    fn stage_ended(books: &Books) -> u64 {
+        books.not_sent.get(&NotSent::StageEnded).copied().unwrap_or(0)
+    }
+
+    /// An address at which nobody listens, and nobody else can as long as this is held.
+    fn nobody() -> (tokio::net::TcpSocket, String) {
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = held.local_addr().unwrap();
+        (held, format!("http://{address}/v1/chat/completions"))
+    }
+
     #[tokio::test]
     async fn a_request_begins_at_once_and_ends_in_a_task_of_its_own() {
         let tasks = LocalSet::new();
@@ -450,7 +470,7 @@ mod tests {
     #[tokio::test]
     async fn an_open_loop_offers_its_whole_schedule() {
         let server = server(1.0);
-        let keys = [("load.rate", json!(40)), ("benchmark.duration", json!(0.5))];
+        let keys = [("load.rate", json!(40)), ("benchmark.requests", json!(20))];
         assert_eq!(books(&server, &keys, nothing).await.completed, 20);
     }
 
@@ -469,14 +489,14 @@ mod tests {
     #[tokio::test]
     async fn without_a_lease_nothing_is_started_and_nothing_sent_late() {
         let server = server(1.0);
-        let keys = [("load.rate", json!(100)), ("benchmark.duration", json!(0.5))];
-        // Granted is what is due in the first 200 ms; the rest would be somebody else's by then.
-        let lease = |lane: Rc<Lane>| async move {
+        let keys = [("load.rate", json!(100)), ("benchmark.requests", json!(50))];
+        // Granted, before anything is offered, is what is due in the first 200 ms; the rest would be somebody else's.
+        let lease = |lane: Rc<Lane>| {
             lane.gate.leave_at(Limit::Due(Duration::from_millis(200)));
+            nothing(lane)
         };
         let books = books(&server, &keys, lease).await;
-        assert_eq!(books.not_sent[&NotSent::NoLease] + books.completed, 50, "{books:?}");
-        assert_eq!(books.completed, 20);
+        assert_eq!((books.completed, books.not_sent[&NotSent::NoLease]), (20, 30), "{books:?}");
         assert_eq!(server.truth().received, 20);
     }
 
@@ -485,10 +505,22 @@ mod tests {
         let server = server(1.0);
         let keys = [
             ("load.concurrency", json!(2)),
-            ("benchmark.duration", json!(0.5)),
+            ("benchmark.duration", json!(60)),
             ("load.rampUp", json!(0)),
         ];
-        let lease = |lane: Rc<Lane>| async move { lane.gate.leave_at(Limit::Round(3)) };
+        // Stopped some time after all that is granted was answered: more would have been asked by then.
+        let truth = &server;
+        let lease = |lane: Rc<Lane>| {
+            lane.gate.leave_at(Limit::Round(3));
+            async move {
+                while truth.truth().completed < 6 && lane.clock.now() < Duration::from_secs(30) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let grace = Duration::from_secs(30);
+                lane.early_end.stop(lane.clock.now(), grace, NotSent::Stopped);
+            }
+        };
         let books = books(&server, &keys, lease).await;
         assert_eq!((books.due, books.completed), (6, 6), "three rounds of two slots");
     }
@@ -497,7 +529,7 @@ mod tests {
     #[tokio::test]
     async fn a_class_that_is_taken_over_is_offered_from_its_instant_on() {
         let server = server(1.0);
-        let keys = [("load.rate", json!(100)), ("benchmark.duration", json!(2))];
+        let keys = [("load.rate", json!(100)), ("benchmark.requests", json!(200))];
         let lane = lane(plan(&server.base_url(), &keys));
         let class = Shard::new(1, 2.try_into().unwrap()).unwrap();
         let claim = Claim { class, from: Duration::from_secs(1), first_round: 0 };
@@ -532,16 +564,14 @@ mod tests {
     #[tokio::test]
     async fn a_slot_whose_server_is_gone_does_not_hammer_its_address() {
         let server = server(1.0);
-        let address = server.base_url();
-        drop(server);
-        let gone = Simulator::start(SimulatorConfig::default()).unwrap();
+        let (_held, address) = nobody();
         let keys = [
-            ("target.endpoint", json!(format!("{address}/v1/chat/completions"))),
+            ("target.endpoint", json!(address)),
             ("load.concurrency", json!(1)),
             ("benchmark.duration", json!(0.5)),
             ("load.rampUp", json!(0)),
         ];
-        let books = books(&gone, &keys, nothing).await;
+        let books = books(&server, &keys, nothing).await;
         let refused = books.failed[&FailureClass::Connect];
         assert!(refused == books.due && (1..=6).contains(&refused), "{books:?}");
     }
@@ -610,12 +640,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_finds_the_cap_used_up_is_dropped_where_the_plan_says_so() {
-        let server = server(200.0);
+        let server = server(500.0);
         let keys = [
-            ("load.rate", json!(50)),
+            ("load.rate", json!(100)),
             ("load.concurrency", json!(1)),
             ("load.capPolicy", json!("drop")),
-            ("benchmark.duration", json!(0.5)),
+            ("benchmark.requests", json!(25)),
         ];
         let books = books(&server, &keys, nothing).await;
         assert_eq!((books.due, books.not_sent_total() + books.completed), (25, 25));
@@ -635,7 +665,9 @@ mod tests {
         ];
         let books = books(&server, &keys, nothing).await;
         // Due at 0, and at least 0.2 s after each other.
-        assert!((1..=4).contains(&books.due) && books.completed == books.due, "{books:?}");
+        assert!((1..=4).contains(&books.due), "{books:?}");
+        assert_eq!(books.completed + stage_ended(&books), books.due, "{books:?}");
+        assert!(stage_ended(&books) <= 1, "a user has one request at a time: {books:?}");
     }
 
     #[tokio::test]
@@ -654,7 +686,23 @@ mod tests {
         ];
         // Each slot asks once and then thinks for longer than the run.
         let books = books(&server, &keys, nothing).await;
-        assert_eq!((books.due, books.completed), (3, 3));
+        assert_eq!((books.due, books.completed + stage_ended(&books)), (3, 3), "{books:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_that_missed_the_stage_which_had_a_place_for_it_asks_in_no_other() {
+        let stages = json!([
+            {"concurrency": 1, "duration": 1},
+            {"concurrency": 2, "duration": 1},
+            {"concurrency": 1, "duration": 1},
+        ]);
+        let keys = [("stages", stages), ("load.rampUp", json!(0))];
+        let mut lane = lane(plan("http://127.0.0.1:9", &keys));
+        Rc::get_mut(&mut lane).unwrap().clock = Clock::tokio(tokio::time::Instant::now());
+        // Its thread does not run from before that stage until after it.
+        let frozen = tokio::time::advance(Duration::from_millis(2_500));
+        let (at, ()) = tokio::join!(rest(&lane, 1, Duration::ZERO), frozen);
+        assert_eq!(at, None, "no later stage has a place for a second user");
     }
 
     /// What was due in each of two stages, the first of which a rule ends at `at`.
@@ -733,11 +781,13 @@ mod tests {
     async fn a_drain_that_takes_too_long_is_cut_off() {
         let server = server(60_000.0);
         let keys = [
-            ("load.rate", json!(20)),
+            ("load.rate", json!(50)),
+            ("benchmark.requests", json!(5)),
             ("benchmark.duration", json!(0.5)),
             ("benchmark.drain", json!(0.1)),
         ];
+        // The last is due 0.4 s before the end.
         let books = books(&server, &keys, nothing).await;
-        assert_eq!((books.due, books.cancelled), (10, 10));
+        assert_eq!((books.due, books.cancelled), (5, 5));
     }
 }

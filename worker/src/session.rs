@@ -356,8 +356,9 @@ mod tests {
     async fn who_thinks_beyond_the_end_is_cut_at_once() {
         let server = server(&[]);
         let keys = [
-            ("load.rate", json!(10)),
+            ("load.rate", json!(100)),
             ("benchmark.duration", json!(0.5)),
+            ("benchmark.requests", json!(5)),
             ("sessions.turns.mean", json!(2)),
             ("sessions.thinkTime.distribution", json!("fixed")),
             ("sessions.thinkTime.mean", json!(600)),
