@@ -269,6 +269,9 @@ impl Drop for Until<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::task::Wake;
+
     use super::*;
 
     /// Runs `work` beside a running pacer.
@@ -297,20 +300,36 @@ mod tests {
 
     #[test]
     fn alarms_go_off_in_the_order_of_their_instants_not_of_their_setting() {
-        let order = with_pacer(|pacer| async move {
-            let order = RefCell::new(Vec::new());
-            let start = MonoTime::now() + Duration::from_millis(2);
-            let ring = |name: u32| {
-                let (mut alarm, order) = (pacer.alarm(), &order);
-                async move {
-                    alarm.until(start + Duration::from_millis(2) * name).await;
-                    order.borrow_mut().push(name);
-                }
-            };
-            tokio::join!(ring(3), ring(1), ring(2));
-            order.into_inner()
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _inside = runtime.enter();
+        let pacer = Pacer::new().unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        // In hours, so that it is this test that says when they are due.
+        let start = MonoTime::now();
+        let at = |hour: u32| start + Duration::from_secs(3_600) * hour;
+        let mut alarms = [3, 1, 2].map(|hour| (hour, pacer.alarm()));
+        let _waits = alarms.each_mut().map(|(hour, alarm)| {
+            let bell = Waker::from(Arc::new(Bell { name: *hour, rung: Arc::clone(&order) }));
+            let mut wait = Box::pin(alarm.until(at(*hour)));
+            assert!(wait.as_mut().poll(&mut Context::from_waker(&bell)).is_pending());
+            wait
         });
-        assert_eq!(order, [1, 2, 3]);
+        assert_eq!(pacer.go_off(at(2)), 2);
+        assert_eq!(*order.lock().unwrap(), [1, 2]);
+        assert_eq!(pacer.go_off(at(4)), 1);
+        assert_eq!(*order.lock().unwrap(), [1, 2, 3]);
+    }
+
+    /// Notes when it is rung.
+    struct Bell {
+        name: u32,
+        rung: Arc<Mutex<Vec<u32>>>,
+    }
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.rung.lock().unwrap().push(self.name);
+        }
     }
 
     #[test]
