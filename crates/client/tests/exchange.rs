@@ -5,7 +5,6 @@
 mod scripted;
 
 use std::cell::Cell;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -13,9 +12,10 @@ use bytes::Bytes;
 use client::{Answer, Client, ClientOptions, Clock, Credentials, Failure, Progress};
 use metrics::FailureClass;
 use scripted::{
-    LAST_CHUNK, OK_STREAM, Peer, REST, Server, chunk, client, done, plain, reset, target,
-    two_words, word,
+    FrozenTime, LAST_CHUNK, OK_STREAM, Peer, REST, Server, chunk, client, done, plain, reset,
+    target, two_words, word,
 };
+use tokio::sync::Notify;
 use workload::{Api, Target};
 
 async fn exchange(client: &Client) -> Result<Answer, Failure> {
@@ -193,16 +193,20 @@ async fn a_body_larger_than_the_sockets_buffers_leaves_whole_before_it_counts_as
 
 #[tokio::test]
 async fn a_connection_is_used_again_and_only_the_first_request_pays_for_it() {
-    let server = Server::run(|mut peer| {
+    let (tell_ended, ended) = mpsc::channel();
+    let tell_ended = Mutex::new(tell_ended);
+    let server = Server::run(move |mut peer| {
         while peer.request().is_some() {
             // The end of the body comes in a packet of its own, as some servers send it.
             peer.send(OK_STREAM.to_owned() + &word("a") + &done());
             peer.send(LAST_CHUNK);
+            let _test_is_over = tell_ended.lock().unwrap().send(());
         }
     });
     let client = server.client();
     let first = exchange(&client).await.unwrap();
     assert_eq!(client.idle_connections(), 1);
+    ended.recv().unwrap();
     tokio::time::sleep(REST).await;
     let second = exchange(&client).await.unwrap();
     assert!(first.connect.is_some() && second.connect.is_none());
@@ -371,9 +375,8 @@ async fn dropping_the_future_closes_the_connection() {
 
 #[tokio::test]
 async fn nobody_listens() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1/chat/completions", listener.local_addr().unwrap());
-    drop(listener);
+    let (_held, address) = scripted::nobody();
+    let url = format!("http://{address}/v1/chat/completions");
     let failure = exchange(&client(&target(&url))).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Connect);
     assert!(failure.detail.contains("refused") && failure.sent.is_none(), "{failure:?}");
@@ -394,10 +397,23 @@ async fn a_request_that_is_not_answered_in_time_is_a_timeout_with_what_was_known
         peer.send(OK_STREAM.to_owned() + &word("a"));
         peer.wait();
     });
-    let options =
-        ClientOptions { request_timeout: Duration::from_millis(300), ..ClientOptions::default() };
+    let time = FrozenTime::begin();
+    let request_timeout = Duration::from_secs(300);
+    let options = ClientOptions { request_timeout, ..ClientOptions::default() };
     let client = Client::new(&server.target(), options, Clock::start_now()).unwrap();
-    let failure = exchange(&client).await.unwrap_err();
+    let (read, told) = (Notify::new(), Cell::new(false));
+    let on = |progress| {
+        if matches!(progress, Progress::Content { .. }) && !told.replace(true) {
+            read.notify_one();
+        }
+    };
+    let too_long = async {
+        read.notified().await;
+        time.pass(request_timeout + Duration::from_secs(1)).await;
+    };
+    let (failure, ()) =
+        tokio::join!(client.exchange(Bytes::from_static(b"{}"), || true, on), too_long);
+    let failure = failure.unwrap_err();
     assert_eq!((failure.class, failure.events), (FailureClass::Timeout, 1));
     assert!(failure.sent.is_some() && failure.connected_at.is_some());
 }

@@ -37,6 +37,8 @@ struct Script {
 struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// Of these, those that are over.
+    ended: Arc<AtomicUsize>,
     /// Answers that the client broke off.
     broken_off: Arc<AtomicUsize>,
 }
@@ -45,16 +47,34 @@ impl Server {
     async fn run(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let broken_off = Arc::new(AtomicUsize::new(0));
-        let (counted, breaks) = (Arc::clone(&connections), Arc::clone(&broken_off));
+        let server = Self::at(address);
+        let (counted, over) = (Arc::clone(&server.connections), Arc::clone(&server.ended));
+        let breaks = Arc::clone(&server.broken_off);
         let _accepting = tokio::task::spawn_local(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let _before = counted.fetch_add(1, Ordering::SeqCst);
-                let _serving = tokio::task::spawn_local(serve(tcp, script, Arc::clone(&breaks)));
+                let (over, serving) = (Arc::clone(&over), serve(tcp, script, Arc::clone(&breaks)));
+                let _serving = tokio::task::spawn_local(async move {
+                    serving.await;
+                    let _before = over.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { address, connections, broken_off }
+        server
+    }
+
+    /// One that somebody else runs, or nobody.
+    fn at(address: SocketAddr) -> Self {
+        let [connections, ended, broken_off] = std::array::from_fn(|_| Arc::default());
+        Self { address, connections, ended, broken_off }
+    }
+
+    /// Waits until it has given up a connection, and for the client to have had its turn since.
+    async fn has_given_up_one(&self) {
+        while self.ended.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
     fn client(&self) -> Client {
@@ -191,7 +211,7 @@ async fn a_connection_that_the_server_gave_up_is_replaced() {
         let server = Server::run(Script { answers: 1, ..Script::default() }).await;
         let client = server.client();
         let first = exchange(&client, 10).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        server.has_given_up_one().await;
         let second = exchange(&client, 10).await.unwrap();
         assert!(!first.reconnected && second.reconnected && second.connect.is_some());
         assert_eq!(server.connections.load(Ordering::SeqCst), 2);
@@ -214,8 +234,7 @@ async fn a_status_and_a_server_of_another_version_are_failures_of_their_class() 
             // A close with unread bytes would be a reset.
             let _read = std::io::copy(&mut tcp, &mut std::io::sink());
         });
-        let client =
-            Server { address, connections: Arc::default(), broken_off: Arc::default() }.client();
+        let client = Server::at(address).client();
         let failure = exchange(&client, 10).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::Protocol, "{failure:?}");
     };
@@ -356,11 +375,8 @@ async fn the_gate_is_asked_when_the_server_has_room() {
 #[tokio::test]
 async fn requests_that_wait_for_a_connection_share_its_failure() {
     let test = async {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = nobody.local_addr().unwrap();
-        drop(nobody);
-        let gone = Server { address, connections: Arc::default(), broken_off: Arc::default() };
-        let client = gone.client();
+        let (_held, address) = scripted::nobody();
+        let client = Server::at(address).client();
         for answer in futures_util::future::join_all((0..5).map(|_| exchange(&client, 10))).await {
             assert_eq!(answer.unwrap_err().class, FailureClass::Connect);
         }
@@ -374,7 +390,7 @@ async fn a_dead_connection_is_replaced_by_one_for_all_who_found_it_dead() {
         let server = Server::run(Script { answers: 1, ..Script::default() }).await;
         let client = server.client();
         assert!(exchange(&client, 10).await.is_ok());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        server.has_given_up_one().await;
         let (one, two) = tokio::join!(exchange(&client, 10), exchange(&client, 10));
         assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
         // The new one takes one request too: the other one moves.

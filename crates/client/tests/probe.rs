@@ -3,7 +3,6 @@
 #[path = "support/scripted.rs"]
 mod scripted;
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use client::{ClientOptions, Credentials, Probe, ProbeError, Usage, count_tokens, models, probe};
@@ -70,9 +69,8 @@ async fn one_token_without_text_is_enough() {
 
 #[tokio::test]
 async fn nobody_listens() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = target(&format!("http://{}/v1/chat/completions", listener.local_addr().unwrap()));
-    drop(listener);
+    let (_held, address) = scripted::nobody();
+    let target = target(&format!("http://{address}/v1/chat/completions"));
     let error = probe(&target, &ClientOptions::default(), &prompt(), None).await.unwrap_err();
     assert_eq!(error.class, Some(FailureClass::Connect));
     let text = error.to_string();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use client::{Client, ClientOptions, Clock, Progress};
+use tokio::net::TcpSocket;
 use workload::{Api, Content, Prompt, Target};
 
 pub(crate) const OK_STREAM: &str =
@@ -126,6 +127,14 @@ pub(crate) fn reset(stream: &TcpStream) {
     let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
     // The last descriptor must go for the reset to be sent: the caller drops its own.
+}
+
+/// An address at which nobody listens, and nobody else can as long as the socket is held.
+pub(crate) fn nobody() -> (TcpSocket, SocketAddr) {
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = held.local_addr().unwrap();
+    (held, address)
 }
 
 pub(crate) fn target(url: &str) -> Target {
