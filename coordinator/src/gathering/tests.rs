@@ -148,7 +148,7 @@ async fn gathered(first: u64, room: usize, manners: &[Manner]) -> Outcome {
     let roster = Roster::new(FleetSize::exactly(NonZeroU32::MIN), "b".to_owned());
     let kept = gathering.end(&roster, 1.0).await;
     // The word that they may end is in their mailboxes.
-    for _ in 0..100 {
+    for _ in 0..3_000 {
         if taken.lock().unwrap().len() == manners.len() {
             break;
         }
