@@ -16,7 +16,7 @@ use std::{
 use coordinator::{
     Coordinator, CoordinatorOptions, Ending, FleetSize, Listener, Merged, Preparation, Protection,
 };
-use metrics::Books;
+use metrics::{Books, NotSent};
 use protocol::{Certificates, Cookie, Input, Journal, Limit, Loss, LossCause, Node, Record, Trust};
 use serde_json::json;
 use simulator::{Running, Simulator, SimulatorConfig};
@@ -216,7 +216,7 @@ async fn processes_offer_one_load_and_the_books_hold_when_one_is_killed() {
     let (_, whole) = home.measure("whole", 3, async |_, _| {}).await;
     assert_eq!(whole.ending, Ending::Completed);
     let books = whole.ledger.total().books();
-    assert_eq!((books.due, books.completed), (150, 150), "{books:?}");
+    all_sent(&books, 3 * RATE);
     for account in whole.ledger.accounts().values() {
         let due: u64 = account.books.values().map(|books| books.due).sum();
         assert_eq!((due, account.complete), (75, true));
@@ -240,6 +240,14 @@ async fn processes_offer_one_load_and_the_books_hold_when_one_is_killed() {
     assert!(books.lost.total() > 0, "{books:?}");
 
     survive_a_killed_coordinator(&home).await;
+}
+
+/// So many were due and all of them answered, but for those of the last half second that a busy machine came to after the
+/// end: they are not begun then, and the books say so.
+fn all_sent(books: &Books, due: u64) {
+    let late = books.not_sent.get(&NotSent::StageEnded).copied().unwrap_or_default();
+    assert_eq!((books.due, books.completed + late), (due, due), "{books:?}");
+    assert!(late <= RATE / 2, "{books:?}");
 }
 
 /// Its workers wait for another one, which finds the run in the journal; nothing is lost.
@@ -271,7 +279,7 @@ async fn survive_a_killed_coordinator(home: &Home) {
     assert!(matches!(merged.ending, Ending::Degraded(_)));
     drop(listener);
     let books = merged.ledger.total().books();
-    assert_eq!((books.due, books.completed), (10 * RATE, 10 * RATE), "{books:?}");
+    all_sent(&books, 10 * RATE);
     assert!(merged.ledger.accounts().values().all(|account| account.complete));
 }
 
@@ -395,7 +403,8 @@ fn loss_and_takeover(merged: &Merged) -> Option<(Loss, Duration)> {
 async fn a_worker_that_is_cut_off_or_stopped_sends_nothing_beside_its_heir() {
     let home = Home::new().await;
     let (books, merged) = home.suffer("blinked", 8, Fault::Cut(Duration::from_secs(1))).await;
-    assert_eq!((merged.ending.clone(), books.completed), (Ending::Completed, 8 * RATE));
+    assert_eq!(merged.ending, Ending::Completed);
+    all_sent(&books, 8 * RATE);
     assert_eq!(loss_and_takeover(&merged), None);
     home.the_server_agrees(&books);
 

@@ -31,7 +31,7 @@ fn text(path: &Path) -> &str {
 #[test]
 fn repeats_are_one_side_and_a_rule_fails_the_pipeline() {
     let settings = |ttft: u64| json!({"ttftMs": ttft, "itlMs": 2});
-    let run = ["--rate", "40", "--duration", "2", "--repeat", "3", "--label", "gpu=a"];
+    let run = ["--rate", "40", "--requests", "80", "--repeat", "3", "--label", "gpu=a"];
     // So far apart that three runs a side tell them apart on a machine that is busy with other things.
     let (fast, slow) = (Bench::new(settings(20)), Bench::new(settings(400)));
     for bench in [&fast, &slow] {
@@ -74,7 +74,7 @@ fn repeats_are_one_side_and_a_rule_fails_the_pipeline() {
 fn what_cannot_be_decided_breaks_no_rule_and_is_said() {
     let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 2}));
     for _ in 0..2 {
-        let ended = bench.run(&["--rate", "40", "--duration", "2"]);
+        let ended = bench.run(&["--rate", "40", "--requests", "80"]);
         assert_eq!(ended.code, Some(0), "{}", ended.all_output());
     }
     let (folder, runs) = (bench.folder.path(), runs(&bench));
@@ -165,7 +165,7 @@ fn a_browser_draws_the_comparison_without_a_complaint() {
     }
     let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 4}));
     for _ in 0..3 {
-        let ended = bench.run(&["--rate", "40", "--duration", "3"]);
+        let ended = bench.run(&["--rate", "40", "--requests", "120"]);
         assert_eq!(ended.code, Some(0), "{}", ended.all_output());
     }
     let (folder, runs) = (bench.folder.path(), runs(&bench));
@@ -178,7 +178,7 @@ fn a_browser_draws_the_comparison_without_a_complaint() {
 #[test]
 fn a_file_of_another_tool_is_a_side_whose_difference_is_shown_and_not_tested() {
     let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 2}));
-    let ended = bench.run(&["--rate", "40", "--duration", "2"]);
+    let ended = bench.run(&["--rate", "40", "--requests", "80"]);
     assert_eq!(ended.code, Some(0), "{}", ended.all_output());
     let (folder, runs) = (bench.folder.path(), runs(&bench));
     for tool in ["vllm", "inference-perf", "llm-d"] {

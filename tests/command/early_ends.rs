@@ -1,12 +1,11 @@
 //! Rules that end a stage, and rules whose coordinator dies: the books say what was due, and no more.
 
-use std::time::Duration;
-
+use protocol::{Journal, Record};
 use serde_json::{Value, json};
 
 use crate::{
     fleet_support::{COOKIE, Process, coordinator, free_port, read_json, results_in, worker},
-    support::{Bench, Ended, number, tokenstorm},
+    support::{Bench, Ended, assert_exit, number, tokenstorm, wait_until},
 };
 
 /// Half of the answers are failures.
@@ -60,7 +59,7 @@ fn a_rule_ends_its_stage_with_workers(workers: &str) {
     the_first_stage_was_ended_alone(&summary);
     let own = &summary["stages"][1]["ownSlos"][0];
     assert_eq!((&own["metric"], &own["outcome"]), (&json!("error_rate"), &json!("missed")));
-    assert_eq!(ended.code, Some(3), "{}", ended.all_output());
+    assert_exit(ended.code, 3, &summary, &ended.all_output());
     for line in ["calm: error_rate", "stage rush at ", "by its own rule error_rate: "] {
         assert!(ended.stdout.contains(line), "no {line} in {}", ended.stdout);
     }
@@ -94,15 +93,21 @@ fn resumed_after(rule_spoke: &str, load: &[&str]) -> Value {
     leading.said("workers are here");
     let workers = ["0", "1"].map(|ordinal| worker(port, &["--ordinal", ordinal]));
     leading.said(rule_spoke);
-    // Its record is on disk within some hundred milliseconds; the end itself is at least a second ahead.
-    std::thread::sleep(Duration::from_millis(700));
-    leading.kill();
     let results = results_in(bench.folder.path());
+    // The end itself is at least a second ahead then.
+    let is_rule = |record: &Record| {
+        matches!(record, Record::StoppedByRule { .. } | Record::StageStopped { .. })
+    };
+    wait_until("the rule's word is on disk", || {
+        Journal::read(&results.join("journal")).unwrap().records.iter().any(is_rule)
+    });
+    leading.kill();
     let mut command = tokenstorm();
     command.args(["coordinator", "--listen", &listen, "--resume"]).arg(&results);
     command.env("TOKENSTORM_COOKIE", COOKIE);
     let ended = Process::start(command).finished();
-    assert!(matches!(ended.code, Some(0 | 3)), "{ended:?}");
+    // How long the workers were without a coordinator, and so without leave to send, is the machine's affair.
+    assert!(matches!(ended.code, Some(0 | 3 | 4)), "{ended:?}");
     for worker in workers.map(Process::finished) {
         assert_eq!(worker.code, Some(0), "{worker:?}");
     }

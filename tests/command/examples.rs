@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use workload::{Config, Plan, PlanInputs, Sources};
 
-use crate::support::{Bench, Ended, number, run_in, tokenstorm};
+use crate::support::{Bench, Ended, assert_exit, number, run_in, tokenstorm};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
@@ -96,8 +96,12 @@ fn at_hand(file: &Path, bench: &Bench) -> Vec<String> {
             flags.extend(["--set".to_owned(), format!("{key}={}", data_set.display())]);
         }
     }
-    // Parts of a duration that is about to be cut to 2 s.
-    for (key, value) in [("load.ramp.over", "1"), ("load.rampUp", "0.5")] {
+    // Parts of a duration that is about to be cut to 2 s, and objectives that a busy machine's simulator may miss.
+    for (key, value) in [
+        ("load.ramp.over", "1"),
+        ("load.rampUp", "0.5"),
+        ("slos", "{ttft: {p95: 5s}, itl: {p99: 5s}, goodput: 1, perRequest: {e2e: 20s}}"),
+    ] {
         if config.has(key) {
             flags.extend(["--set".to_owned(), format!("{key}={value}")]);
         }
@@ -131,15 +135,6 @@ fn small_data_set(folder: &Path, named: &Path, key: &str) -> PathBuf {
     path
 }
 
-/// Is the run invalid, and for nothing else than its generator?
-fn of_the_generator_alone(summary: &Value) -> bool {
-    let reasons = summary["verdict"]["reasons"].as_array().unwrap();
-    let mut invalid = reasons.iter().filter(|reason| reason["status"] == "INVALID").peekable();
-    let of_the_generator = ["generator_lag", "generator_limit"];
-    invalid.peek().is_some()
-        && invalid.all(|reason| of_the_generator.iter().any(|code| reason["code"] == *code))
-}
-
 fn is_planned_as_it_stands(test: &str) {
     let (bench, file) = (Bench::new(json!({})), file(test));
     let mut command = tokenstorm();
@@ -158,8 +153,7 @@ fn runs_for_two_seconds(test: &str) {
     let ended = Ended::from(command.args(short).output().unwrap(), bench.folder.path());
     let summary = ended.summary();
     // A machine too busy to carry the example's load has to say so, and that is all it may say.
-    let expected = if of_the_generator_alone(&summary) { Some(4) } else { Some(0) };
-    assert_eq!(ended.code, expected, "{}", ended.all_output());
+    assert_exit(ended.code, 0, &summary, &ended.all_output());
     assert!(number(&summary, "/books/completed") > 0, "{summary:#}");
     assert_eq!(number(&summary, "/books/failed"), 0, "{summary:#}");
     assert_eq!(number(&summary, "/books/lost"), 0, "{summary:#}");

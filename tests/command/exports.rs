@@ -13,7 +13,7 @@ use crate::support::{Bench, Ended, number, tokenstorm};
 /// One stage, no warm-up: the headline is all that was recorded.
 fn finished() -> (Bench, PathBuf) {
     let bench = Bench::new(json!({"ttftMs": 20, "itlMs": 4}));
-    let ended = bench.run(&["--rate", "40", "--duration", "3", "--label", "gpu=h100"]);
+    let ended = bench.run(&["--rate", "40", "--requests", "120", "--label", "gpu=h100"]);
     let results = ended.results.clone().unwrap_or_else(|| panic!("{}", ended.all_output()));
     (bench, results)
 }
@@ -89,7 +89,8 @@ fn the_interval_log_is_read_by_hdr_histogram_bucket_by_bucket() {
         }
     }
     assert!(compared > 10, "{compared} percentiles");
-    assert!(number(&found["ttft"], "/lines") >= 3, "a line a second");
+    // Of three seconds; what a busy machine tells late it may tell of two at once.
+    assert!(number(&found["ttft"], "/lines") >= 2, "a line a second");
 }
 
 #[test]

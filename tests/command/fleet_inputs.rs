@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     fleet_support::{complaints, coordinator, port, read_json, results_in, worker_command},
-    support::{Bench, number},
+    support::{Bench, assert_exit, number},
 };
 
 /// Each process's own folder, so that the coordinator finds the file there and no worker does: as on machines of their own.
@@ -42,7 +42,8 @@ fn three_workers_with_empty_directories_offer_a_sharegpt_run() {
         crate::fleet_support::Process::start(command)
     });
     let ended = leading.finished();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
+    assert_exit(ended.code, 0, &summary, &ended.stderr);
     for (worker, machine) in workers.into_iter().zip(&machines) {
         let worker = worker.finished();
         assert_eq!((worker.code, complaints(&worker.stderr).len()), (Some(0), 0), "{worker:?}");
@@ -51,7 +52,6 @@ fn three_workers_with_empty_directories_offer_a_sharegpt_run() {
         assert_eq!(fs::read_to_string(file).unwrap(), data_set);
         assert!(fetched.next().is_none(), "nothing half fetched is left");
     }
-    let summary = read_json(&results_in(bench.folder.path()).join("summary.json"));
     assert_eq!(number(&summary, "/books/completed"), 90, "{summary:#}");
     assert_eq!(summary["workers"].as_array().unwrap().len(), 3);
     // And the probe.

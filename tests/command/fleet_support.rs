@@ -77,9 +77,13 @@ impl Process {
         self.child.id()
     }
 
-    /// How many threads it has.
-    pub(crate) fn threads(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap().count()
+    /// The names of its threads, as far as they are still there when they are asked for.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let name = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+        };
+        tasks.filter_map(name).map(|name| name.trim().to_owned()).collect()
     }
 
     /// Everything on stderr so far.
@@ -96,8 +100,9 @@ impl Process {
     /// even the load's last ("12 s drain" follows "8/11 s hold" there).
     pub(crate) fn reached(&self, second: u32) {
         let told = |line: &str| {
-            let (second, _) = line.split_once('/').or_else(|| line.split_once(" s "))?;
-            second.parse::<u32>().ok()
+            let (second, rest) = line.split_at(line.find(|c: char| !c.is_ascii_digit())?);
+            let is_progress = rest.starts_with('/') || rest.starts_with(" s ");
+            second.parse::<u32>().ok().filter(|_| is_progress)
         };
         let what = format!("second {second}");
         self.until(&what, |words| words.lines().filter_map(told).any(|told| told >= second));
@@ -186,9 +191,12 @@ pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A port that nobody listens at.
+/// A port that nobody listens at, and that nobody gets who asks for any: under the range that Linux gives out from
+/// (32,768 by default), and each process looks from a place of its own.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let from = u16::try_from(std::process::id() % 1_000).unwrap();
+    let mut ports = (0..1_000).map(|step| 12_000 + (from + step) % 1_000 * 20);
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Why a process ended as it did.
