@@ -104,6 +104,11 @@ count_last_line() { # log
 
 # --- the steps -----------------------------------------------------------------------------------
 
+# A merge that was left half done: no compiler reads a document.
+no_conflict_markers() {
+    ! git grep -nE '^(<<<<<<<|>>>>>>>)( |$)' -- .
+}
+
 check_shell_scripts() {
     find scripts .ci \( -name '*.sh' -o -path .ci/run \) -exec shellcheck {} +
 }
@@ -139,6 +144,7 @@ if ! command -v cargo >/dev/null; then
 fi
 
 step "format" cargo fmt --all -- --check
+step "conflict markers" no_conflict_markers
 step_with typos "spelling" typos
 step_with shellcheck "shell scripts" check_shell_scripts
 step_with python3 "crate edges" scripts/check-edges.py
