@@ -87,18 +87,14 @@ async fn measure(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fast_closed_loop_is_not_held_back_by_its_grants() {
     let server = server(1.0);
-    let mut tried = Vec::new();
-    // Who is held back is so each time; a machine that had something else to do is not.
-    for attempt in 0..3 {
-        let free = rounds_completed(&server.base_url(), 10 + attempt * 4, "continue").await;
-        let granted = rounds_completed(&server.base_url(), 12 + attempt * 4, "takeover").await;
-        // 3 s of 4 slots: held to 2 rounds at first, then to what half a second may ask for, it would be a fraction.
-        if granted * 10 >= free * 7 {
-            return;
-        }
-        tried.push((free, granted));
-    }
-    panic!("without limits and by grants: {tried:?}");
+    // Both at once: whatever else the machine has to do keeps one of them from running as it does the other.
+    let endpoint = server.base_url();
+    let (free, granted) = tokio::join!(
+        rounds_completed(&endpoint, 10, "continue"),
+        rounds_completed(&endpoint, 12, "takeover"),
+    );
+    // 3 s of 4 slots: held to 2 rounds at first, then to what half a second may ask for, it would be a fraction.
+    assert!(granted * 10 >= free * 7, "{free} without limits, {granted} by grants");
 }
 
 async fn rounds_completed(endpoint: &str, first: u32, on_loss: &str) -> u64 {

@@ -3,6 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+/// Readings of all clocks; the tightest is kept.
+const READINGS: usize = 5;
 
 /// CLOCK_BOOTTIME, which goes on while the machine sleeps, as leases must; workers learn their offset to it
 /// by asking. On one host that offset is zero.
@@ -15,6 +19,31 @@ impl CoordinatorClock {
     pub fn now_ns(self) -> u64 {
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// One instant on each clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    /// See [`CoordinatorClock`].
+    pub(crate) coordinator_ns: u64,
+    /// Wall clock, nanoseconds since 1970.
+    pub(crate) unix_ns: i64,
+}
+
+impl Now {
+    /// Reads them all: the run's start is fixed on each of them, and a thread that was kept from running between two
+    /// readings would fix it that much apart.
+    pub(crate) fn read() -> Self {
+        let readings = std::array::from_fn::<_, READINGS, _>(|_| {
+            let before_ns = CoordinatorClock.now_ns();
+            let (instant, unix_ns) = (Instant::now(), unix_now_ns());
+            let width_ns = CoordinatorClock.now_ns().saturating_sub(before_ns);
+            (width_ns, Self { instant, coordinator_ns: before_ns + width_ns / 2, unix_ns })
+        });
+        let [first, ..] = readings;
+        readings.into_iter().fold(first, |best, one| if one.0 < best.0 { one } else { best }).1
     }
 }
 

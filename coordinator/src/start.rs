@@ -16,7 +16,7 @@ use workload::Plan;
 use crate::{
     CoordinatorClock, Ending, FleetSize, Inputs, JournalWriteError, Ledger, Membership, Progress,
     Recovered, Roster, Run, Start, StartInstant, Terms,
-    clock::unix_now_ns,
+    clock::{Now, unix_now_ns},
     gathering::{Gathering, RecordsSink},
     journal_writer::JournalWriter,
     ledger_actor::Views,
@@ -197,7 +197,7 @@ impl Coordinator {
             return Err(CoordinatorError::Over);
         }
         plan.read_schedule().map_err(first)?;
-        let (now_ns, unix_ns) = (CoordinatorClock.now_ns(), unix_now_ns());
+        let Now { coordinator_ns: now_ns, unix_ns, .. } = Now::read();
         let run_time = run_time_since(start, now_ns, unix_ns);
         let start_ns = now_ns.saturating_sub(nanoseconds(run_time));
         let terms = Terms::of(&plan);

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, number, tokenstorm};
+use crate::support::{Bench, begun_of, number, tokenstorm};
 
 fn plan(arguments: &[&str]) -> Command {
     let mut command = tokenstorm();
@@ -63,16 +63,18 @@ fn a_plan_sends_nothing_and_the_run_does_what_it_said() {
     assert_eq!(bench.simulator.truth().received, 0);
 
     let ended = bench.run(&[&["--no-probe"], &load[..]].concat());
-    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
-    let summary = ended.summary();
-    assert_eq!(number(&plan, "/requests"), number(&summary, "/books/due"));
+    let summary = ended.went_through();
+    let due = number(&plan, "/requests");
+    let late = due - begun_of(due, &summary["books"]);
     for stage in 0..2 {
         let (planned, due) =
             (format!("/stages/{stage}/requests"), format!("/stages/{stage}/books/due"));
         assert_eq!(number(&plan, &planned), number(&summary, &due), "stage {stage}");
     }
     let ordered = plan.pointer("/tokens/total/output").and_then(Value::as_f64).unwrap();
-    assert_eq!(bench.simulator.truth().output_tokens, ordered as u64);
+    // What a busy machine came to too late would have had 8 tokens, give or take ten deviations.
+    let not_made = ordered as u64 - bench.settled().output_tokens;
+    assert!((late..=late * 38).contains(&not_made), "{not_made} of {late}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Every record of a run, by number.
-fn records(results: &Path) -> Vec<Value> {
+pub(crate) fn records(results: &Path) -> Vec<Value> {
     let mut all = Vec::new();
     let file = report::records_file(results).expect("a file of records");
     let count = report::each_record(&file, |line| {
@@ -155,7 +155,7 @@ fn a_worker_that_leaves_in_order_stays_until_its_records_are_gathered() {
 #[test]
 fn llmperfs_lists_are_made_of_the_records() {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 10, "itlMs": 2}));
-    let load = ["--rate", "50", "--duration", "2", "--set", "records=all"];
+    let load = ["--rate", "50", "--requests", "100", "--set", "records=all"];
     let ended = bench.run(&[&load[..], &SHORT].concat());
     let results = results(&ended);
     let exported = report(results, &["--compat", "llmperf"]);

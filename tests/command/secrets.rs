@@ -34,7 +34,7 @@ fn a_key_from_the_environment_a_file_or_a_header_is_sent_and_never_shown() {
     for source in ["environment", "env file", "key file", "header"] {
         let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 1, "apiKey": KEY}));
         let file = bench.folder.path().join("secret");
-        let mut command = bench.command(&["--rate", "10", "--duration", "1"]);
+        let mut command = bench.command(&["--concurrency", "1", "--requests", "10"]);
         match source {
             "environment" => command.env("OPENAI_API_KEY", KEY),
             "env file" => {

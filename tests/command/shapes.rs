@@ -4,37 +4,56 @@
 //! here. A request may reach the server no earlier than due, and no later than the lag that the run
 //! itself reports, and a bound for the way to the server.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use protocol::{Journal, Record};
 use serde_json::{Value, json};
 use workload::{Drive, Plan, Shard};
 
-use crate::support::{Bench, number};
+use crate::{
+    records::records,
+    support::{Bench, begun_of, number},
+};
 
 /// Between the client's write and the server's kernel; two processes and a loopback are far below.
 const ON_THE_WAY: Duration = Duration::from_millis(50);
 /// The kernel's stamps and our time zero are on two clocks, compared once.
 const CLOCKS: Duration = Duration::from_millis(5);
 
-/// Runs the load and returns its due instants, in order, after holding the server's account against them.
-fn due_instants_of_a_run(load: &[&str]) -> Vec<Duration> {
-    let (plan, _, _) = run(load);
-    plan.arrivals(Shard::WHOLE).map(|arrival| arrival.due).collect()
+/// What became of a run.
+struct Account {
+    plan: Plan,
+    /// When the server had each request, in nanoseconds since the run's start.
+    seen: Vec<i128>,
+    /// How much later than due a request may have been there, by the run's own account.
+    latest: Duration,
+    /// The longest of the answers.
+    slowest: Duration,
 }
 
-/// The plan of a run, when the server had each request since its start, and how late they may have been. What an open
-/// loop has due is held against that.
-fn run(load: &[&str]) -> (Plan, Vec<i128>, Duration) {
+impl Account {
+    /// All due instants of the plan, in order.
+    fn due(&self) -> Vec<Duration> {
+        self.plan.arrivals(Shard::WHOLE).map(|arrival| arrival.due).collect()
+    }
+}
+
+/// Runs the load and returns its due instants, in order, after holding the server's account against them.
+fn due_instants_of_a_run(load: &[&str]) -> Vec<Duration> {
+    run(load).due()
+}
+
+/// Runs the load; what an open loop has due is held against what the server saw.
+fn run(load: &[&str]) -> Account {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 2, "itlMs": 1}));
     let short = ["--set", "prompts.inputLength.mean=8", "--set", "prompts.outputLength.mean=2"];
-    let ended = bench.run(&[&["--no-probe"], load, &short[..]].concat());
-    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
-    let journal = Journal::read(&ended.results.as_ref().unwrap().join("journal")).unwrap();
+    let keep = ["--set", "records=all"];
+    let ended = bench.run(&[&["--no-probe"], load, &short[..], &keep].concat());
+    let (summary, results) = (ended.went_through(), ended.results.unwrap());
+    let journal = Journal::read(&results.join("journal")).unwrap();
     let (mut plan, start_unix_ns) = plan_and_start(journal);
     plan.read_schedule().unwrap();
-    let summary = ended.summary();
-    let due = begun(&plan, &summary);
+    let due = begun(&plan, &records(&results), &summary["books"]);
 
     let requests = bench.simulator.truth_with_requests().requests.unwrap();
     let mut seen: Vec<i128> = requests
@@ -44,28 +63,28 @@ fn run(load: &[&str]) -> (Plan, Vec<i128>, Duration) {
     seen.sort_unstable();
     let is_open = matches!(plan.drive, Drive::Open { .. });
     assert!(!is_open || seen.len() == due.len(), "{} of {}", seen.len(), due.len());
-    let latest = worst_schedule_lag(&summary) + ON_THE_WAY;
+    // The instant of sending is that before the write, in which a thread may be kept from running too.
+    let latest = worst(&summary, "schedule_lag") + worst(&summary, "write_call") + ON_THE_WAY;
     for (number, (seen_ns, due)) in seen.iter().zip(&due).enumerate() {
         let late_ns = seen_ns - due.as_nanos() as i128;
         let bounds = -(CLOCKS.as_nanos() as i128)..=latest.as_nanos() as i128;
         assert!(bounds.contains(&late_ns), "number {number}, due at {due:?}: {late_ns} ns late");
     }
-    (plan, seen, latest)
+    Account { plan, seen, latest, slowest: worst(&summary, "e2e_latency") }
 }
 
-/// The due instants of all but the last ones of a stage that a busy machine came to after its end: the books tell how many.
-fn begun(plan: &Plan, summary: &Value) -> Vec<Duration> {
-    let of_stage = |index: usize| {
-        let books = &summary["stages"][index]["books"];
-        let late = books["notSentBy"]["stage_ended"].as_u64().unwrap_or_default() as usize;
-        assert_eq!(books["notSent"].as_u64(), Some(late as u64), "{books:#}");
-        let arrivals = plan.arrivals(Shard::WHOLE);
-        let due = arrivals.filter(|arrival| usize::from(arrival.stage) == index);
-        let mut due: Vec<Duration> = due.map(|arrival| arrival.due).collect();
-        due.truncate(due.len().saturating_sub(late));
-        due
-    };
-    (0..plan.stages.len()).flat_map(of_stage).collect()
+/// The due instants of an open loop, of all but those that a busy machine came to after their stage's end: the books tell
+/// how many, and the records which.
+fn begun(plan: &Plan, records: &[Value], books: &Value) -> Vec<Duration> {
+    let arrivals: Vec<_> = plan.arrivals(Shard::WHOLE).collect();
+    if arrivals.is_empty() {
+        return Vec::new();
+    }
+    let completed = records.iter().filter(|record| record["outcome"] == "completed");
+    let completed: BTreeSet<u64> = completed.map(|record| number(record, "/request")).collect();
+    assert_eq!(begun_of(arrivals.len() as u64, books), completed.len() as u64);
+    let begun = arrivals.into_iter().filter(|arrival| completed.contains(&arrival.number));
+    begun.map(|arrival| arrival.due).collect()
 }
 
 fn plan_and_start(journal: Journal) -> (Plan, i64) {
@@ -80,9 +99,9 @@ fn plan_and_start(journal: Journal) -> (Plan, i64) {
     (plan.unwrap(), start.unwrap())
 }
 
-fn worst_schedule_lag(summary: &Value) -> Duration {
+fn worst(summary: &Value, metric: &str) -> Duration {
     let stages = summary["stages"].as_array().unwrap();
-    let worst = stages.iter().map(|stage| number(stage, "/metrics/schedule_lag/max")).max();
+    let worst = stages.iter().map(|stage| number(stage, &format!("/metrics/{metric}/max"))).max();
     Duration::from_micros(worst.unwrap())
 }
 
@@ -139,10 +158,10 @@ fn waves_steps_factors_and_clusters_arrive_when_they_are_due() {
         {name: factors, type: ramp, rate: 80, ramp: {from: 5, shape: exponential}, duration: 2}, \
         {name: steps, type: ramp, rate: 60, ramp: {from: 20, over: 1, shape: steps, steps: 2}, duration: 2}, \
         {name: clusters, rate: 40, burstiness: 0.5, duration: 2}]";
-    let (plan, seen, _) = run(&["--set", stages]);
+    let account = run(&["--set", stages]);
+    let due = account.due();
     let within = |from_s: f64, to_s: f64| {
-        let within = |at: &&i128| ((from_s * 1e9) as i128..(to_s * 1e9) as i128).contains(*at);
-        seen.iter().filter(within).count()
+        due.iter().filter(|due| (from_s..to_s).contains(&due.as_secs_f64())).count()
     };
     // By hand: of a wave the first half has 20 + 30/π = 29.5 arrivals, the second 10.5; on 30, off none; by factors
     // 5·(16^(1/2) − 1)/(ln 16 / 2) = 10.8 in the first second of two, 43.3 in the second; 20 and 40 a second for half a
@@ -153,16 +172,15 @@ fn waves_steps_factors_and_clusters_arrive_when_they_are_due() {
         (2.1, 2.5, 24.0),
         (2.6, 3.0, 0.0),
         (4.1, 5.0, 10.2),
-        (5.1, 6.0, 39.9),
+        (5.1, 6.0, 41.1),
         (6.1, 6.5, 8.0),
         (6.6, 7.0, 16.0),
         (7.1, 8.0, 54.0),
     ] {
         let found = within(from_s, to_s) as f64;
-        let lag = if from_s.fract() == 0.0 { 2.0 } else { 6.0 };
-        assert!((found - expected).abs() <= lag, "{from_s} to {to_s} s: {found}, not {expected}");
+        assert!((found - expected).abs() <= 2.0, "{from_s} to {to_s} s: {found}, not {expected}");
     }
-    assert_eq!(plan.stages.len(), 7);
+    assert_eq!(account.plan.stages.len(), 7);
 }
 
 #[test]
@@ -184,11 +202,16 @@ fn rows_of_a_file_arrive_when_they_say() {
 #[test]
 fn rounds_begin_together_and_a_distance_apart() {
     let load = ["--set", "load.rounds={size: 4, minSeconds: 0.5}", "--duration", "2"];
-    let (_, seen, latest) = run(&load);
-    assert_eq!(seen.len(), 16, "four rounds of four");
+    let Account { seen, latest, slowest, .. } = run(&load);
+    // Who is answered when the next round has begun takes part in the one after it.
+    let none_is_missed = latest + slowest < Duration::from_millis(500);
+    assert!(seen.len() == 16 || !none_is_missed, "four rounds of four: {}", seen.len());
+    let clocks_ns = CLOCKS.as_nanos() as i128;
     for (number, seen_ns) in seen.iter().enumerate() {
-        let late_ns = seen_ns - (number / 4) as i128 * 500_000_000;
-        let bounds = -(CLOCKS.as_nanos() as i128)..=latest.as_nanos() as i128;
+        let nearest = (seen_ns + clocks_ns) / 500_000_000;
+        let round = if none_is_missed { number as i128 / 4 } else { nearest };
+        let late_ns = seen_ns - round * 500_000_000;
+        let bounds = -clocks_ns..=latest.as_nanos() as i128;
         assert!(bounds.contains(&late_ns), "number {number}: {late_ns} ns late");
     }
 }
@@ -197,9 +220,9 @@ fn rounds_begin_together_and_a_distance_apart() {
 fn a_user_who_thinks_asks_again_after_that() {
     let think = "load.thinkTime={mean: 0.3, distribution: fixed}";
     let load = ["--concurrency", "1", "--duration", "2", "--set", "load.rampUp=0", "--set", think];
-    let (_, seen, latest) = run(&load);
-    // An answer takes 3 ms on an idle machine; whatever it takes, the pause begins after it.
-    let most = 300_000_000 + 2 * latest.as_nanos() as i128 + 200_000_000;
+    let Account { seen, latest, slowest, .. } = run(&load);
+    // Whatever an answer takes, the pause begins after it.
+    let most = 300_000_000 + (CLOCKS + slowest + latest).as_nanos() as i128;
     for pair in seen.windows(2) {
         let gap_ns = pair[1] - pair[0];
         assert!((300_000_000..=most).contains(&gap_ns), "{gap_ns} ns between two requests");

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     fleet_support::{free_port, read_json, results_in},
-    support::{Bench, number},
+    support::{Bench, assert_exit, number},
 };
 
 /// As ssh: options, a host, a command for its shell. It keeps a list of the commands, and refuses the host `down`.
@@ -40,7 +40,7 @@ impl Hosts {
         fs::create_dir(folder.join("far")).unwrap();
         let target = bench.simulator.base_url();
         let run = format!(
-            "benchmark: {{name: hosts, duration: 2}}\ntarget: {{endpoint: '{target}'}}\n\
+            "benchmark: {{name: hosts, requests: 80}}\ntarget: {{endpoint: '{target}'}}\n\
              load: {{rate: 40}}\nprompts: {{outputLength: {{mean: 4}}}}\n"
         );
         fs::write(folder.join("run.yaml"), run).unwrap();
@@ -73,10 +73,9 @@ fn hosts_offer_one_run_and_nothing_stays_on_them() {
     let hosts = Hosts::new();
     let port = free_port().to_string();
     let ended = hosts.run("# two of them\none\nuser@two  # the second\n", &["--port", &port]);
-    assert_eq!(ended.status.code(), Some(0), "{}", words(&ended));
-
     let folder = hosts.bench.folder.path();
     let summary = read_json(&results_in(folder).join("summary.json"));
+    assert_exit(ended.status.code(), 0, &summary, &words(&ended));
     assert_eq!(number(&summary, "/books/completed"), 80, "{summary:#}");
     let workers = summary["workers"].as_array().unwrap();
     let names: Vec<_> = workers.iter().map(|worker| worker["host"].as_str().unwrap()).collect();

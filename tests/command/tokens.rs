@@ -12,11 +12,11 @@ fn bench() -> Bench {
 
 /// 40 completions of prompts of some hundred tokens.
 fn completions(bench: &Bench, more: &[&str]) -> Ended {
-    let load = ["--rate", "40", "--duration", "1", "--set", "target.api=completions"];
+    let load = ["--rate", "40", "--requests", "40", "--set", "target.api=completions"];
     let lengths = ["--set", "prompts.inputLength={mean: 200, stddev: 40}"];
     let ended = bench
         .run(&[&load[..], &lengths[..], &["--set", "prompts.outputLength.mean=3"], more].concat());
-    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
+    ended.went_through();
     ended
 }
 
@@ -72,10 +72,10 @@ fn a_tokenizer_that_is_not_named_is_the_servers_as_far_as_it_tells() {
         bodies.into_iter().map(|one| one.body_sha256).collect::<std::collections::BTreeSet<_>>()
     };
     let before = bodies(&bench);
-    let mut again = run_in(&bench.folder.path().join("again"));
+    let place = bench.folder.path().join("again");
+    let mut again = run_in(&place);
     again.arg("--config").arg(&config).arg("--no-probe");
-    let output = again.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    Ended::from(again.output().unwrap(), &place).went_through();
     assert_eq!(bodies(&bench), before, "no body that was not sent before");
 }
 
@@ -100,7 +100,7 @@ fn bodies_file(folder: &Path, model: &str) -> String {
 fn recorded(model: &str, more: &[&str]) -> (u64, u64) {
     let bench = bench();
     let file = bodies_file(bench.folder.path(), model);
-    let ended = bench.run(&[&["--rate", "10", "--duration", "1", "--set", &file], more].concat());
+    let ended = bench.run(&[&["--rate", "10", "--requests", "10", "--set", &file], more].concat());
     let summary = ended.summary();
     (number(&summary, "/books/completed"), number(&summary, "/books/failed"))
 }

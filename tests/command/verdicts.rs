@@ -21,11 +21,10 @@ fn short<'a>(load: &[&'a str], output_tokens: &'a str) -> Vec<&'a str> {
 
 #[test]
 fn a_healthy_run_earns_none_of_these() {
-    let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 40}));
+    // Events so far apart that a thread which is kept from running finds no two of them on one stream.
+    let bench = Bench::new(json!({"fixed": true, "ttftMs": 5, "itlMs": 400}));
     let load = ["--rate", "40", "--concurrency", "100", "--requests", "120"];
-    let ended = bench.run(&short(&load, "prompts.outputLength.mean=4"));
-    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
-    let summary = ended.summary();
+    let summary = bench.run(&short(&load, "prompts.outputLength.mean=4")).went_through();
     for code in EARNED_HERE {
         assert!(!codes(&summary).contains(&code), "{code}: {summary:#}");
     }
@@ -74,10 +73,9 @@ fn a_cap_that_holds_requests_back_is_told() {
     let bench = Bench::new(json!({"fixed": true, "ttftMs": 500, "itlMs": 1}));
     let load = ["--rate", "20", "--concurrency", "1", "--duration", "1"];
     let ended = bench.run(&short(&load, "prompts.outputLength.mean=4"));
-    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
-    let summary = ended.summary();
+    let summary = ended.went_through();
     assert!(codes(&summary).contains(&"capped"), "{summary:#}");
-    assert_eq!(summary.pointer("/verdict/status"), Some(&json!("SUSPECT")));
+    assert_ne!(summary.pointer("/verdict/status"), Some(&json!("VALID")));
 }
 
 #[test]
@@ -137,9 +135,7 @@ fn against_scripted(script: Script) -> Value {
     let load = ["--rate", "20", "--requests", "10", "--no-probe", "--model", "m"];
     let mut command = run_in(folder.path());
     command.args(["--endpoint", &url]).args(short(&load, "prompts.outputLength.mean=10"));
-    let ended = Ended::from(command.output().unwrap(), folder.path());
-    assert_eq!(ended.code, Some(0), "{}", ended.all_output());
-    ended.summary()
+    Ended::from(command.output().unwrap(), folder.path()).went_through()
 }
 
 /// One request, one answer; the end of the connection is the end of the body.

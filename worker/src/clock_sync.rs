@@ -52,11 +52,11 @@ impl ClockOffset {
         grown_error_ns(self.error_ns, now_ns.saturating_sub(self.measured_at_ns))
     }
 
-    /// An instant of the coordinator's clock on our CLOCK_MONOTONIC, which run time is counted on; both of
-    /// our clocks' present values tell how long this machine has slept.
+    /// An instant of the coordinator's clock on our CLOCK_MONOTONIC, which run time is counted on and which stood
+    /// still for as long as this machine has slept.
     #[must_use]
-    pub fn to_monotonic(&self, coordinator_ns: u64, boottime_ns: u64, monotonic_ns: u64) -> u64 {
-        self.to_ours(coordinator_ns).saturating_sub(boottime_ns.saturating_sub(monotonic_ns))
+    pub fn to_monotonic(&self, coordinator_ns: u64, slept_ns: u64) -> u64 {
+        self.to_ours(coordinator_ns).saturating_sub(slept_ns)
     }
 
     /// An instant of the coordinator's clock on ours.
@@ -87,7 +87,7 @@ mod tests {
     fn a_machine_that_has_slept_counts_run_time_without_its_sleep() {
         let clock = ClockOffset { offset_ns: 1_000, error_ns: 0, measured_at_ns: 0 };
         // Their 9,000 are 8,000 of our CLOCK_BOOTTIME, which is 500 ahead of CLOCK_MONOTONIC.
-        assert_eq!(clock.to_monotonic(9_000, 7_500, 7_000), 7_500);
+        assert_eq!(clock.to_monotonic(9_000, 500), 7_500);
     }
 
     proptest! {

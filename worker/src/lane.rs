@@ -69,10 +69,12 @@ impl EarlyEnd {
         self.changed.notify_waiters();
     }
 
-    /// Open requests are given up now.
+    /// Open requests are given up now, and nothing more is offered. An instant up to which the load was to go stays, though
+    /// it may still lie ahead: what is due before it is in the run's account, and has to be in a book.
     pub(crate) fn cancel(&self, now: Duration) {
         self.cancelled.set(true);
-        self.stop(now, Duration::ZERO, NotSent::Interrupted);
+        let stop_at = self.stop_at.get().unwrap_or(now);
+        self.stop(stop_at, Duration::ZERO, NotSent::Interrupted);
     }
 
     /// Marks that what is dropped from now on was given up by us.
@@ -83,6 +85,11 @@ impl EarlyEnd {
     /// When the load stops, if it stops early.
     pub(crate) fn stop_at(&self) -> Option<Duration> {
         self.stop_at.get()
+    }
+
+    /// Until when anything waits for its turn, if the load stops early.
+    pub(crate) fn waits_until(&self) -> Option<Duration> {
+        if self.is_cancelled() { Some(Duration::ZERO) } else { self.stop_at() }
     }
 
     /// As what that is booked which the stop kept from being started.
@@ -116,6 +123,15 @@ impl EarlyEnd {
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
+}
+
+/// How much later than asked a timer goes off that turns in steps of a millisecond.
+const TIMER_STEP: Duration = Duration::from_millis(2);
+
+/// When a slot or a session was free whose pause was to end at `at`, and that goes on `now`: the step of the timer is
+/// nobody's lateness; what is beyond it is the generator's own, and has to be seen in its lag.
+pub(crate) fn resumed(at: Duration, now: Duration) -> Duration {
+    now.min(at.saturating_add(TIMER_STEP))
 }
 
 impl Lane {
@@ -285,8 +301,25 @@ pub(crate) mod tests {
         assert_eq!(end.reason(), NotSent::Stopped);
         assert_eq!((end.stop_at(), end.drained_by()), (Some(seconds(5)), Some(seconds(35))));
         assert!(end.offers(seconds(4)) && !end.offers(seconds(5)));
-        end.cancel(seconds(7));
+        assert_eq!(end.waits_until(), Some(seconds(5)));
+        end.cancel(seconds(3));
         assert_eq!((end.stop_at(), end.drained_by()), (Some(seconds(5)), Some(Duration::ZERO)));
         assert!(!end.offers(seconds(4)));
+        assert_eq!(end.waits_until(), Some(Duration::ZERO), "for nothing any more");
+    }
+
+    #[test]
+    fn who_is_cancelled_without_a_stop_stops_then() {
+        let end = EarlyEnd::default();
+        end.cancel(Duration::from_secs(3));
+        assert_eq!(end.stop_at(), Some(Duration::from_secs(3)));
+        assert_eq!(end.reason(), NotSent::Interrupted);
+    }
+
+    #[test]
+    fn a_pause_is_over_when_its_timer_may_tell_and_what_is_beyond_that_is_late() {
+        let ms = Duration::from_millis;
+        assert_eq!(resumed(ms(300), ms(301)), ms(301));
+        assert_eq!(resumed(ms(300), ms(390)), ms(302), "88 ms are the generator's");
     }
 }

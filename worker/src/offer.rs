@@ -19,7 +19,7 @@ use crate::{
     bodies::Ordered,
     booking::{Booking, Due},
     claims::Claim,
-    lane::Lane,
+    lane::{Lane, resumed},
     request::{Came, Permission, request},
     session::Session,
 };
@@ -218,7 +218,7 @@ async fn permit(
         return Err(Unsent::NoLease);
     }
     let Some(permits) = &lane.permits else { return Ok(None) };
-    if behind && lane.early_end.stop_at().is_some_and(|stop| now >= stop) {
+    if behind && lane.early_end.waits_until().is_some_and(|stop| now >= stop) {
         return Err(Unsent::Stopped);
     }
     if let Ok(free) = Arc::clone(permits).try_acquire_owned() {
@@ -247,7 +247,7 @@ async fn wait_for_permit(
     let freed = Arc::clone(permits).acquire_owned();
     tokio::pin!(freed);
     loop {
-        let (stop, end) = (lane.early_end.stop_at(), lane.stage_end(stage));
+        let (stop, end) = (lane.early_end.waits_until(), lane.stage_end(stage));
         let limit = async {
             match end.into_iter().chain(stop).min() {
                 Some(limit) => tokio::time::sleep(lane.clock.until(limit)).await,
@@ -325,8 +325,8 @@ async fn closed_loop(lane: Rc<Lane>, begun: Slot) {
     }
 }
 
-/// Waits until a slot may and wants to ask, from `wanted` on; `None` where it never does again. A pause of a
-/// user is no due time: the instant at which it is over is when the slot is free.
+/// Waits until a slot may and wants to ask, from `wanted` on; `None` where it never does again. The instant at which a
+/// pause is over is when the slot is free: see [`resumed`].
 async fn rest(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
     let mut at = resumes(lane, slot, wanted)?;
     if at <= lane.clock.now() {
@@ -336,10 +336,11 @@ async fn rest(lane: &Lane, slot: u32, wanted: Duration) -> Option<Duration> {
         let now = lane.clock.now();
         if now >= at {
             // Woken late it may have missed all of the stage that had a place for it.
-            at = resumes(lane, slot, now)?;
-            if at <= now {
-                return Some(now);
+            let has_place = resumes(lane, slot, now)?;
+            if has_place <= now {
+                return Some(resumed(at, now));
             }
+            at = has_place;
         }
         if !lane.early_end.offers(at) {
             return None;

@@ -14,7 +14,7 @@ use metrics::{Notes, Scope};
 use crate::{
     bodies::{Asked, Conversation, Made},
     booking::{Booking, Due},
-    lane::Lane,
+    lane::{Lane, resumed},
     offer::ASK_AGAIN,
     request::{Permission, Turn, request},
 };
@@ -93,7 +93,7 @@ impl Drop for Session {
 }
 
 /// Waits until a user has thought; when that was, or `None` where the load ends before. The instant at which the pause is
-/// over is when the turn is due, as in a closed loop.
+/// over is when the turn is due, as in a closed loop: see [`resumed`].
 async fn thought(lane: &Lane, at: Duration) -> Option<Duration> {
     while lane.clock.now() < at {
         if !lane.early_end.offers(at) {
@@ -104,8 +104,8 @@ async fn thought(lane: &Lane, at: Duration) -> Option<Duration> {
             () = lane.early_end.changed() => {}
         }
     }
-    let now = lane.clock.now();
-    lane.early_end.offers(now).then_some(now)
+    let due = resumed(at, lane.clock.now());
+    lane.early_end.offers(due).then_some(due)
 }
 
 /// Waits for permission as long as there may be some: when a user who wants to ask from `due` on may, in which stage and

@@ -189,11 +189,8 @@ impl WorkerState {
         }
         let offset = *self.arguments.clock.borrow();
         let offset = offset.ok_or_else(|| Refusal::for_good("the clocks were not compared"))?;
-        let clock = Clock::start_at(offset.to_monotonic(
-            start_at_coordinator_ns,
-            Clock::boottime_ns(),
-            Clock::monotonic_ns(),
-        ));
+        let start_ns = offset.to_monotonic(start_at_coordinator_ns, Clock::slept_ns());
+        let clock = Clock::start_at(start_ns);
         if clock.until(Duration::ZERO).is_zero() {
             return Err(Refusal::for_good("the start was already over when it was announced"));
         }

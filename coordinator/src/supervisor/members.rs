@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use protocol::{Goodbye, Peer, Record, Wire, WorkerId, WorkerMessage, worker_group};
 use ractor::ActorProcessingErr;
-use tokio::time::Instant;
 
 use super::{Resumed, SupervisorMessage, SupervisorState};
-use crate::{Event, Look, journal_writer::JournalWriter, ledger_actor::LedgerMessage};
+use crate::{Event, Look, clock::Now, journal_writer::JournalWriter, ledger_actor::LedgerMessage};
 
 impl SupervisorState {
     /// Takes up a run that another coordinator began: its workers are spoken to as soon as they have dialled
     /// us, and each has its time to be heard first.
     pub(super) fn go_on(&mut self, resumed: Resumed) -> Result<(), ActorProcessingErr> {
-        let run_ns = self.clock.now_ns().saturating_sub(resumed.start_ns);
-        let start = Instant::now().checked_sub(Duration::from_nanos(run_ns));
-        let start = start.unwrap_or_else(Instant::now);
+        let now = Now::read();
+        let run_ns = now.coordinator_ns.saturating_sub(resumed.start_ns);
+        let start = now.instant.checked_sub(Duration::from_nanos(run_ns)).unwrap_or(now.instant);
         self.start = Some(start);
         self.start_at_coordinator_ns = Some(resumed.start_ns);
         self.start_unix_ns = Some(resumed.start_unix_ns);

@@ -15,8 +15,7 @@ use workload::{Plan, Shard};
 
 use super::{Finished, SupervisorMessage, SupervisorState};
 use crate::{
-    Command, Ending, Event, clock::unix_now_ns, journal_writer::JournalWriter,
-    ledger_actor::LedgerMessage,
+    Command, Ending, Event, clock::Now, journal_writer::JournalWriter, ledger_actor::LedgerMessage,
 };
 
 /// How long a worker may take to read its inputs (a tokenizer, an index of a large data set).
@@ -92,10 +91,10 @@ impl SupervisorState {
     /// Writes the start down before anybody is told of it; again, where the disk took too long over it.
     async fn fix_start(&mut self) -> Result<(Instant, u64), ActorProcessingErr> {
         loop {
-            let start = Instant::now() + self.start_ahead;
-            let ahead_ns = nanoseconds(self.start_ahead);
-            let start_at_coordinator_ns = self.clock.now_ns() + ahead_ns;
-            let start_unix_ns = unix_now_ns() + i64::try_from(ahead_ns).unwrap_or(0);
+            let (now, ahead_ns) = (Now::read(), nanoseconds(self.start_ahead));
+            let start = now.instant + self.start_ahead;
+            let start_at_coordinator_ns = now.coordinator_ns + ahead_ns;
+            let start_unix_ns = now.unix_ns + i64::try_from(ahead_ns).unwrap_or(0);
             self.start = Some(start);
             self.start_unix_ns = Some(start_unix_ns);
             self.append(Record::Arm { start_at_coordinator_ns, start_unix_ns }).await?;

@@ -106,6 +106,11 @@ impl Clock {
     pub fn boottime_ns() -> u64 {
         read_ns(ClockId::CLOCK_BOOTTIME)
     }
+
+    /// How long this machine has slept: by how much CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, in nanoseconds.
+    pub fn slept_ns() -> u64 {
+        u64::try_from(read_pair(Self::boottime_ns)).unwrap_or(0)
+    }
 }
 
 fn read_ns(id: ClockId) -> u64 {
@@ -132,13 +137,13 @@ pub struct StampConverter {
 impl StampConverter {
     /// Reads the first pair.
     pub fn new() -> Self {
-        Self { realtime_ahead_ns: read_pair(), trusted: true }
+        Self { realtime_ahead_ns: read_pair(Clock::realtime_ns), trusted: true }
     }
 
     /// Reads a new pair, once a flush. After a jump the converter gives nothing until the next
     /// flush has found the clocks at rest: that second uses user-space stamps.
     pub fn refresh(&mut self) -> Option<ClockStep> {
-        self.apply(read_pair())
+        self.apply(read_pair(Clock::realtime_ns))
     }
 
     fn apply(&mut self, realtime_ahead_ns: i64) -> Option<ClockStep> {
@@ -163,14 +168,14 @@ impl Default for StampConverter {
     }
 }
 
-/// By how much CLOCK_REALTIME is ahead of CLOCK_MONOTONIC: of some readings the one whose two
+/// By how much another clock is ahead of CLOCK_MONOTONIC: of some readings the one whose two
 /// monotonic readings lie closest together, as that one was not interrupted.
-fn read_pair() -> i64 {
+fn read_pair(other_ns: fn() -> u64) -> i64 {
     let readings = std::array::from_fn::<_, PAIR_READS, _>(|_| {
         let before = Clock::monotonic_ns();
-        let realtime = Clock::realtime_ns();
+        let other = other_ns();
         let after = Clock::monotonic_ns();
-        (after - before, signed(realtime) - signed(before + (after - before) / 2))
+        (after - before, signed(other) - signed(before + (after - before) / 2))
     });
     readings.into_iter().min().map_or(0, |(_, ahead)| ahead)
 }
