@@ -2,14 +2,16 @@
 //!
 //! All offer parts of one schedule to one service, so what they see should be alike. One that is late, fails more
 //! or waits longer than the others says something about its own machine or path, and its samples are in the
-//! merged answer. Compared is with the median of the others, so that one bad worker hides nobody.
+//! merged answer. Compared is with the middle of the others, so that one bad worker hides nobody; of an even number with
+//! both that stand there, so that of two others one alone makes nobody an outlier (after a loss, say, when those who took
+//! over are late and the dead one was not).
 
 use metrics::{Warning, WorkerResult};
 
 /// A lag below it is nobody's trouble, microseconds.
-const LAG_FLOOR_US: u64 = 1_000;
+const LAG_FLOOR_US: f64 = 1_000.0;
 /// A lag that is so many times the others' is named.
-const LAG_FACTOR: u64 = 3;
+const LAG_FACTOR: f64 = 3.0;
 /// Requests of which a figure is made.
 const FEWEST: u64 = 50;
 /// Failures more than the others', as a share of what was started.
@@ -17,7 +19,7 @@ const ERRORS_ABOVE: f64 = 0.05;
 /// TTFT p50 further than this from the others' is named, if it is also further than [`TTFT_FLOOR_US`].
 const TTFT_SHARE: f64 = 0.25;
 /// See [`TTFT_SHARE`], microseconds.
-const TTFT_FLOOR_US: u64 = 5_000;
+const TTFT_FLOOR_US: f64 = 5_000.0;
 
 /// One warning for each worker that differs, with all in which it does.
 pub(crate) fn outliers(workers: &[WorkerResult]) -> Vec<Warning> {
@@ -43,9 +45,9 @@ pub(crate) fn outliers(workers: &[WorkerResult]) -> Vec<Warning> {
 }
 
 fn lag(worker: &WorkerResult, others: &[&WorkerResult]) -> Option<String> {
-    let own = worker.generator_lag_p99_us?;
-    let theirs = median(others.iter().filter_map(|other| other.generator_lag_p99_us))?;
-    let late = own > LAG_FLOOR_US && own > theirs.saturating_mul(LAG_FACTOR);
+    let known = |worker: &WorkerResult| worker.generator_lag_p99_us.map(|us| us as f64);
+    let (own, [_, theirs]) = (known(worker)?, middle(others.iter().filter_map(|o| known(o)))?);
+    let late = own > LAG_FLOOR_US && own > theirs * LAG_FACTOR;
     late.then(|| {
         format!("its lag p99 is {} ms, the others' {} ms", milliseconds(own), milliseconds(theirs))
     })
@@ -57,37 +59,37 @@ fn errors(worker: &WorkerResult, others: &[&WorkerResult]) -> Option<String> {
         let failed = worker.books.failed_total();
         (started >= FEWEST).then(|| (failed as f64) / (started as f64))
     };
-    let own = rate(worker)?;
-    let mut theirs: Vec<_> = others.iter().filter_map(|other| rate(other)).collect();
-    theirs.sort_by(f64::total_cmp);
-    let theirs = *theirs.get(theirs.len().checked_sub(1)? / 2)?;
+    let (own, [_, theirs]) = (rate(worker)?, middle(others.iter().filter_map(|o| rate(o)))?);
     (own > theirs + ERRORS_ABOVE).then(|| {
         format!("{:.1} % of its requests failed, of the others' {:.1} %", own * 1e2, theirs * 1e2)
     })
 }
 
 fn ttft(worker: &WorkerResult, others: &[&WorkerResult]) -> Option<String> {
-    let known =
-        |worker: &WorkerResult| worker.ttft_p50_us.filter(|_| worker.books.completed >= FEWEST);
-    let own = known(worker)?;
-    let theirs = median(others.iter().filter_map(|other| known(other)))?;
-    let apart = own.abs_diff(theirs);
-    let far = apart > TTFT_FLOOR_US && (apart as f64) > (theirs as f64) * TTFT_SHARE;
+    let known = |worker: &WorkerResult| {
+        let enough = worker.books.completed >= FEWEST;
+        worker.ttft_p50_us.filter(|_| enough).map(|us| us as f64)
+    };
+    let (own, [low, high]) = (known(worker)?, middle(others.iter().filter_map(|o| known(o)))?);
+    let theirs = own.clamp(low, high);
+    let apart = (own - theirs).abs();
+    let far = apart > TTFT_FLOOR_US && apart > theirs * TTFT_SHARE;
     far.then(|| {
         format!("its TTFT p50 is {} ms, the others' {} ms", milliseconds(own), milliseconds(theirs))
     })
 }
 
-/// The lower one of an even number.
-fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
+/// The two values between which the median lies; of an odd number the median, twice.
+fn middle(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let mut sorted: Vec<_> = values.collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    Some([sorted[last / 2], sorted[last.div_ceil(2)]])
 }
 
 /// Rounded, as in the table.
-fn milliseconds(us: u64) -> String {
-    format!("{:.1}", us as f64 / 1e3)
+fn milliseconds(us: f64) -> String {
+    format!("{:.1}", us / 1e3)
 }
 
 #[cfg(test)]
@@ -144,10 +146,27 @@ mod tests {
         assert_eq!(named.len(), 1, "{named:?}");
         let wanted = [
             "worker 2 (host-2)",
-            "lag p99 is 9.3 ms, the others' 0.3 ms",
-            "20.0 % of its requests failed, of the others' 0.0 %",
-            "TTFT p50 is 80.0 ms, the others' 50.0 ms",
+            "lag p99 is 9.3 ms, the others' 0.4 ms",
+            "20.0 % of its requests failed, of the others' 1.0 %",
+            "TTFT p50 is 80.0 ms, the others' 51.0 ms",
         ];
         assert!(wanted.iter().all(|words| named[0].contains(words)), "{named:?}");
+    }
+
+    #[test]
+    fn of_two_others_one_alone_makes_nobody_an_outlier() {
+        let heirs_of_one = [
+            worker(0, 7_320, 20, 50_000),
+            worker(1, 434, 0, 60_000),
+            worker(2, 10_700, 22, 74_000),
+        ];
+        assert_eq!(named(&heirs_of_one), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_is_quicker_than_the_others_is_named_too() {
+        let fleet = [worker(0, 9, 0, 80_000), worker(1, 9, 0, 50_000), worker(2, 9, 0, 81_000)];
+        let named = named(&fleet);
+        assert!(named.len() == 1 && named[0].contains("worker 1 (host-1)"), "{named:?}");
     }
 }
