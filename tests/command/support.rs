@@ -88,9 +88,7 @@ impl Ended {
         serde_json::from_str(&std::fs::read_to_string(results.join("summary.json")).unwrap())
             .unwrap()
     }
-}
 
-impl Ended {
     /// The summary of a run that went through: it ended with 0, or with 4 where its generator alone was late.
     pub(crate) fn went_through(&self) -> Value {
         let summary = self.summary();
