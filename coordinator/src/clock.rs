@@ -36,14 +36,14 @@ impl Now {
     /// Reads them all: the run's start is fixed on each of them, and a thread that was kept from running between two
     /// readings would fix it that much apart.
     pub(crate) fn read() -> Self {
-        let readings = std::array::from_fn::<_, READINGS, _>(|_| {
+        let reading = |_| {
             let before_ns = CoordinatorClock.now_ns();
             let (instant, unix_ns) = (Instant::now(), unix_now_ns());
             let width_ns = CoordinatorClock.now_ns().saturating_sub(before_ns);
             (width_ns, Self { instant, coordinator_ns: before_ns + width_ns / 2, unix_ns })
-        });
-        let [first, ..] = readings;
-        readings.into_iter().fold(first, |best, one| if one.0 < best.0 { one } else { best }).1
+        };
+        let tightest = (0..READINGS).map(reading).min_by_key(|(width_ns, _)| *width_ns);
+        tightest.expect("there are readings").1
     }
 }
 

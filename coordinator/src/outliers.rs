@@ -24,9 +24,8 @@ const TTFT_FLOOR_US: f64 = 5_000.0;
 /// One warning for each worker that differs, with all in which it does.
 pub(crate) fn outliers(workers: &[WorkerResult]) -> Vec<Warning> {
     let differs = |(place, worker): (usize, &WorkerResult)| {
-        let others: Vec<_> =
-            workers.iter().enumerate().filter(|(other, _)| *other != place).collect();
-        let others: Vec<_> = others.into_iter().map(|(_, other)| other).collect();
+        let others = workers.iter().enumerate().filter(|(other, _)| *other != place);
+        let others: Vec<_> = others.map(|(_, other)| other).collect();
         let seen: Vec<_> = [lag(worker, &others), errors(worker, &others), ttft(worker, &others)]
             .into_iter()
             .flatten()
